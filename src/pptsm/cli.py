@@ -1,0 +1,65 @@
+"""The `pptsm` command: the stages of dvc.yaml, and what a person types beside them.
+
+Nothing heavy is imported here or at the top of a stage's file, so `--help` and a wrong parameter answer
+at once.
+"""
+
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import typer
+
+from pptsm.errors import UserError
+from pptsm.stages import evaluate, export, frames, index, motion, pretrained, report, student, teacher, validate
+
+STAGES = {
+    "motion": motion,
+    "index": index,
+    "validate": validate,
+    "frames": frames,
+    "pretrained": pretrained,
+    "teacher": teacher,
+    "student": student,
+    "evaluate": evaluate,
+    "export": export,
+    "report": report,
+}
+
+app = typer.Typer(
+    help="PP-TSM video action recognition. `dvc repro` runs all stages; the commands here are its parts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _name, _stage in STAGES.items():
+    app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_stage.run)
+
+
+def main() -> None:
+    """Run the command; a user's mistake ends in one sentence on stderr and an exit code above 0."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted; finished work is kept, the same command goes on from there.", 130)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            place = Path(error.filename or ".").absolute()
+            free = shutil.disk_usage(_existing(place)).free / 1e6
+            _fail(f"the disk is full: no space left for {place} ({free:.1f} MB free). Nothing half-written is left.", 1)
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            _fail(f"cannot write {error.filename}: {error.strerror}. Check the owner and the mode of its folder.", 1)
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())

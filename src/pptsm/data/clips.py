@@ -1,0 +1,144 @@
+"""From an index row to what the network is given: a training clip, or a video's evaluation views.
+
+The way of a clip: frame count -> indices (`sampling`) -> pixels (`frames` or `video`) -> `transforms`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pptsm.data.frames import archive_name, read_frames
+from pptsm.data.sampling import dense_indices, uniform_indices
+from pptsm.data.transforms import ClipArray, evaluation_views, training_clip
+from pptsm.data.video import Video, VideoError
+from pptsm.errors import UserError
+from pptsm.params import Clip, Sampling, Training
+
+
+class FrameSource:
+    """Where frames come from: the archives below a folder, or the video files themselves."""
+
+    def __init__(self, kind: Literal["archive", "video"], folder: Path) -> None:
+        self.kind = kind
+        self.folder = folder
+
+    def read(self, video_id: str, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """uint8 RGB [T, H, W, 3].
+
+        Raises:
+            UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
+        """
+        try:
+            if self.kind == "archive":
+                return read_frames(self.folder / archive_name(video_id), indices)
+            return Video(self.folder / video_id).frames(indices)
+        except VideoError as error:
+            raise UserError(f"clip {video_id!r} cannot be read: {error}.") from None
+
+
+class TrainingClips:
+    """The clips of one epoch: `clips[i]` is (clip [T, 3, H, W], label), the same for the same epoch and i.
+
+    Every clip has its own generator, seeded by (seed, epoch, i): the order of work, the number of worker
+    processes and a restart between epochs change nothing.
+    """
+
+    def __init__(
+        self,
+        videos: pd.DataFrame,
+        source: FrameSource,
+        labels: list[str],
+        clip: Clip,
+        training: Training,
+        sampling: Sampling,
+        seed: int,
+        epoch: int,
+    ) -> None:
+        self.ids = videos["id"].tolist()
+        self.num_frames = videos["num_frames"].tolist()
+        self.label_indices = videos["label_index"].tolist()
+        self.source = source
+        self.clip = clip
+        self.training = training
+        self.sampling = sampling
+        self.seed_epoch = (seed, epoch)
+        self.mirrored = mirrored_labels(labels, training.flip_labels)
+
+    def __len__(self) -> int:
+        return len(self.ids) * self.training.clips_per_video
+
+    def __getitem__(self, number: int) -> tuple[ClipArray, np.int64]:
+        rng = np.random.default_rng([*self.seed_epoch, number])
+        video = number % len(self.ids)
+        indices = self._indices(self.num_frames[video], rng)
+        flip = self.training.flip == "horizontal" and rng.random() < 0.5
+        clip = training_clip(
+            self.source.read(self.ids[video], indices),
+            rng,
+            keep_aspect=self.clip.keep_aspect,
+            resize_px=self.clip.resize_px,
+            crop_px=self.clip.crop_px,
+            crop=self.training.crop,
+            flip=flip,
+            brightness=self.training.brightness,
+        )
+        label = self.label_indices[video]
+        return clip, np.int64(self.mirrored[label] if flip else label)
+
+    def _indices(self, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.sampling == "uniform":
+            return uniform_indices(num_frames, self.clip.num_segments, rng)
+        return dense_indices(num_frames, self.clip.num_segments, rng, window=self.clip.dense_window)[0]
+
+
+class EvaluationVideos:
+    """All views of each video, in the table's order: `videos[i]` is (views [V*S, 3, H, W], label)."""
+
+    def __init__(self, videos: pd.DataFrame, source: FrameSource, clip: Clip, sampling: Sampling) -> None:
+        self.ids = videos["id"].tolist()
+        self.num_frames = videos["num_frames"].tolist()
+        self.label_indices = videos["label_index"].tolist()
+        self.source = source
+        self.clip = clip
+        self.sampling = sampling
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, number: int) -> tuple[ClipArray, np.int64]:
+        indices = evaluation_indices(self.num_frames[number], self.clip, self.sampling)
+        frames = self.source.read(self.ids[number], indices)
+        views = views_of(frames, self.clip, self.sampling)
+        return views, np.int64(self.label_indices[number])
+
+
+def evaluation_indices(num_frames: int, clip: Clip, sampling: Sampling) -> NDArray[np.int64]:
+    """0-based indices [n*S] of the frames that evaluation looks at."""
+    if sampling == "uniform":
+        return uniform_indices(num_frames, clip.num_segments)
+    return dense_indices(num_frames, clip.num_segments, window=clip.dense_window, num_clips=clip.dense_clips).ravel()
+
+
+def views_of(frames: NDArray[np.uint8], clip: Clip, sampling: Sampling) -> ClipArray:
+    """Evaluation views [V*S, 3, H, W] of the frames that `evaluation_indices` chose."""
+    return evaluation_views(frames, sampling, clip.keep_aspect, resize_px=clip.resize_px, crop_px=clip.crop_px)
+
+
+def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:
+    """For each class the index of the class that its mirror image shows (itself, unless named).
+
+    Raises:
+        UserError: `flip_labels` names an unknown class.
+    """
+    if unknown := set(flip_labels) - set(labels):
+        raise UserError(f"training.flip_labels names {sorted(unknown)}, but the classes are {labels[:20]}.")
+    return [labels.index(flip_labels.get(label, label)) for label in labels]
+
+
+def describe(clip: Clip, sampling: Sampling) -> dict[str, Any]:
+    """What a model needs to know of its input, as it is written into an exported file."""
+    return clip.model_dump() | {"sampling": sampling}

@@ -1,0 +1,233 @@
+"""The index: one row a video file, with label, group, split and what decoding it showed.
+
+Nothing found under the root vanishes: a file that cannot be used stays in the table with status and
+reason, and takes part in no split.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import diskcache
+import numpy as np
+import pandas as pd
+from pebble import ProcessExpired, ProcessPool
+
+from pptsm.console import progress
+from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
+from pptsm.errors import UserError
+from pptsm.files import sha256_of, state_dir
+from pptsm.params import Index
+
+SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+# column -> type; `id` is the path below the root, with / between folders
+COLUMNS: Mapping[str, str] = {
+    "id": "str",
+    "label": "str",
+    "label_index": "int64",  # -1 where the label is not known
+    "group": "str",
+    "split": "str",  # train, val, test, or empty: takes no part
+    "status": "str",  # ok, truncated, unreadable or unmatched
+    "reason": "str",
+    "num_frames": "int64",
+    "fps": "float64",
+    "width": "int64",
+    "height": "int64",
+    "duration_sec": "float64",
+    "size_bytes": "int64",
+    "sha256": "str",
+}
+
+
+def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """Find, probe, label and split the videos under `params.root`.
+
+    Returns:
+        The table (columns as `COLUMNS`, sorted by id) and the class names in the order of `label_index`.
+
+    Raises:
+        UserError: the root, a list or the label file is missing, or no file there can be used.
+    """
+    root = Path(params.root)
+    ids = find_videos(root)
+    table = pd.DataFrame({"id": ids})
+    matches = [re.fullmatch(params.pattern, name) for name in ids]
+    if not any(matches):
+        raise UserError(
+            f"index.pattern matches none of the {len(ids)} videos in {root} (for example {ids[0]!r}). "
+            f"It is {params.pattern!r} and must match the whole path below that folder."
+        )
+    parts = [match.groupdict() if match else {} for match in matches]
+    table["label"] = [part.get("label") or "" for part in parts]
+    # without a group each video is its own
+    table["group"] = [part.get("group") or name for part, name in zip(parts, ids, strict=True)]
+    table = table.join(_probe_all(root, ids, params))
+    unmatched = [match is None for match in matches]
+    table.loc[unmatched, ["status", "reason"]] = "unmatched", "the path does not match index.pattern"
+
+    labels = _read_labels(params, table)
+    numbers = {label: number for number, label in enumerate(labels)}
+    table["label_index"] = [numbers.get(label, -1) for label in table["label"]]
+
+    usable = table["status"] == "ok"
+    given = pd.Series([SPLIT_NAMES.get((part.get("split") or "").lower(), "") for part in parts], index=table.index)
+    if params.train_list and params.test_list:
+        listed = {name: "train" for name in _read_list(params.train_list)}
+        listed |= {name: "test" for name in _read_list(params.test_list)}
+        given = pd.Series([listed.get(name, "") for name in ids], index=table.index)
+        table.loc[usable & (given == ""), "reason"] = "in neither split list"
+        usable &= given != ""
+    table["split"] = ""
+    table.loc[usable, "split"] = given[usable]
+    free = usable & (given == "")
+    table.loc[free, "split"] = assign_splits(table[free], params, seed)
+    return table[list(COLUMNS)].astype(dict(COLUMNS)), labels
+
+
+def find_videos(root: Path) -> list[str]:
+    """Paths below `root` of all files with a video suffix, sorted, with / between folders.
+
+    Raises:
+        UserError: no such folder, or no video in it.
+    """
+    if not root.is_dir():
+        raise UserError(f"index.root is {str(root)!r}, but there is no such folder (looked from {Path.cwd()}).")
+    found = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+    if not found:
+        others = sum(path.is_file() for path in root.rglob("*"))
+        raise UserError(
+            f"no video in {root}: looked for {' '.join(VIDEO_SUFFIXES)} in it and its folders, found {others} "
+            "other files. Put videos there in a folder per class, or set index.root in params.yaml."
+        )
+    return found
+
+
+def assign_splits(videos: pd.DataFrame, params: Index, seed: int) -> pd.Series:
+    """Give each group to train, val or test, so that shares and classes come out as evenly as they can.
+
+    Groups named in `val_groups` and `test_groups` go there; if any are named, all others are for
+    training. Otherwise groups are dealt out in random order, each to the split that lacks most of the
+    classes it holds.
+
+    Args:
+        videos: columns `label` and `group`.
+
+    Returns:
+        The split of each row, with the index of `videos`.
+    """
+    groups = sorted(set(videos["group"]))
+    if params.val_groups or params.test_groups:
+        if missing := {*params.val_groups, *params.test_groups} - set(groups):
+            raise UserError(
+                f"index.val_groups or index.test_groups name {sorted(missing)}, but the videos' groups are "
+                f"{groups[:20]}{' ...' if len(groups) > 20 else ''}."
+            )
+        named = dict.fromkeys(params.val_groups, "val") | dict.fromkeys(params.test_groups, "test")
+        return videos["group"].map(lambda group: named.get(group, "train"))
+
+    shares = np.array([params.train_share, params.val_share, params.test_share])
+    counts = pd.crosstab(videos["group"], videos["label"])
+    wanted = shares[:, None] * counts.to_numpy().sum(axis=0)  # [split, class]
+    have = np.zeros_like(wanted)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    chosen = {}
+    for row in order:
+        group_counts = counts.to_numpy()[row]
+        # how much of what is wanted is still lacking, in the classes of this group
+        lack = ((wanted - have) / np.maximum(wanted, 1e-9))[:, group_counts > 0].mean(axis=1)
+        lack[shares == 0] = -np.inf
+        split = int(np.argmax(lack))
+        have[split] += group_counts
+        chosen[counts.index[row]] = SPLITS[split]
+    return videos["group"].map(chosen)
+
+
+def save_index(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV."""
+    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+
+
+def load_index(path: Path) -> pd.DataFrame:
+    """Read a table that `save_index` wrote; labels such as "nan" or "None" stay words."""
+    types = dict(COLUMNS)
+    return pd.read_csv(path, dtype=types, keep_default_na=False)  # type: ignore[arg-type]
+
+
+def load_labels(path: Path) -> list[str]:
+    """Class names, one a line."""
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The usable rows of one split, in the table's order, numbered from 0."""
+    return table[table["split"] == split].reset_index(drop=True)
+
+
+def _read_labels(params: Index, table: pd.DataFrame) -> list[str]:
+    found = sorted(set(table.loc[table["status"] != "unmatched", "label"]))
+    if params.label_file is None:
+        return found
+    labels = [line.strip() for line in _read_lines(params.label_file, "index.label_file") if line.strip()]
+    if unknown := set(found) - set(labels):
+        raise UserError(f"classes {sorted(unknown)[:10]} are not in index.label_file {params.label_file!r}.")
+    return labels
+
+
+def _read_list(name: str) -> list[str]:
+    # "Class/video.avi 1": the number is the class, which the path tells as well
+    return [re.sub(r" \d+$", "", line).strip() for line in _read_lines(name, "a split list") if line.strip()]
+
+
+def _read_lines(name: str, what: str) -> list[str]:
+    try:
+        return Path(name).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {what} {name!r}: {error.strerror}.") from None
+
+
+def _hash_and_probe(path: Path) -> tuple[str, Probe]:
+    """Runs in a worker. Decoding is skipped where the same bytes were probed before."""
+    digest = sha256_of(path)
+    with diskcache.Cache(str(state_dir("probes")), disk=diskcache.JSONDisk) as known:
+        values = known.get(digest)
+        if values is None:
+            values = asdict(probe(path))
+            known[digest] = values
+    return digest, Probe(**values)
+
+
+def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
+    rows = []
+    # Killable processes: some broken containers keep the decoder busy for ever.
+    with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids
+        ]
+        for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):
+            try:
+                digest, result = job.result()
+            except concurrent.futures.TimeoutError:
+                reason = f"decoding took longer than {params.probe_timeout_sec:g} s"
+                digest, result = sha256_of(root / name), Probe("unreadable", reason, 0, 0.0, 0, 0)
+            except ProcessExpired as error:
+                reason = f"the decoder crashed (exit code {error.exitcode})"
+                digest, result = sha256_of(root / name), Probe("unreadable", reason, 0, 0.0, 0, 0)
+            rows.append(
+                asdict(result)
+                | {
+                    "duration_sec": result.duration_sec,
+                    "size_bytes": (root / name).stat().st_size,
+                    "sha256": digest,
+                }
+            )
+    return pd.DataFrame(rows)

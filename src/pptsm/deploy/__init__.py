@@ -1,0 +1,1 @@
+"""From Paddle to ONNX, and predicting with it."""

@@ -1,0 +1,106 @@
+"""From a trained Paddle network to an inference model and an ONNX file, and the check that they agree."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import paddle
+import paddle2onnx
+from numpy.typing import NDArray
+from paddle.static import InputSpec
+
+from pptsm.data.transforms import ClipArray
+from pptsm.deploy.metadata import ModelMetadata
+from pptsm.errors import UserError
+from pptsm.model.network import VideoNetwork
+
+INFERENCE_NAME = "model"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far ONNX Runtime is from Paddle on the same clips."""
+
+    clips: int
+    max_relative_difference: float  # of the logits, relative to the largest logit of the clip
+    same_top1: bool
+
+
+def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int, int, int]) -> None:
+    """Write Paddle's inference model (program and weights) for clips of `clip_shape` (T, 3, H, W), any batch."""
+    model.eval()
+    spec = [InputSpec([None, *clip_shape], "float32", name="clips")]
+    static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
+    paddle.jit.save(static, str(folder / INFERENCE_NAME))
+
+
+def convert_to_onnx(inference: Path, target: Path, opset: int, metadata: ModelMetadata) -> None:
+    """Convert a folder that `save_inference` wrote, and write labels and preprocessing into the file."""
+    programs = [inference / f"{INFERENCE_NAME}{suffix}" for suffix in (".json", ".pdmodel")]  # Paddle 3, Paddle 2
+    program = next(path for path in programs if path.exists())
+    paddle2onnx.export(
+        str(program), str(inference / f"{INFERENCE_NAME}.pdiparams"), str(target), opset_version=opset, verbose=False
+    )
+    proto = onnx.load(str(target))
+    graph = proto.graph
+    _rename(graph, graph.input[0].name, "clips")
+    _rename(graph, graph.output[0].name, "logits")
+    onnx.helper.set_model_props(proto, metadata.to_properties())
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(target))
+
+
+def compare(model: VideoNetwork, onnx_file: Path, clips: Iterable[ClipArray]) -> Agreement:
+    """Score clips [T, 3, H, W] with Paddle and with ONNX Runtime."""
+    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    model.eval()
+    worst, same, count = 0.0, True, 0
+    for clip in clips:
+        batch = clip[None]
+        with paddle.no_grad():
+            ours: NDArray[np.float32] = model(paddle.to_tensor(batch)).numpy()
+        theirs = session.run(["logits"], {"clips": batch})[0]
+        worst = max(worst, float(np.abs(ours - theirs).max() / np.abs(ours).max()))
+        same &= bool((ours.argmax(axis=1) == theirs.argmax(axis=1)).all())
+        count += 1
+    return Agreement(count, worst, same)
+
+
+def require(agreement: Agreement, tolerance: float) -> None:
+    """The gate.
+
+    Raises:
+        UserError: the exported file does not compute what the network computes.
+    """
+    # written so that NaN fails too
+    if not (agreement.max_relative_difference <= tolerance and agreement.same_top1):
+        raise UserError(
+            f"the ONNX file does not agree with Paddle on {agreement.clips} real clips: logits differ by "
+            f"{agreement.max_relative_difference:.3g} of the largest (allowed {tolerance:g}), same top-1: "
+            f"{agreement.same_top1}. Nothing was exported. Check the versions of paddlepaddle and paddle2onnx."
+        )
+
+
+def latency_ms(onnx_file: Path, clip: ClipArray, runs: int) -> float:
+    """Median time of ONNX Runtime for one clip [T, 3, H, W] on all cores, in milliseconds."""
+    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    feed = {"clips": clip[None]}
+    times = []
+    for _ in range(runs + 2):  # the first two warm up
+        started = time.perf_counter()
+        session.run(None, feed)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[2:]) * 1000)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]

@@ -1,0 +1,68 @@
+"""Classify video files with an exported ONNX file; needs neither Paddle nor params.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from pptsm.data.clips import evaluation_indices, views_of
+from pptsm.data.video import Video, VideoError
+from pptsm.deploy.metadata import ModelMetadata
+from pptsm.errors import UserError
+from pptsm.evaluation.metrics import ranking, softmax
+from pptsm.params import Sampling
+
+BATCH_VIEWS = 10
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class and its probability."""
+
+    label: str
+    score: float
+
+
+class Predictor:
+    """An exported network, ready to classify files.
+
+    Raises:
+        UserError: the file is missing, no ONNX file, or was not written by the export.
+    """
+
+    def __init__(self, onnx_file: Path, sampling: Sampling | None = None) -> None:
+        if not onnx_file.is_file():
+            raise UserError(
+                f"no exported model {onnx_file} (looked from {Path.cwd()}). `dvc repro export` makes one; "
+                "--model names another."
+            )
+        try:
+            self._session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own classes, which it does not document
+            raise UserError(f"{onnx_file} is no ONNX file that can be loaded: {str(error)[:200]}") from None
+        properties = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = ModelMetadata.from_properties(properties, str(onnx_file))
+        self.sampling: Sampling = sampling or self.metadata.sampling
+
+    def predict(self, path: Path, top_k: int = 5) -> list[Guess]:
+        """The `top_k` most probable classes of a video, best first.
+
+        Raises:
+            VideoError: the file cannot be decoded.
+        """
+        video = Video(path)
+        if len(video) == 0:
+            raise VideoError("the file has no frames")
+        clip = self.metadata.clip
+        frames = video.frames(evaluation_indices(len(video), clip, self.sampling))
+        views = views_of(frames, clip, self.sampling)
+        views = views.reshape(-1, clip.num_segments, *views.shape[1:])  # [V, S, 3, H, W]
+        logits = np.concatenate(
+            [
+                self._session.run(["logits"], {"clips": views[start : start + BATCH_VIEWS]})[0]
+                for start in range(0, len(views), BATCH_VIEWS)
+            ]
+        ).mean(axis=0, keepdims=True)
+        scores = softmax(logits)[0]
+        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]

@@ -1,0 +1,97 @@
+"""Accuracy from logits: pure functions of arrays, counting videos, never batches.
+
+Shape legend: N videos, K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.floating]  # [N, K]
+Labels = NDArray[np.int64]  # [N]
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of videos, 0 to 1."""
+
+    videos: int
+    top1: float
+    top1_low: float  # 95 % interval
+    top1_high: float
+    top5: float
+    mean_class_accuracy: float
+    loss: float
+
+
+def accuracy(logits: Logits, labels: Labels) -> Accuracy:
+    """All headline figures of one evaluation.
+
+    Args:
+        logits: [N, K], N at least 1.
+        labels: [N].
+    """
+    right = int(in_top(logits, labels, 1).sum())
+    low, high = wilson_interval(right, len(labels))
+    return Accuracy(
+        videos=len(labels),
+        top1=right / len(labels),
+        top1_low=low,
+        top1_high=high,
+        top5=float(in_top(logits, labels, 5).mean()),
+        mean_class_accuracy=float(np.nanmean(class_accuracy(logits, labels))),
+        loss=cross_entropy(logits, labels),
+    )
+
+
+def in_top(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
+    """[N]: is the label among the k highest logits? Ties go to the lower class, as in `ranking`."""
+    return (ranking(logits, k) == labels[:, None]).any(axis=1)
+
+
+def ranking(logits: Logits, k: int) -> NDArray[np.int64]:
+    """[N, min(k, K)]: the classes of the highest logits, best first; ties go to the lower class."""
+    return np.argsort(-logits, axis=1, kind="stable")[:, :k].astype(np.int64)
+
+
+def confusion_matrix(logits: Logits, labels: Labels) -> NDArray[np.int64]:
+    """[K, K]: videos of class (row) that were taken for class (column)."""
+    matrix = np.zeros((logits.shape[1],) * 2, dtype=np.int64)
+    np.add.at(matrix, (labels, ranking(logits, 1)[:, 0]), 1)
+    return matrix
+
+
+def class_accuracy(logits: Logits, labels: Labels) -> NDArray[np.float64]:
+    """[K]: share of each class's videos that were recognised; NaN for a class without videos."""
+    matrix = confusion_matrix(logits, labels)
+    totals = matrix.sum(axis=1)
+    return np.divide(np.diag(matrix), totals, out=np.full(len(totals), np.nan), where=totals > 0)
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share; sensible near 0 and 1 and for few videos.
+
+    Source: Wilson, "Probable Inference" (1927); Brown et al., "Interval Estimation for a Binomial
+    Proportion" (2001).
+    """
+    share, z2 = right / total, Z_95**2
+    center = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z_95 * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    # rounding must not push the bound past the share itself (0 or all right)
+    return min(share, max(0.0, float(center - half))), max(share, min(1.0, float(center + half)))
+
+
+def softmax(logits: Logits) -> NDArray[np.float64]:
+    """[..., K] -> probabilities [..., K]."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def cross_entropy(logits: Logits, labels: Labels) -> float:
+    """Mean over the videos of -log(probability of the label)."""
+    wide = logits.astype(np.float64)
+    peak = wide.max(axis=1)
+    log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(axis=1))
+    return float((log_sum - wide[np.arange(len(labels)), labels]).mean())

@@ -1,0 +1,37 @@
+"""Where Paddle computes: one call before a stage builds its first layer."""
+
+import os
+from typing import Literal
+
+import paddle
+
+from pptsm.errors import UserError
+
+
+def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
+    """Choose the device, take all cores on a CPU, and make GPU results repeatable.
+
+    Args:
+        wanted: "auto" is a GPU where Paddle finds one.
+
+    Returns:
+        "cpu" or "gpu".
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if wanted == "gpu" and not has_gpu:
+        raise UserError(
+            "device is gpu, but Paddle finds none here: install the gpu extra instead of cpu (README, "
+            '"On a GPU"), or set device: auto in params.yaml.'
+        )
+    if has_gpu and wanted != "cpu":
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
+        paddle.set_device("gpu")
+        return "gpu"
+    paddle.set_device("cpu")
+    # Paddle computes on one thread unless told otherwise; OMP_NUM_THREADS works too but warns at import.
+    threads = int(os.environ.get("PPTSM_THREADS", os.cpu_count() or 1))
+    paddle.base.core.set_num_threads(threads)
+    return "cpu"

@@ -1,0 +1,151 @@
+"""Fetching weights: by known name, URL or file; resumed, retried, checked, and whole or absent."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from ruamel.yaml import YAML
+from urllib3.util.retry import Retry
+
+from pptsm.console import note, progress
+from pptsm.errors import UserError
+from pptsm.files import sha256_of, state_dir
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SEC = (10, 60)  # to connect, and between two packets
+TRIES = 4  # a transfer that breaks off is resumed so often
+RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+
+
+class DownloadError(UserError):
+    """A file could not be fetched, or is not what it should be."""
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """A row of known_weights.yaml."""
+
+    name: str
+    url: str
+    note: str
+    sha256: str | None = None  # the whole digest, or as many first digits as are published
+
+
+def known_weights() -> dict[str, KnownWeights]:
+    """The registry of published weights, by name."""
+    text = resources.files("pptsm.model").joinpath("known_weights.yaml").read_text(encoding="utf-8")
+    return {name: KnownWeights(name, **row) for name, row in YAML(typ="safe").load(text).items()}
+
+
+def locate_weights(source: str, sha256: str | None) -> Path:
+    """The local file that `source` means, downloaded if need be.
+
+    Args:
+        source: a name in known_weights.yaml, a http(s) URL, or a path.
+        sha256: what the file must hash to (or begin with), or None.
+
+    Raises:
+        DownloadError: no such file or name, or the transfer or the check failed.
+    """
+    known = known_weights()
+    if source in known:
+        return download(known[source].url, sha256 or known[source].sha256)
+    if urlsplit(source).scheme in ("http", "https"):
+        return download(source, sha256)
+    path = Path(source)
+    if not path.is_file():
+        raise DownloadError(
+            f"no weights {source!r}: there is no such file (looked from {Path.cwd()}), and it is neither a URL nor "
+            "a known name. `pptsm weights` lists the known names."
+        )
+    _check(path, sha256, source)
+    return path
+
+
+def download(url: str, sha256: str | None = None) -> Path:
+    """Fetch a file into the state folder, unless it is there already.
+
+    A transfer that breaks off is resumed where it stopped. The first download of a URL records its
+    SHA-256 beside it, and every later use is held to that.
+
+    Raises:
+        DownloadError: the server refuses, the length or the hash is wrong, or the line keeps breaking.
+    """
+    name = Path(urlsplit(url).path).name or "weights"
+    folder = state_dir("downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
+    folder.mkdir(exist_ok=True)
+    target, partial, record = folder / name, folder / f"{name}.partial", folder / f"{name}.sha256"
+    recorded = record.read_text().split()[0] if record.exists() else None
+    if not target.exists():
+        _transfer(url, partial)
+        try:
+            digest = _check(partial, sha256, url)
+            if recorded not in (None, digest):
+                raise DownloadError(
+                    f"{url} is not the file it was: SHA-256 {digest} now, {recorded} at the first download. If the "
+                    f"change is meant, delete {record}."
+                )
+        except DownloadError:
+            partial.unlink()
+            raise
+        record.write_text(f"{digest}  {name}\n")
+        partial.replace(target)
+    else:
+        _check(target, sha256 or recorded, url)
+    return target
+
+
+def _transfer(url: str, partial: Path) -> None:
+    session = requests.Session()
+    session.mount("http://", HTTPAdapter(max_retries=RETRY))
+    session.mount("https://", HTTPAdapter(max_retries=RETRY))
+    problem = ""
+    for _ in range(TRIES):
+        try:
+            problem = _transfer_once(session, url, partial)
+        except requests.RequestException as error:
+            problem = f"{type(error).__name__}: {str(error)[:200]}"
+        if not problem:
+            return
+        note(f"download of {url}: {problem}")
+    raise DownloadError(f"cannot download {url} after {TRIES} tries: {problem}. What was received is kept for resuming.")
+
+
+def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
+    """One request from where the last one stopped; returns what went wrong, or nothing."""
+    have = partial.stat().st_size if partial.exists() else 0
+    # identity: with a compressed transfer neither lengths nor ranges would count the file's own bytes
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_SEC) as response:
+        if response.status_code == 416:  # nothing to resume: start again
+            partial.unlink(missing_ok=True)
+            return "the server has no more bytes than were already received; starting again"
+        if 400 <= response.status_code < 500:
+            raise DownloadError(f"{url}: the server answered {response.status_code} {response.reason}. Check the address.")
+        if not response.ok:
+            return f"the server answered {response.status_code} {response.reason}"
+        if response.status_code != 206:
+            have = 0
+        promised = response.headers.get("Content-Length")
+        total = have + int(promised) if promised and promised.isdigit() else None
+        with partial.open("ab" if have else "wb") as file, progress(
+            None, Path(urlsplit(url).path).name, "B", total, unit_scale=True, initial=have
+        ) as bar:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+    got = partial.stat().st_size
+    if total is not None and got != total:
+        return f"{got} of {total} bytes came"
+    return ""
+
+
+def _check(path: Path, sha256: str | None, origin: str) -> str:
+    digest = sha256_of(path)
+    if sha256 is not None and not digest.startswith(sha256):
+        raise DownloadError(f"{origin} has SHA-256 {digest}, but {sha256} is asked for: it is another or a damaged file.")
+    return digest

@@ -1,0 +1,329 @@
+"""PP-TSM and TSM: a 2-d residual network that mixes neighbouring frames.
+
+Reads from top to bottom: the shift, a convolution, the two residual blocks, the trunk, the head, the
+whole network, and `build_model`, the one public constructor.
+
+Shape legend: N clips, T frames a clip, S segments (frames that the shift mixes), C channels, H/W pixels,
+K classes. The trunk sees all frames as one batch, [N*T, C, H, W].
+
+Sources: the temporal shift is Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding"
+(ICCV 2019), section 3; the vd trunk is He et al., "Bag of Tricks for Image Classification" (CVPR 2019),
+section 4 (ResNet-D). The state dict of the 50-layer network has the names and shapes of PaddleVideo's
+PP-TSM checkpoints, so that those load as they are.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+Network = Literal["pptsm", "tsm"]
+Activation = Literal["leaky_relu", "relu"]
+
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+}
+BOTTLENECK_DEPTHS = (50, 101, 152)
+BOTTLENECK_EXPANSION = 4
+STAGE_CHANNELS = (64, 128, 256, 512)
+LEAKY_SLOPE = 0.01
+# From this many blocks in the third stage on (R101, R152), plain TSM shifts every second block only.
+TSM_SPARSE_SHIFT_FROM = 23
+
+
+def temporal_shift(
+    frames: paddle.Tensor, num_segments: int, ratio: float, *, backward_first: bool = False
+) -> paddle.Tensor:
+    """Move a share of the channels one frame forward in time and the next share one frame back.
+
+    Args:
+        frames: [N*S, C, H, W]; the shift stays inside groups of `num_segments` frames.
+        num_segments: S.
+        ratio: share of the channels moved in each direction, in (0, 0.5].
+        backward_first: PP-TSM takes channels [0, C*ratio) from t-1 and [C*ratio, 2*C*ratio) from t+1;
+            True is the opposite order, that of mit-han-lab's TSM and mmaction2.
+
+    Returns:
+        [N*S, C, H, W]; zeros come in at both ends of a group.
+    """
+    if not backward_first:
+        return F.temporal_shift(frames, num_segments, ratio)
+    _, channels, height, width = frames.shape
+    fold = int(channels * ratio)
+    clips = frames.reshape([-1, num_segments, channels, height, width])
+    from_next, from_previous, unmoved = clips[:, 1:, :fold], clips[:, :-1, fold : 2 * fold], clips[:, :, 2 * fold :]
+    silence = paddle.zeros_like(clips[:, :1, :fold])
+    shifted = paddle.concat(
+        [paddle.concat([from_next, silence], axis=1), paddle.concat([silence, from_previous], axis=1), unmoved],
+        axis=2,
+    )
+    return shifted.reshape([-1, channels, height, width])
+
+
+class ConvNorm(nn.Layer):
+    """Convolution, batch norm and, where one is given, the activation: [M, C_in, H, W] -> [M, C_out, H', W'].
+
+    `pool_stride` averages pixels before the convolution: the shortcut of ResNet-D.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        pool_stride: int = 1,
+        activation: nn.Layer | None = None,
+    ) -> None:
+        super().__init__()
+        # exclusive: pixels that ceil_mode adds beyond the border do not count in the average
+        self.pool = nn.AvgPool2D(pool_stride, pool_stride, ceil_mode=True, exclusive=True) if pool_stride > 1 else None
+        self._conv = nn.Conv2D(
+            channels_in,
+            channels_out,
+            kernel,
+            stride=stride,
+            padding=(kernel - 1) // 2,
+            bias_attr=False,
+            weight_attr=paddle.ParamAttr(initializer=nn.initializer.KaimingNormal()),
+        )
+        self._batch_norm = nn.BatchNorm2D(channels_out, momentum=0.9, epsilon=1e-5)
+        self.activation = activation
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.pool is not None:
+            x = self.pool(x)
+        x = self._batch_norm(self._conv(x))
+        return x if self.activation is None else self.activation(x)
+
+
+class ResidualBlock(nn.Layer):
+    """`activation(branch(shift(x)) + short(x))`: only the branch sees shifted frames.
+
+    The branch is two 3x3 convolutions (depth 18 and 34) or 1x1, 3x3, 1x1 (deeper), the stride on the
+    first 3x3.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        stride: int,
+        *,
+        bottleneck: bool,
+        vd: bool,
+        first: bool,
+        shift: Callable[[paddle.Tensor], paddle.Tensor] | None,
+        activation: nn.Layer,
+    ) -> None:
+        super().__init__()
+        self.shift = shift
+        self.activation = activation
+        if bottleneck:
+            channels_out = channels * BOTTLENECK_EXPANSION
+            self.conv0 = ConvNorm(channels_in, channels, 1, activation=activation)
+            self.conv1 = ConvNorm(channels, channels, 3, stride=stride, activation=activation)
+            self.conv2 = ConvNorm(channels, channels_out, 1)
+            self.branch = [self.conv0, self.conv1, self.conv2]
+        else:
+            channels_out = channels
+            self.conv0 = ConvNorm(channels_in, channels, 3, stride=stride, activation=activation)
+            self.conv1 = ConvNorm(channels, channels_out, 3)
+            self.branch = [self.conv0, self.conv1]
+        self.short = None
+        if first and (channels_in != channels_out or stride > 1 or vd):
+            pooled = vd and stride > 1
+            self.short = ConvNorm(
+                channels_in,
+                channels_out,
+                1,
+                stride=1 if pooled else stride,
+                pool_stride=stride if pooled else 1,
+            )
+        self.channels_out = channels_out
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        y = x if self.shift is None else self.shift(x)
+        for conv in self.branch:
+            y = conv(y)
+        return self.activation(y + (x if self.short is None else self.short(x)))
+
+
+class Trunk(nn.Layer):
+    """The residual network up to its last feature map: [N*T, 3, H, W] -> [N*T, C, H/32, W/32]."""
+
+    def __init__(
+        self,
+        network: Network,
+        depth: int,
+        num_segments: int,
+        *,
+        width: float,
+        shift: bool,
+        shift_ratio: float,
+        activation: nn.Layer,
+    ) -> None:
+        super().__init__()
+        vd = network == "pptsm"
+        blocks_per_stage = BLOCKS_PER_STAGE[depth]
+        shift_every = 2 if network == "tsm" and blocks_per_stage[2] >= TSM_SPARSE_SHIFT_FROM else 1
+
+        def shift_frames(frames: paddle.Tensor) -> paddle.Tensor:
+            return temporal_shift(frames, num_segments, shift_ratio, backward_first=network == "tsm")
+
+        stem = _scaled(64, width)
+        if vd:
+            half = _scaled(32, width)
+            self.conv1_1 = ConvNorm(3, half, 3, stride=2, activation=activation)
+            self.conv1_2 = ConvNorm(half, half, 3, activation=activation)
+            self.conv1_3 = ConvNorm(half, stem, 3, activation=activation)
+            self.stem = [self.conv1_1, self.conv1_2, self.conv1_3]
+        else:
+            self.conv1 = ConvNorm(3, stem, 7, stride=2, activation=activation)
+            self.stem = [self.conv1]
+        self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
+
+        self.blocks = []
+        channels_in = stem
+        for stage, num_blocks in enumerate(blocks_per_stage):
+            for index in range(num_blocks):
+                block = ResidualBlock(
+                    channels_in,
+                    _scaled(STAGE_CHANNELS[stage], width),
+                    stride=2 if stage > 0 and index == 0 else 1,
+                    bottleneck=depth in BOTTLENECK_DEPTHS,
+                    vd=vd,
+                    first=index == 0,
+                    shift=shift_frames if shift and index % shift_every == 0 else None,
+                    activation=activation,
+                )
+                self.blocks.append(self.add_sublayer(f"bb_{stage}_{index}", block))
+                channels_in = block.channels_out
+        self.channels_out = channels_in
+
+    def forward(self, frames: paddle.Tensor) -> paddle.Tensor:
+        for conv in self.stem:
+            frames = conv(frames)
+        frames = self.max_pool(frames)
+        for block in self.blocks:
+            frames = block(frames)
+        return frames
+
+
+class Head(nn.Layer):
+    """Pool, drop out, classify: [N*T, C, H, W] -> logits [N, K].
+
+    PP-TSM averages the frames' features and classifies once; TSM classifies each frame and averages the
+    logits. Both give the same figure in evaluation, the layer being linear, but not under dropout.
+    """
+
+    def __init__(self, channels_in: int, num_classes: int, dropout: float, *, classify_each_frame: bool) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2D(1)
+        self.dropout = nn.Dropout(dropout)
+        self.classify_each_frame = classify_each_frame
+        self.fc = nn.Linear(
+            channels_in,
+            num_classes,
+            weight_attr=paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.01)),
+            bias_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)),
+        )
+
+    def forward(self, features: paddle.Tensor, num_frames: int) -> paddle.Tensor:
+        features = self.dropout(self.pool(features).flatten(1))  # [N*T, C]
+        if self.classify_each_frame:
+            features = self.fc(features)
+        features = features.reshape([-1, num_frames, features.shape[1]]).mean(axis=1)
+        return features if self.classify_each_frame else self.fc(features)
+
+
+class VideoNetwork(nn.Layer):
+    """Trunk and head: clips [N, T, 3, H, W] -> logits [N, K], T a multiple of the number of segments.
+
+    With T a larger multiple, the shift stays inside each group of segments and the mean goes over all
+    frames, so several clips of one video can be scored together.
+    """
+
+    def __init__(self, backbone: Trunk, head: Head, num_segments: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.num_segments = num_segments
+
+    def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
+        _, num_frames, channels, height, width = clips.shape
+        if num_frames % self.num_segments:
+            raise ValueError(
+                f"a clip of {num_frames} frames does not divide into groups of {self.num_segments} segments"
+            )
+        frames = clips.reshape([-1, channels, height, width])
+        return self.head(self.backbone(frames), num_frames)
+
+
+def build_model(
+    network: Network = "pptsm",
+    depth: int = 50,
+    num_classes: int = 400,
+    num_segments: int = 8,
+    *,
+    width: float = 1.0,
+    shift: bool = True,
+    shift_ratio: float = 0.125,
+    activation: Activation | None = None,
+    dropout: float = 0.5,
+) -> VideoNetwork:
+    """Build a video classifier.
+
+    Args:
+        network: "pptsm" (ResNet-vd, leaky ReLU, every block shifted) or "tsm" (plain ResNet as
+            mit-han-lab and mmaction2 train it: 7x7 stem, ReLU, opposite shift direction; every second
+            block shifted where the third stage has 23 blocks or more).
+        depth: 18, 34, 50, 101 or 152 layers.
+        num_classes: K.
+        num_segments: S, the frames that the shift mixes.
+        width: multiplies every channel count of the trunk; below 1 for small runs.
+        shift: False takes the temporal shift out: the same network without any sense of order.
+        shift_ratio: share of the channels shifted in each direction, in (0, 0.5].
+        activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own.
+        dropout: probability of dropping a feature before the linear layer, in training only.
+
+    Returns:
+        A layer whose `forward` takes [N, T, 3, H, W] (normalised RGB, T a multiple of S) and returns
+        logits [N, K].
+
+    Raises:
+        ValueError: for an unknown network or depth, or a number out of range.
+    """
+    if network not in ("pptsm", "tsm"):
+        raise ValueError(f'network is "{network}"; known are "pptsm" and "tsm"')
+    if depth not in BLOCKS_PER_STAGE:
+        raise ValueError(f"depth is {depth}; known are {', '.join(map(str, BLOCKS_PER_STAGE))}")
+    if not 0 < shift_ratio <= 0.5:
+        raise ValueError(f"shift_ratio is {shift_ratio}; it must be above 0 and at most 0.5")
+    if num_classes < 1 or num_segments < 1 or width <= 0:
+        raise ValueError("num_classes and num_segments must be at least 1, width above 0")
+    if activation is None:
+        activation = "leaky_relu" if network == "pptsm" else "relu"
+    trunk = Trunk(
+        network,
+        depth,
+        num_segments,
+        width=width,
+        shift=shift,
+        shift_ratio=shift_ratio,
+        activation=nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU(),
+    )
+    head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
+    return VideoNetwork(trunk, head, num_segments)
+
+
+def _scaled(channels: int, width: float) -> int:
+    # a multiple of 8, so that a shift of one eighth moves whole channels at any width
+    return max(8, round(channels * width / 8) * 8)

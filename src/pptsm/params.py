@@ -1,0 +1,294 @@
+"""params.yaml as frozen, strict models: one class a section, each field with its range.
+
+There are no default values here: what is not written in params.yaml would not be seen by DVC, and a
+changed default would leave stale outputs behind. What a field means stands beside it in params.yaml.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from pptsm.errors import ParamsError
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveReal = Annotated[float, Field(gt=0)]
+NonNegativeReal = Annotated[float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+
+Sampling = Literal["uniform", "dense"]
+Depth = Literal[18, 34, 50, 101, 152]
+Device = Literal["auto", "cpu", "gpu"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Motion(Section):
+    videos_per_class: Count
+    groups: Positive
+    frame_px: Annotated[int, Field(ge=32, multiple_of=2)]
+    num_frames: Annotated[int, Field(ge=2)]
+    fps: Positive
+    codec: Literal["h264", "mpeg4"]
+    noise: Share
+    extent: Annotated[float, Field(gt=0, le=1)]
+
+
+class Index(Section):
+    root: str
+    pattern: str
+    label_file: str | None
+    train_share: Share
+    val_share: Share
+    test_share: Share
+    val_groups: list[str]
+    test_groups: list[str]
+    train_list: str | None
+    test_list: str | None
+    probe_timeout_sec: PositiveReal
+    workers: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        try:
+            names = re.compile(self.pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"pattern is no regular expression: {error}") from None
+        if "label" not in names:
+            raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
+        if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
+            raise ValueError("train_share, val_share and test_share do not add up to 1")
+        if self.train_share == 0:
+            raise ValueError("train_share is 0, so there would be nothing to train on")
+        if both := set(self.val_groups) & set(self.test_groups):
+            raise ValueError(f"{sorted(both)} stand both in val_groups and in test_groups")
+        if (self.train_list is None) != (self.test_list is None):
+            raise ValueError("train_list and test_list go together: give both or neither")
+        return self
+
+
+class Validate(Section):
+    min_frames: Positive
+    max_frames: Positive
+    max_duration_sec: PositiveReal
+    min_side_px: Positive
+    min_videos_per_class: Positive
+    max_unreadable_share: Share
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_frames > self.max_frames:
+            raise ValueError("min_frames is above max_frames")
+        return self
+
+
+class Frames(Section):
+    source: Literal["archive", "video"]
+    short_side_px: Annotated[int, Field(ge=16)] | None
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    workers: Count
+
+
+class Pretrained(Section):
+    teacher: str | None
+    student: str | None
+    teacher_sha256: Sha256 | None
+    student_sha256: Sha256 | None
+    min_coverage: Share
+
+
+class Clip(Section):
+    num_segments: Positive
+    resize_px: Annotated[int, Field(ge=16)]
+    crop_px: Annotated[int, Field(ge=16)]
+    keep_aspect: bool
+    dense_window: Positive
+    dense_clips: Positive
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.crop_px > self.resize_px:
+            raise ValueError(f"crop_px ({self.crop_px}) is larger than resize_px ({self.resize_px})")
+        if self.dense_window < self.num_segments:
+            raise ValueError(f"dense_window ({self.dense_window}) is below num_segments ({self.num_segments})")
+        return self
+
+
+class Model(Section):
+    network: Literal["pptsm", "tsm"]
+    shift: bool
+    shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
+    activation: Literal["leaky_relu", "relu"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Training(Section):
+    batch_size: Positive
+    clips_per_video: Positive
+    schedule: Literal["cosine", "piecewise"]
+    base_lr: PositiveReal
+    warmup_epochs: Count
+    warmup_start_lr: PositiveReal
+    step_epochs: list[Positive]
+    step_factor: PositiveReal
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: NonNegativeReal
+    decay_norm_and_bias: bool
+    head_weight_lr: PositiveReal
+    head_bias_lr: PositiveReal
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    mix: Literal["none", "mixup", "cutmix", "videomix"]
+    mix_alpha: PositiveReal
+    precise_bn_every: Count
+    precise_bn_batches: Positive
+    crop: Literal["multi_scale", "random"]
+    flip: Literal["none", "horizontal"]
+    flip_labels: dict[str, str]
+    brightness: Share
+    keep: Literal["last", "best"]
+    amp: bool
+    device: Device
+    workers: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.schedule == "piecewise" and not self.step_epochs:
+            raise ValueError("schedule is piecewise, but step_epochs names no epoch")
+        if self.schedule == "cosine" and self.step_epochs:
+            raise ValueError("step_epochs belongs to schedule: piecewise, but schedule is cosine")
+        if self.flip_labels and self.flip == "none":
+            raise ValueError("flip_labels is given, but flip is none")
+        if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
+            raise ValueError("flip_labels must map back: with a: b there must be b: a")
+        if self.amp and self.device == "cpu":
+            raise ValueError("amp is true, but device is cpu: half precision needs a GPU")
+        return self
+
+
+class Teacher(Section):
+    enabled: bool
+    depth: Depth
+    width: PositiveReal
+    epochs: Count
+
+
+class Student(Section):
+    depth: Depth
+    width: PositiveReal
+    epochs: Count
+    distillation: Literal["hinton", "mutual"]
+    distillation_weight: Share
+    temperature: PositiveReal
+
+
+class Evaluate(Section):
+    split: Literal["val", "test"]
+    batch_views: Positive
+    device: Device
+    workers: Count
+
+
+class Export(Section):
+    opset: Annotated[int, Field(ge=11, le=19)]
+    check_clips: Positive
+    tolerance: PositiveReal
+    latency_runs: Positive
+
+
+class Report(Section):
+    title: str
+    wrong_clips: Count
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Count
+    sampling: Sampling
+    motion: Motion
+    index: Index
+    validate_: Annotated[Validate, Field(alias="validate")]
+    frames: Frames
+    pretrained: Pretrained
+    clip: Clip
+    model: Model
+    training: Training
+    teacher: Teacher
+    student: Student
+    evaluate: Evaluate
+    export: Export
+    report: Report
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.student.distillation_weight > 0 and not self.teacher.enabled:
+            raise ValueError("student.distillation_weight is above 0, but teacher.enabled is false")
+        for role, epochs in (("teacher", self.teacher.epochs), ("student", self.student.epochs)):
+            if 0 < epochs <= self.training.warmup_epochs:
+                raise ValueError(f"{role}.epochs ({epochs}) leaves nothing after training.warmup_epochs")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the whole of params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a key or value is wrong; each fault is named with
+            its key, the value found, and what is allowed.
+    """
+    from ruamel.yaml import YAML  # DVC's own parser, so that both read the same file alike (1e-4 is a number)
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            f"no {path} here ({Path.cwd()}). Go to the project's folder, or write one with `pptsm preset motion`."
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return check_params(values, str(path))
+
+
+def check_params(values: Any, source: str) -> Params:
+    """Check already parsed values; `source` names where they came from in an error.
+
+    Raises:
+        ParamsError: as `load_params`.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = [_sentence(fault) for fault in error.errors(include_url=False)]
+        raise ParamsError("\n".join(f"{source}: {fault}" for fault in faults)) from None
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "the file"
+    found = fault["input"]
+    if fault["type"] == "missing":
+        return f"key {key} is missing"
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(fault["loc"][:-1])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
+        return f"unknown key {key}; {hint}"
+    message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if fault["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key} is {found!r}, but {message}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: Any = Params
+    for part in location:
+        field = next(f for name, f in section.model_fields.items() if (f.alias or name) == part)
+        section = field.annotation
+    return [field.alias or name for name, field in section.model_fields.items()]

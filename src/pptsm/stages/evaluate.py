@@ -1,0 +1,78 @@
+"""Stage `evaluate`: score teacher and student, uniform (1 view) and dense (clips x 3 crops)."""
+
+import json
+
+from pptsm.params import load_params
+from pptsm.stages.options import (
+    DEFAULT_PARAMS,
+    FramesIn,
+    IndexIn,
+    LabelsIn,
+    OutFolder,
+    ParamsPath,
+    StudentIn,
+    TeacherIn,
+)
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    frames: FramesIn,
+    teacher: TeacherIn,
+    student: StudentIn,
+    out: OutFolder,
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Score teacher and student on every video of the evaluated split, each exactly once."""
+    params = load_params(params_path)
+
+    import pandas as pd
+
+    from pptsm.console import note
+    from pptsm.data.clips import EvaluationVideos
+    from pptsm.data.index import in_split, load_index, load_labels
+    from pptsm.errors import UserError
+    from pptsm.evaluation.inference import score_videos
+    from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
+    from pptsm.files import whole_folder
+    from pptsm.model.device import use_device
+    from pptsm.training.fit import frame_source, load_role
+
+    use_device(params.evaluate.device)
+    classes = load_labels(labels)
+    videos = in_split(load_index(index), params.evaluate.split)
+    if videos.empty:
+        raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
+    source = frame_source(params, frames)
+    roles = {"teacher": (params.teacher, teacher), "student": (params.student, student)}
+    if not params.teacher.enabled:
+        del roles["teacher"]
+
+    metrics: dict[str, dict[str, object]] = {}
+    predictions, per_class = [], []
+    for role, (section, folder) in roles.items():
+        model = load_role(params, section, folder, len(classes))
+        metrics[role] = {}
+        for sampling in ("uniform", "dense"):
+            logits, truth = score_videos(
+                model,
+                EvaluationVideos(videos, source, params.clip, sampling),
+                batch_views=params.evaluate.batch_views,
+                workers=params.evaluate.workers,
+                what=f"{role}, {sampling}",
+            )
+            values = metrics[role][sampling] = metric_values(logits, truth)
+            note(f"evaluate: {role}, {sampling}: top-1 {values['top1']:.2%}, top-5 {values['top5']:.2%}")
+            which = {"role": role, "sampling": sampling}
+            predictions.append(prediction_rows(videos, logits, classes).assign(**which))
+            per_class.append(class_rows(logits, truth, classes).assign(**which))
+
+    with whole_folder(out) as partial:
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        table = pd.concat(predictions)
+        table.to_csv(partial / "predictions.csv", index=False)
+        pd.concat(per_class).to_csv(partial / "classes.csv", index=False)
+        headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
+        confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)
+        confusion.to_csv(partial / "confusion.csv", index=False)

@@ -1,0 +1,66 @@
+"""Stage `export`: the student as inference model and ONNX, let through only if ONNX Runtime agrees."""
+
+import json
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pptsm.params import load_params
+from pptsm.stages.options import DEFAULT_PARAMS, FramesIn, IndexIn, LabelsIn, OutFolder, ParamsPath, StudentIn
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    frames: FramesIn,
+    student: StudentIn,
+    out: OutFolder,
+    card: Annotated[Path, typer.Option("--card", help="JSON of cost, latency and agreement to write.")],
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Export the student to ONNX and check it against Paddle on real clips."""
+    params = load_params(params_path)
+
+    from pptsm.console import note
+    from pptsm.data.clips import EvaluationVideos
+    from pptsm.data.index import in_split, load_index, load_labels
+    from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
+    from pptsm.deploy.metadata import ModelMetadata
+    from pptsm.files import whole_file, whole_folder
+    from pptsm.model.cost import count_macs, count_parameters
+    from pptsm.model.device import use_device
+    from pptsm.training.fit import frame_source, load_role, read_card
+
+    use_device("cpu")  # the comparison must not mix in a GPU's rounding
+    classes, table = load_labels(labels), load_index(index)
+    clip_shape = (params.clip.num_segments, 3, params.clip.crop_px, params.clip.crop_px)
+    metadata = ModelMetadata(classes, params.clip, params.sampling, str(read_card(student)["revision"]))
+    # held-out clips; a dataset without a validation split lends the clips it is evaluated on
+    videos = in_split(table, "val")
+    if videos.empty:
+        videos = in_split(table, params.evaluate.split)
+    views = EvaluationVideos(videos, frame_source(params, frames), params.clip, "uniform")
+    clips = [views[number][0] for number in islice(range(len(views)), params.export.check_clips)]
+
+    with whole_folder(out) as folder:
+        inference = folder / "inference"
+        inference.mkdir()
+        save_inference(load_role(params, params.student, student, len(classes)), inference, clip_shape)
+        convert_to_onnx(inference, folder / "model.onnx", params.export.opset, metadata)
+        model = load_role(params, params.student, student, len(classes))
+        agreement = compare(model, folder / "model.onnx", clips)
+        require(agreement, params.export.tolerance)
+        values = {
+            "agreement": asdict(agreement),
+            "parameters": count_parameters(model),
+            "macs_per_view": count_macs(model, clip_shape),
+            "onnx_bytes": (folder / "model.onnx").stat().st_size,
+            "latency_ms_per_view": round(latency_ms(folder / "model.onnx", clips[0], params.export.latency_runs), 3),
+            "revision": metadata.revision,
+        }
+        with whole_file(card) as partial:
+            partial.write_text(json.dumps(values, indent=2) + "\n")
+    note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")

@@ -1,0 +1,29 @@
+"""Stage `index`: find, probe, label and split the videos. Decodes every video once, on all cores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pptsm.params import load_params
+from pptsm.stages.options import DEFAULT_PARAMS, OutFile, ParamsPath
+
+
+def run(
+    out: OutFile,
+    labels_out: Annotated[Path, typer.Option("--labels", help="File of class names to write.")],
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Find, probe, label and split the videos under index.root."""
+    params = load_params(params_path)
+
+    from pptsm.console import note
+    from pptsm.data.index import build_index, save_index
+    from pptsm.files import whole_file
+
+    table, labels = build_index(params.index, params.seed)
+    with whole_file(out) as partial, whole_file(labels_out) as labels_partial:
+        save_index(table, partial)
+        labels_partial.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    counts = ", ".join(f"{count} {name}" for name, count in table["status"].value_counts().items())
+    note(f"index: {len(table)} files ({counts}), {len(labels)} classes, {table['group'].nunique()} groups")

@@ -1,0 +1,30 @@
+"""Stage `pretrained`: fetch the starting weights of teacher and student, where params.yaml names any."""
+
+import shutil
+
+from pptsm.params import load_params
+from pptsm.stages.options import DEFAULT_PARAMS, OutFolder, ParamsPath
+
+
+def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
+    """Fetch the starting weights: nothing, a local file, a known name, or a URL."""
+    params = load_params(params_path)
+
+    from pptsm.console import note
+    from pptsm.files import whole_folder
+    from pptsm.model.download import locate_weights
+    from pptsm.model.pickles import read_paddle
+
+    wanted = {
+        "teacher": (params.pretrained.teacher, params.pretrained.teacher_sha256),
+        "student": (params.pretrained.student, params.pretrained.student_sha256),
+    }
+    with whole_folder(out) as folder:
+        for role, (source, sha256) in wanted.items():
+            if source is None:
+                note(f"pretrained: {role} starts from random weights")
+                continue
+            path = locate_weights(source, sha256)
+            read_paddle(path)  # refused here rather than an hour later
+            shutil.copyfile(path, folder / f"{role}.pdparams")
+            note(f"pretrained: {role} starts from {path.name}")

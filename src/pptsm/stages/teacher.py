@@ -1,0 +1,34 @@
+"""Stage `teacher`: train the network that the student learns from. Minutes on two cores by default."""
+
+from pptsm.params import load_params
+from pptsm.stages.options import (
+    DEFAULT_PARAMS,
+    FramesIn,
+    HistoryOut,
+    IndexIn,
+    LabelsIn,
+    OutFolder,
+    ParamsPath,
+    PretrainedIn,
+)
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    frames: FramesIn,
+    pretrained: PretrainedIn,
+    out: OutFolder,
+    history: HistoryOut,
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Train the teacher; a killed run goes on from its last epoch."""
+    params = load_params(params_path)
+
+    from pptsm.training.fit import Inputs, fit_role, skip_role
+
+    if not params.teacher.enabled:
+        skip_role("teacher", params.teacher, out, history)
+        return
+    inputs = Inputs(index, labels, frames, pretrained / "teacher.pdparams")
+    fit_role("teacher", params.teacher, params, inputs, out, history)

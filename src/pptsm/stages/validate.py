@@ -1,0 +1,40 @@
+"""Stage `validate`: Great Expectations over the index. About 8 s, most of it the library's import."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pptsm.params import load_params
+from pptsm.stages.options import DEFAULT_PARAMS, IndexIn, LabelsIn, OutFile, ParamsPath
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    out: OutFile,
+    docs: Annotated[Path, typer.Option("--docs", help="Folder of the HTML pages to write.")],
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Check the index; a violation stops the pipeline and says which rows."""
+    params = load_params(params_path)
+
+    from pptsm.console import note
+    from pptsm.data.index import load_index, load_labels
+    from pptsm.data.validation import save_result, sentences, validate_index
+    from pptsm.errors import UserError
+    from pptsm.files import whole_file, whole_folder
+
+    with whole_folder(docs) as folder:
+        result = validate_index(load_index(index), load_labels(labels), params.validate_, folder)
+    for warning in result.warnings:
+        note(f"validate: warning: {warning.what}:\n    " + "\n    ".join(warning.rows[:10]))
+    if not result.success:
+        raise UserError(
+            f"the index {index} breaks {len(result.faults)} of {result.expectations} expectations:\n"
+            f"{sentences(result)}\n"
+            f"Mend the videos or the limits (section validate of {params_path}). The pages are in {docs}."
+        )
+    with whole_file(out) as partial:
+        save_result(result, partial)
+    note(f"validate: {result.expectations} expectations hold")

@@ -1,0 +1,79 @@
+"""The state of a training run between two epochs, kept outside every stage's outputs.
+
+DVC empties a stage's outputs before it runs, so what a killed run needs to go on lies in the state folder,
+under a key of everything that decides the result: other parameters or inputs never pick it up.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from pptsm.files import remove_tree, state_dir, whole_file
+from pptsm.model.network import VideoNetwork
+from pptsm.model.pickles import as_arrays, read_paddle, write_arrays
+
+Arrays = dict[str, Any]
+
+
+def run_key(role: str, **decides: Any) -> str:
+    """A short name for a run: its role and a hash of all that decides its result (JSON-able values)."""
+    text = json.dumps(decides, sort_keys=True)
+    return f"{role}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@dataclass
+class Progress:
+    """What has been reached: finished epochs, the history of each, and the best epoch's weights."""
+
+    epochs_done: int
+    history: list[dict[str, float]]
+    best_top1: float
+    best_weights: Arrays | None
+
+
+class Checkpoint:
+    """One run's state file; written whole after each epoch, removed when the run's outputs are in place."""
+
+    def __init__(self, key: str) -> None:
+        self.folder = state_dir("training") / key
+        self.path = self.folder / "state.pdparams"
+
+    def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
+        """Write all that the next epoch depends on. Random states are not among it: every epoch seeds its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "progress": vars(progress),
+            "models": [as_arrays(model.state_dict()) for model in models],
+            "optimizer": as_arrays(optimizer.state_dict()),
+            "scaler": as_arrays(scaler.state_dict()),
+        }
+        with whole_file(self.path) as partial:
+            write_arrays(partial, state)
+
+    def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
+        """Put a saved state back into models, optimiser and scaler; None where there is none."""
+        if not self.path.exists():
+            return None
+        state = read_paddle(self.path)
+        for model, arrays in zip(models, state["models"], strict=True):
+            model.set_state_dict(arrays)
+        optimizer.set_state_dict(
+            {key: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for key, v in state["optimizer"].items()}
+        )
+        if state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        return Progress(**state["progress"])
+
+    def remove(self) -> None:
+        """Forget the run."""
+        remove_tree(self.folder)
+
+
+def save_weights(path: Path, weights: Arrays) -> None:
+    """Write a state dict as `.pdparams`, readable by `paddle.load`; the same weights give the same bytes."""
+    write_arrays(path, {key: np.ascontiguousarray(value) for key, value in weights.items()})

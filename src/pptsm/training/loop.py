@@ -1,0 +1,196 @@
+"""Training from top to bottom: one function, `train`, for the teacher and for the distilled student.
+
+Every epoch first seeds its random states from (seed, epoch), then does its occasional duties, then its
+steps. So a run that was killed goes on from the last whole epoch and ends with the same weights, byte for
+byte, as one that was not.
+
+Shape legend: N clips a batch, T frames, H/W pixels, K classes.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import paddle
+import pandas as pd
+from numpy.typing import NDArray
+
+from pptsm.console import note, progress
+from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.transforms import ClipArray
+from pptsm.errors import UserError
+from pptsm.evaluation.inference import score_videos
+from pptsm.evaluation.loading import load_batches
+from pptsm.evaluation.metrics import accuracy
+from pptsm.model.network import VideoNetwork
+from pptsm.model.pickles import as_arrays
+from pptsm.params import Params
+from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
+from pptsm.training.losses import distillation, mix_clips, mutual_divergence, smoothed_cross_entropy
+from pptsm.training.optimizer import build_optimizer, precise_batch_norm, scheduled_rate
+
+# Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
+BESIDE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a student learns from another network."""
+
+    network: VideoNetwork
+    method: Literal["hinton", "mutual"]
+    weight: float  # share of the loss, 0 to 1
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome: weights as arrays, and a row of figures an epoch."""
+
+    weights: Arrays
+    history: pd.DataFrame
+
+
+def train(
+    model: VideoNetwork,
+    *,
+    role: str,
+    epochs: int,
+    params: Params,
+    labels: list[str],
+    train_videos: pd.DataFrame,
+    val_videos: pd.DataFrame,
+    source: FrameSource,
+    checkpoint: Checkpoint,
+    teaching: Teaching | None = None,
+) -> Trained:
+    """Train `model` on the clips of `train_videos`.
+
+    Args:
+        model: with its starting weights.
+        role: "teacher" or "student", for the progress bar.
+        epochs: at least 1.
+        params: the recipe is `params.training`, the clips' shape `params.clip`.
+        labels: class names.
+        train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
+        source: where frames come from.
+        checkpoint: this run's state; where it holds one, training goes on from it.
+        teaching: None for plain training.
+
+    Raises:
+        UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
+    """
+    recipe = params.training
+    if train_videos.empty:
+        raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
+
+    mutual = teaching is not None and teaching.method == "mutual"
+    learners = [model, teaching.network] if teaching is not None and mutual else [model]
+    optimizer = build_optimizer(learners, recipe)
+    use_amp = recipe.amp and paddle.get_device() != "cpu"
+    scaler = paddle.amp.GradScaler(enable=use_amp)
+    steps_per_epoch = len(_batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0]))
+
+    def clips_of(epoch: int) -> TrainingClips:
+        return TrainingClips(
+            train_videos, source, labels, params.clip, recipe, params.sampling, params.seed, epoch
+        )
+
+    reached = checkpoint.load(learners, optimizer, scaler)
+    if reached is not None and reached.epochs_done:
+        note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}")
+    reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
+
+    bar = progress(None, role, "clips", total=epochs * steps_per_epoch * recipe.batch_size)
+    bar.update(reached.epochs_done * steps_per_epoch * recipe.batch_size)
+    for epoch in range(reached.epochs_done, epochs):
+        started = time.monotonic()
+        clips = clips_of(epoch)
+        batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
+        rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
+        paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
+        loss_sum, right, seen = 0.0, 0, 0
+        for learner in learners:
+            learner.train()
+
+        for step, (clip_NTCHW, label_N) in enumerate(load_batches(clips, batches, recipe.workers)):
+            # ---- one training step --------------------------------------------------------------
+            rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
+            optimizer.set_lr(rate)
+            x, y = paddle.to_tensor(clip_NTCHW), paddle.to_tensor(label_N)
+            x, mix = mix_clips(recipe.mix, x, y, recipe.mix_alpha, rng)
+            with paddle.amp.auto_cast(enable=use_amp):
+                logits_NK = model(x)
+                if teaching is None:
+                    loss = smoothed_cross_entropy(logits_NK, y, recipe.label_smoothing, mix)
+                elif mutual:
+                    peer_NK = teaching.network(x)
+                    loss = smoothed_cross_entropy(logits_NK, y, 0.0, mix) + smoothed_cross_entropy(peer_NK, y, 0.0, mix)
+                    loss = loss + teaching.weight * mutual_divergence(logits_NK, peer_NK)
+                else:
+                    with paddle.no_grad():
+                        teacher_NK = teaching.network(x)
+                    loss = (1 - teaching.weight) * smoothed_cross_entropy(logits_NK, y, recipe.label_smoothing, mix)
+                    loss = loss + teaching.weight * distillation(logits_NK, teacher_NK, teaching.temperature)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.clear_grad()
+            # -------------------------------------------------------------------------------------
+            value = float(loss)
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{role}: the loss became {value} in epoch {epoch + 1}, step {step + 1} (learning rate "
+                    f"{rate:g}). Lower training.base_lr or lengthen training.warmup_epochs."
+                )
+            loss_sum += value * len(label_N)
+            right += int((logits_NK.numpy().argmax(axis=1) == label_N).sum())
+            seen += len(label_N)
+            bar.update(len(label_N))
+
+        row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "train_top1": right / seen}
+        row["clips_per_sec"] = seen / (time.monotonic() - started)
+
+        # once in a while: batch norm statistics that fit the weights
+        last = epoch + 1 == epochs
+        if recipe.precise_bn_every and (last or (epoch + 1) % recipe.precise_bn_every == 0):
+            for learner in learners:
+                fresh = clips_of(BESIDE + epoch)
+                precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params))
+
+        # once an epoch: validation, if there is anything to validate on
+        if not val_videos.empty:
+            views = EvaluationVideos(val_videos, source, params.clip, "uniform")
+            scores_NK, truth_N = score_videos(
+                model, views, batch_views=params.evaluate.batch_views, workers=recipe.workers, what=f"{role}: validation"
+            )
+            figures = accuracy(scores_NK, truth_N)
+            row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
+            if recipe.keep == "best" and figures.top1 > reached.best_top1:
+                reached.best_top1, reached.best_weights = figures.top1, as_arrays(model.state_dict())
+
+        reached.history.append(row)
+        reached.epochs_done = epoch + 1
+        checkpoint.save(reached, learners, optimizer, scaler)
+        bar.set_postfix_str("  ".join(f"{name} {row[name]:.3g}" for name in ("loss", "val_top1") if name in row))
+    bar.close()
+    return Trained(reached.best_weights or as_arrays(model.state_dict()), pd.DataFrame(reached.history))
+
+
+def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:
+    """Clip numbers in random order, in full batches (what is left over waits for another epoch's order)."""
+    order = np.random.default_rng(seed).permutation(num_clips).tolist()
+    if num_clips < batch_size:
+        return [order]
+    return [order[start : start + batch_size] for start in range(0, num_clips - batch_size + 1, batch_size)]
+
+
+def _clean_batches(clips: TrainingClips, most: int, params: Params) -> Iterator[paddle.Tensor]:
+    """Training clips without mixing, for batch norm statistics."""
+    batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
+    loaded: Iterator[tuple[ClipArray, NDArray[np.int64]]] = load_batches(clips, batches, params.training.workers)
+    for clip_NTCHW, _ in loaded:
+        yield paddle.to_tensor(clip_NTCHW)
