@@ -5,13 +5,13 @@ at once.
 """
 
 import errno
-import os
 import shutil
 import sys
 from pathlib import Path
 
 import typer
 
+from pptsm import commands
 from pptsm.errors import UserError
 from pptsm.stages import evaluate, export, frames, index, motion, pretrained, report, student, teacher, validate
 
@@ -36,6 +36,10 @@ app = typer.Typer(
 )
 for _name, _stage in STAGES.items():
     app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_stage.run)
+app.command()(commands.predict)
+app.command()(commands.preset)
+app.command()(commands.weights)
+app.command()(commands.doctor)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial.unlink(missing_ok=True)  # a killed run may have left one
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -30,7 +30,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         remove_tree(path)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         remove_tree(partial)
 

@@ -5,18 +5,18 @@ The way of a clip: frame count -> indices (`sampling`) -> pixels (`frames` or `v
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.frames import archive_name, read_frames
+from pptsm.data.archive import archive_name, read_frames
 from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.transforms import ClipArray, evaluation_views, training_clip
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError
-from pptsm.params import Clip, Sampling, Training
+from pptsm.params import Clip, Params, Sampling, Training
 
 
 class FrameSource:
@@ -38,6 +38,13 @@ class FrameSource:
             return Video(self.folder / video_id).frames(indices)
         except VideoError as error:
             raise UserError(f"clip {video_id!r} cannot be read: {error}.") from None
+
+
+def frame_source(params: Params, frames: Path) -> FrameSource:
+    """Where all stages take frames from, as `frames.source` says."""
+    if params.frames.source == "video":
+        return FrameSource("video", Path(params.index.root))
+    return FrameSource("archive", frames)
 
 
 class TrainingClips:
@@ -92,7 +99,7 @@ class TrainingClips:
     def _indices(self, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.sampling == "uniform":
             return uniform_indices(num_frames, self.clip.num_segments, rng)
-        return dense_indices(num_frames, self.clip.num_segments, rng, window=self.clip.dense_window)[0]
+        return dense_indices(num_frames, self.clip.num_segments, rng, window=self.clip.dense_window).ravel()
 
 
 class EvaluationVideos:
@@ -137,8 +144,3 @@ def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[i
     if unknown := set(flip_labels) - set(labels):
         raise UserError(f"training.flip_labels names {sorted(unknown)}, but the classes are {labels[:20]}.")
     return [labels.index(flip_labels.get(label, label)) for label in labels]
-
-
-def describe(clip: Clip, sampling: Sampling) -> dict[str, Any]:
-    """What a model needs to know of its input, as it is written into an exported file."""
-    return clip.model_dump() | {"sampling": sampling}

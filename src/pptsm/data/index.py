@@ -8,7 +8,6 @@ import concurrent.futures
 import multiprocessing
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,31 +17,13 @@ import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
 from pptsm.console import progress
+from pptsm.data.table import COLUMNS, SPLITS
 from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 from pptsm.params import Index
 
-SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-
-# column -> type; `id` is the path below the root, with / between folders
-COLUMNS: Mapping[str, str] = {
-    "id": "str",
-    "label": "str",
-    "label_index": "int64",  # -1 where the label is not known
-    "group": "str",
-    "split": "str",  # train, val, test, or empty: takes no part
-    "status": "str",  # ok, truncated, unreadable or unmatched
-    "reason": "str",
-    "num_frames": "int64",
-    "fps": "float64",
-    "width": "int64",
-    "height": "int64",
-    "duration_sec": "float64",
-    "size_bytes": "int64",
-    "sha256": "str",
-}
 
 
 def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
@@ -78,8 +59,8 @@ def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
     usable = table["status"] == "ok"
     given = pd.Series([SPLIT_NAMES.get((part.get("split") or "").lower(), "") for part in parts], index=table.index)
     if params.train_list and params.test_list:
-        listed = {name: "train" for name in _read_list(params.train_list)}
-        listed |= {name: "test" for name in _read_list(params.test_list)}
+        listed = dict.fromkeys(_read_list(params.train_list), "train")
+        listed |= dict.fromkeys(_read_list(params.test_list), "test")
         given = pd.Series([listed.get(name, "") for name in ids], index=table.index)
         table.loc[usable & (given == ""), "reason"] = "in neither split list"
         usable &= given != ""
@@ -152,27 +133,6 @@ def assign_splits(videos: pd.DataFrame, params: Index, seed: int) -> pd.Series:
     return videos["group"].map(chosen)
 
 
-def save_index(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV."""
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
-
-
-def load_index(path: Path) -> pd.DataFrame:
-    """Read a table that `save_index` wrote; labels such as "nan" or "None" stay words."""
-    types = dict(COLUMNS)
-    return pd.read_csv(path, dtype=types, keep_default_na=False)  # type: ignore[arg-type]
-
-
-def load_labels(path: Path) -> list[str]:
-    """Class names, one a line."""
-    return path.read_text(encoding="utf-8").splitlines()
-
-
-def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The usable rows of one split, in the table's order, numbered from 0."""
-    return table[table["split"] == split].reset_index(drop=True)
-
-
 def _read_labels(params: Index, table: pd.DataFrame) -> list[str]:
     found = sorted(set(table.loc[table["status"] != "unmatched", "label"]))
     if params.label_file is None:
@@ -210,9 +170,7 @@ def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
     rows = []
     # Killable processes: some broken containers keep the decoder busy for ever.
     with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [
-            pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids
-        ]
+        jobs = [pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids]
         for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):
             try:
                 digest, result = job.result()

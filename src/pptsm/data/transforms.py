@@ -151,7 +151,21 @@ def multi_scale_box(
 
 
 # Quarters of the free room: corners, centre, edge middles, and the centres of the quadrants.
-FIXED_POSITIONS = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3))
+FIXED_POSITIONS = (
+    (0, 0),
+    (4, 0),
+    (0, 4),
+    (4, 4),
+    (2, 2),
+    (0, 2),
+    (4, 2),
+    (2, 4),
+    (2, 0),
+    (1, 1),
+    (3, 1),
+    (1, 3),
+    (3, 3),
+)
 
 
 def normalise(frames: Frames) -> ClipArray:

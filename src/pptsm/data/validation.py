@@ -18,7 +18,7 @@ import great_expectations.expectations as gxe
 from great_expectations.checkpoint import UpdateDataDocsAction
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from pptsm.data.index import COLUMNS, SPLITS
+from pptsm.data.table import COLUMNS, SPLITS
 from pptsm.params import Validate
 
 STATUSES = ["ok", "truncated", "unreadable", "unmatched"]
@@ -45,6 +45,7 @@ class Result:
 
     @property
     def success(self) -> bool:
+        """No expectation was broken."""
         return not self.faults
 
 
@@ -61,11 +62,6 @@ def validate_index(table: pd.DataFrame, labels: list[str], params: Validate, doc
         What held and what did not; faults name rows by id, at most ten each.
     """
     usable = table[table["split"] != ""]
-    suites = {
-        "index": (table, _whole_table(labels)),
-        "usable": (usable, _usable_videos(params)),
-        "summary": (_summary(table, usable), _totals(usable, params)),
-    }
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     context.add_data_docs_site(
@@ -78,30 +74,24 @@ def validate_index(table: pd.DataFrame, labels: list[str], params: Validate, doc
         },
     )
     source = context.data_sources.add_pandas("index")
-    checks, frames = [], {}
-    for name, (frame, expectations) in suites.items():
+    expectations, faults = 0, []
+    for name, (rows, rules) in _suites(table, usable, labels, params).items():
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all rows")
-        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=rules))
         check = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-        checks.append(check)
-        frames[name] = frame
-    faults, held = [], 0
-    for check in checks:
-        frame = frames[check.name]
         checkpoint = context.checkpoints.add(
             gx.Checkpoint(
-                name=check.name,
+                name=name,
                 validation_definitions=[check],
                 actions=[UpdateDataDocsAction(name="docs", site_names=["index"])],
                 result_format={"result_format": "COMPLETE"},
             )
         )
-        outcome = checkpoint.run(batch_parameters={"dataframe": frame})
-        for result in next(iter(outcome.run_results.values())).results:
-            held += 1
-            if not result.success:
-                faults.append(_fault(result, frame))
-    return Result(held, faults, _duplicates(usable), _facts(table, usable))
+        outcome = checkpoint.run(batch_parameters={"dataframe": rows})
+        results = next(iter(outcome.run_results.values())).results
+        expectations += len(results)
+        faults += [_fault(result, rows) for result in results if not result.success]
+    return Result(expectations, faults, _duplicates(usable), _facts(table, usable))
 
 
 def save_result(result: Result, path: Path) -> None:
@@ -116,80 +106,116 @@ def save_result(result: Result, path: Path) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _whole_table(labels: list[str]) -> list[Any]:
-    return [
-        gxe.ExpectTableColumnsToMatchOrderedList(column_list=list(COLUMNS)),
-        gxe.ExpectColumnValuesToBeUnique(column="id"),
-        gxe.ExpectColumnValuesToBeInSet(column="status", value_set=STATUSES),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=labels, row_condition='status!="unmatched"', condition_parser="pandas"),
-        gxe.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$"),
-        gxe.ExpectColumnValuesToBeInSet(column="split", value_set=[*SPLITS, ""]),
-    ]
-
-
-def _usable_videos(params: Validate) -> list[Any]:
-    return [
-        gxe.ExpectColumnValuesToNotMatchRegex(column="label", regex=r"^\s*$"),
-        gxe.ExpectColumnValuesToBeBetween(column="num_frames", min_value=params.min_frames, max_value=params.max_frames),
-        gxe.ExpectColumnValuesToBeBetween(
-            column="duration_sec", min_value=0, strict_min=True, max_value=params.max_duration_sec
-        ),
-        gxe.ExpectColumnValuesToBeBetween(column="width", min_value=params.min_side_px),
-        gxe.ExpectColumnValuesToBeBetween(column="height", min_value=params.min_side_px),
-    ]
-
-
-def _summary(table: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
-    """One row a subject (class or group), so that what concerns them together is an expectation too."""
+def _suites(
+    table: pd.DataFrame, usable: pd.DataFrame, labels: list[str], params: Validate
+) -> dict[str, tuple[pd.DataFrame, list[Any]]]:
+    """What is checked: a table and its rules, each rule with a sentence that says it."""
     splits = [split for split in SPLITS if (usable["split"] == split).any()]
-    per_class = pd.crosstab(usable["label"], usable["split"]).reindex(
+    by_class = pd.crosstab(usable["label"], usable["split"]).reindex(
         index=sorted(set(table.loc[table["status"] != "unmatched", "label"])), columns=splits, fill_value=0
     )
     classes = pd.DataFrame(
-        {
-            "id": per_class.index,
-            "kind": "class",
-            "videos": per_class.sum(axis=1).to_numpy(),
-            "splits": (per_class > 0).sum(axis=1).to_numpy(),
-        }
-    )
-    per_group = usable.groupby("group")["split"].agg(["size", "nunique"])
-    groups = pd.DataFrame(
-        {"id": per_group.index, "kind": "group", "videos": per_group["size"].to_numpy(), "splits": per_group["nunique"].to_numpy()}
-    )
-    unreadable = table["status"].isin(["unreadable", "truncated"])
-    share = pd.DataFrame({"id": ["unreadable files"], "kind": "share", "videos": [float(unreadable.mean())], "splits": 1})
-    return pd.concat([classes, groups, share], ignore_index=True)
-
-
-def _totals(usable: pd.DataFrame, params: Validate) -> list[Any]:
-    splits = usable["split"].nunique()
-    return [
-        gxe.ExpectColumnValuesToBeBetween(
-            column="videos", min_value=params.min_videos_per_class, row_condition='kind=="class"', condition_parser="pandas"
+        {"id": by_class.index, "videos": by_class.sum(axis=1), "splits": (by_class > 0).sum(axis=1)}
+    ).reset_index(drop=True)
+    groups = usable.groupby("group")["split"].nunique().rename_axis("id").reset_index(name="splits")
+    unreadable = float(table["status"].isin(["unreadable", "truncated"]).mean())
+    files = pd.DataFrame({"id": ["all files"], "unreadable_share": [unreadable]})
+    matched = table[table["status"] != "unmatched"].reset_index(drop=True)
+    return {
+        "index": (
+            table,
+            [
+                gxe.ExpectTableColumnsToMatchOrderedList(
+                    column_list=list(COLUMNS), meta=_says("the columns are those of an index")
+                ),
+                gxe.ExpectColumnValuesToBeUnique(column="id", meta=_says("every file has one row")),
+                gxe.ExpectColumnValuesToBeInSet(
+                    column="status", value_set=STATUSES, meta=_says(f"a status is one of {', '.join(STATUSES)}")
+                ),
+                gxe.ExpectColumnValuesToMatchRegex(
+                    column="sha256", regex="^[0-9a-f]{64}$", meta=_says("every file has a hash")
+                ),
+                gxe.ExpectColumnValuesToBeInSet(
+                    column="split", value_set=[*SPLITS, ""], meta=_says(f"a split is one of {', '.join(SPLITS)}")
+                ),
+            ],
         ),
-        gxe.ExpectColumnValuesToBeBetween(
-            column="splits", min_value=max(splits, 1), row_condition='kind=="class"', condition_parser="pandas"
+        "labels": (
+            matched,
+            [
+                gxe.ExpectColumnValuesToBeInSet(
+                    column="label", value_set=labels, meta=_says("every label is a known class")
+                ),
+                gxe.ExpectColumnValuesToNotMatchRegex(column="label", regex=r"^\s*$", meta=_says("no label is empty")),
+            ],
         ),
-        gxe.ExpectColumnValuesToBeBetween(column="splits", max_value=1, row_condition='kind=="group"', condition_parser="pandas"),
-        gxe.ExpectColumnValuesToBeBetween(
-            column="videos", max_value=params.max_unreadable_share, row_condition='kind=="share"', condition_parser="pandas"
+        "usable videos": (
+            usable,
+            [
+                _between(
+                    "num_frames",
+                    params.min_frames,
+                    params.max_frames,
+                    f"a video has {params.min_frames} to {params.max_frames} frames (validate.min_frames, max_frames)",
+                ),
+                _between(
+                    "duration_sec",
+                    0,
+                    params.max_duration_sec,
+                    f"a video lasts at most {params.max_duration_sec:g} s (validate.max_duration_sec)",
+                ),
+                *(
+                    _between(side, params.min_side_px, None, f"{side} is at least {params.min_side_px} pixels")
+                    for side in ("width", "height")
+                ),
+            ],
         ),
-    ]
+        "classes": (
+            classes,
+            [
+                _between(
+                    "videos",
+                    params.min_videos_per_class,
+                    None,
+                    f"a class has at least {params.min_videos_per_class} usable videos (validate.min_videos_per_class)",
+                ),
+                _between("splits", len(splits), None, f"every class is in each split ({', '.join(splits)})"),
+            ],
+        ),
+        "groups": (groups, [_between("splits", None, 1, "no group is on two sides of the split")]),
+        "files": (
+            files,
+            [
+                _between(
+                    "unreadable_share",
+                    None,
+                    params.max_unreadable_share,
+                    f"at most {params.max_unreadable_share:.1%} of the files are unreadable or cut off "
+                    "(validate.max_unreadable_share)",
+                )
+            ],
+        ),
+    }
 
 
-def _fault(result: Any, frame: pd.DataFrame) -> Fault:
-    config = result.expectation_config.to_json_dict()
-    limits = {k: v for k, v in config["kwargs"].items() if k not in ("batch_id", "column", "condition_parser") and v is not None}
-    column = config["kwargs"].get("column", "columns")
-    rows = []
-    positions = result.result.get("unexpected_index_list") or result.result.get("partial_unexpected_index_list") or []
-    for position in positions:
-        row = frame.loc[position if isinstance(position, int) else list(position.values())[0]]
-        rows.append(f"{row['id']}: {column} is {row[column]!r}" if column in frame else str(row["id"]))
-    if not rows and result.exception_info and result.exception_info.get("raised_exception"):
-        rows = [str(result.exception_info["exception_message"])]
-    return Fault(config["type"], f"{column} with {limits}", rows)
+def _between(column: str, low: float | None, high: float | None, sentence: str) -> Any:
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high, meta=_says(sentence))
+
+
+def _says(sentence: str) -> dict[str, str]:
+    return {"says": sentence}
+
+
+def _fault(result: Any, rows: pd.DataFrame) -> Fault:
+    config = result.expectation_config
+    column = config.kwargs.get("column", "")
+    broken = []
+    for position in result.result.get("unexpected_index_list") or []:
+        row = rows.loc[position if isinstance(position, int) else next(iter(position.values()))]
+        broken.append(f"{row['id']}: {column} is {row[column]}" if column in rows else str(row["id"]))
+    if not broken and (result.exception_info or {}).get("raised_exception"):
+        broken = [str(result.exception_info["exception_message"])]
+    return Fault(config.type, config.meta["says"], broken)
 
 
 def _duplicates(usable: pd.DataFrame) -> list[Fault]:
@@ -222,5 +248,5 @@ def sentences(result: Result) -> str:
     for fault in result.faults:
         rows = fault.rows[:ROWS_SHOWN]
         more = f"\n    ... and {len(fault.rows) - len(rows)} more" if len(fault.rows) > len(rows) else ""
-        lines.append(f"  {fault.expectation}: {fault.what}" + "".join(f"\n    {row}" for row in rows) + more)
+        lines.append(f"  expected: {fault.what}; but" + "".join(f"\n    {row}" for row in rows) + more)
     return "\n".join(lines)

@@ -35,6 +35,7 @@ class Probe:
 
     @property
     def duration_sec(self) -> float:
+        """Length by frame count and rate."""
         return self.num_frames / self.fps if self.fps > 0 else 0.0
 
 

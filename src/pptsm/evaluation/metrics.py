@@ -48,7 +48,7 @@ def accuracy(logits: Logits, labels: Labels) -> Accuracy:
 
 def in_top(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
     """[N]: is the label among the k highest logits? Ties go to the lower class, as in `ranking`."""
-    return (ranking(logits, k) == labels[:, None]).any(axis=1)
+    return np.asarray((ranking(logits, k) == labels[:, None]).any(axis=1))
 
 
 def ranking(logits: Logits, k: int) -> NDArray[np.int64]:
@@ -67,7 +67,7 @@ def class_accuracy(logits: Logits, labels: Labels) -> NDArray[np.float64]:
     """[K]: share of each class's videos that were recognised; NaN for a class without videos."""
     matrix = confusion_matrix(logits, labels)
     totals = matrix.sum(axis=1)
-    return np.divide(np.diag(matrix), totals, out=np.full(len(totals), np.nan), where=totals > 0)
+    return np.asarray(np.divide(np.diag(matrix), totals, out=np.full(len(totals), np.nan), where=totals > 0))
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

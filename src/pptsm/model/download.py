@@ -112,7 +112,9 @@ def _transfer(url: str, partial: Path) -> None:
         if not problem:
             return
         note(f"download of {url}: {problem}")
-    raise DownloadError(f"cannot download {url} after {TRIES} tries: {problem}. What was received is kept for resuming.")
+    raise DownloadError(
+        f"cannot download {url} after {TRIES} tries: {problem}. What was received is kept for resuming."
+    )
 
 
 def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
@@ -125,16 +127,19 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
             partial.unlink(missing_ok=True)
             return "the server has no more bytes than were already received; starting again"
         if 400 <= response.status_code < 500:
-            raise DownloadError(f"{url}: the server answered {response.status_code} {response.reason}. Check the address.")
+            raise DownloadError(
+                f"{url}: the server answered {response.status_code} {response.reason}. Check the address."
+            )
         if not response.ok:
             return f"the server answered {response.status_code} {response.reason}"
         if response.status_code != 206:
             have = 0
         promised = response.headers.get("Content-Length")
         total = have + int(promised) if promised and promised.isdigit() else None
-        with partial.open("ab" if have else "wb") as file, progress(
-            None, Path(urlsplit(url).path).name, "B", total, unit_scale=True, initial=have
-        ) as bar:
+        with (
+            partial.open("ab" if have else "wb") as file,
+            progress(None, Path(urlsplit(url).path).name, "B", total, unit_scale=True, initial=have) as bar,
+        ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
                 bar.update(len(chunk))
@@ -147,5 +152,7 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
 def _check(path: Path, sha256: str | None, origin: str) -> str:
     digest = sha256_of(path)
     if sha256 is not None and not digest.startswith(sha256):
-        raise DownloadError(f"{origin} has SHA-256 {digest}, but {sha256} is asked for: it is another or a damaged file.")
+        raise DownloadError(
+            f"{origin} has SHA-256 {digest}, but {sha256} is asked for: it is another or a damaged file."
+        )
     return digest

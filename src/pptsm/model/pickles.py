@@ -35,6 +35,11 @@ class ArrayUnpickler(pickle.Unpickler):
     """Unpickles numbers, strings, containers and numpy arrays; nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Look up an allowed name.
+
+        Raises:
+            WeightsError: any other name.
+        """
         if (module, name) not in ALLOWED:
             raise WeightsError(
                 f"it holds a reference to {module}.{name}, which is no array: a weights file never needs that. "
@@ -56,7 +61,17 @@ def read_paddle(path: Path) -> Any:
         raise WeightsError(f"{path} was refused: {error}") from None
     except OSError as error:
         raise WeightsError(f"cannot read weights {path}: {error.strerror}.") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError, ImportError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        MemoryError,
+        ImportError,
+    ) as error:
         raise WeightsError(
             f"{path} is no weights file, or is cut off ({type(error).__name__}: {str(error)[:120]}). "
             f"It has {path.stat().st_size} bytes; fetch it again."
@@ -72,6 +87,10 @@ def write_arrays(path: Path, values: Any) -> None:
 def as_arrays(state: dict[str, Any]) -> dict[str, Any]:
     """Tensors of a (nested) state dict as numpy arrays."""
     return {
-        key: as_arrays(value) if isinstance(value, dict) else np.asarray(value.numpy()) if hasattr(value, "numpy") else value
+        key: as_arrays(value)
+        if isinstance(value, dict)
+        else np.asarray(value.numpy())
+        if hasattr(value, "numpy")
+        else value
         for key, value in state.items()
     }

@@ -1,8 +1,9 @@
 """Stage `evaluate`: score teacher and student, uniform (1 view) and dense (clips x 3 crops)."""
 
 import json
+from pathlib import Path
 
-from pptsm.params import load_params
+from pptsm.params import Student, Teacher, load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     FramesIn,
@@ -30,14 +31,14 @@ def run(
     import pandas as pd
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos
-    from pptsm.data.index import in_split, load_index, load_labels
+    from pptsm.data.clips import EvaluationVideos, frame_source
+    from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.errors import UserError
     from pptsm.evaluation.inference import score_videos
     from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
     from pptsm.files import whole_folder
     from pptsm.model.device import use_device
-    from pptsm.training.fit import frame_source, load_role
+    from pptsm.model.roles import load_role
 
     use_device(params.evaluate.device)
     classes = load_labels(labels)
@@ -45,7 +46,10 @@ def run(
     if videos.empty:
         raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
     source = frame_source(params, frames)
-    roles = {"teacher": (params.teacher, teacher), "student": (params.student, student)}
+    roles: dict[str, tuple[Teacher | Student, Path]] = {
+        "teacher": (params.teacher, teacher),
+        "student": (params.student, student),
+    }
     if not params.teacher.enabled:
         del roles["teacher"]
 

@@ -25,19 +25,19 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos
-    from pptsm.data.index import in_split, load_index, load_labels
+    from pptsm.data.clips import EvaluationVideos, frame_source
+    from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
     from pptsm.files import whole_file, whole_folder
     from pptsm.model.cost import count_macs, count_parameters
     from pptsm.model.device import use_device
-    from pptsm.training.fit import frame_source, load_role, read_card
+    from pptsm.model.roles import load_role, read_revision
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)
     clip_shape = (params.clip.num_segments, 3, params.clip.crop_px, params.clip.crop_px)
-    metadata = ModelMetadata(classes, params.clip, params.sampling, str(read_card(student)["revision"]))
+    metadata = ModelMetadata(classes, params.clip, params.sampling, read_revision(student))
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
     if videos.empty:

@@ -11,7 +11,7 @@ from pptsm.stages.options import DEFAULT_PARAMS, IndexIn, OutFolder, ParamsPath
 
 def run(
     index: IndexIn,
-    checked: Annotated[Path, typer.Option("--checked", help="Result of the validate stage.", exists=True)],
+    checked: Annotated[Path, typer.Option("--checked", help="Result of the validate stage; must exist.")],
     out: OutFolder,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
@@ -19,9 +19,12 @@ def run(
     params = load_params(params_path)
 
     from pptsm.data.frames import extract_all
-    from pptsm.data.index import load_index
+    from pptsm.data.table import load_index
+    from pptsm.errors import UserError
     from pptsm.files import whole_folder
 
+    if not checked.is_file():
+        raise UserError(f"no {checked}: the index must be validated first (`dvc repro validate`).")
     table = load_index(index)
     videos = table[table["split"] != ""]
     with whole_folder(out) as folder:

@@ -18,7 +18,8 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.index import build_index, save_index
+    from pptsm.data.index import build_index
+    from pptsm.data.table import save_index
     from pptsm.files import whole_file
 
     table, labels = build_index(params.index, params.seed)

@@ -1,3 +1,40 @@
 """Stage `report`: the accuracy report as Markdown and as one self-contained page. Seconds."""
-def run() -> None:
-    """todo"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pptsm.params import load_params
+from pptsm.stages.options import DEFAULT_PARAMS, FramesIn, IndexIn, LabelsIn, ParamsPath
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    frames: FramesIn,
+    validation: Annotated[Path, typer.Option("--validation", help="Result of the validate stage.")],
+    evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder of the evaluate stage.")],
+    card: Annotated[Path, typer.Option("--card", help="JSON of the export stage.")],
+    onnx: Annotated[Path, typer.Option("--onnx", help="The exported file.")],
+    teacher_history: Annotated[Path, typer.Option("--teacher-history", help="The teacher's epochs.")],
+    student_history: Annotated[Path, typer.Option("--student-history", help="The student's epochs.")],
+    markdown: Annotated[Path, typer.Option("--markdown", help="Markdown file to write.")],
+    html: Annotated[Path, typer.Option("--html", help="Page to write.")],
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Write the accuracy report."""
+    params = load_params(params_path)
+
+    from pptsm.console import note
+    from pptsm.data.clips import frame_source
+    from pptsm.files import whole_file
+    from pptsm.report.page import Sources, gather, render
+
+    histories = {"teacher": teacher_history, "student": student_history}
+    sources = Sources(params_path, index, labels, validation, evaluation, card, onnx, histories)
+    values = gather(params, sources, frame_source(params, frames))
+    with whole_file(markdown) as markdown_partial, whole_file(html) as html_partial:
+        markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")
+        html_partial.write_text(render("index.html", values), encoding="utf-8")
+    note(f"report: open {html}")

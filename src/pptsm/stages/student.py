@@ -27,10 +27,11 @@ def run(
     """Train the student with knowledge distillation; a killed run goes on from its last epoch."""
     params = load_params(params_path)
 
-    from pptsm.data.index import load_labels
+    from pptsm.data.table import load_labels
     from pptsm.files import sha256_of
     from pptsm.model.device import use_device
-    from pptsm.training.fit import WEIGHTS, Inputs, fit_role, load_role
+    from pptsm.model.roles import WEIGHTS, load_role
+    from pptsm.training.fit import Inputs, fit_role
     from pptsm.training.loop import Teaching
 
     inputs = Inputs(index, labels, frames, pretrained / "student.pdparams")

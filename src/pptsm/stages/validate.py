@@ -20,7 +20,7 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.index import load_index, load_labels
+    from pptsm.data.table import load_index, load_labels
     from pptsm.data.validation import save_result, sentences, validate_index
     from pptsm.errors import UserError
     from pptsm.files import whole_file, whole_folder

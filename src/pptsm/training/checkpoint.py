@@ -7,7 +7,6 @@ under a key of everything that decides the result: other parameters or inputs ne
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,8 +71,3 @@ class Checkpoint:
     def remove(self) -> None:
         """Forget the run."""
         remove_tree(self.folder)
-
-
-def save_weights(path: Path, weights: Arrays) -> None:
-    """Write a state dict as `.pdparams`, readable by `paddle.load`; the same weights give the same bytes."""
-    write_arrays(path, {key: np.ascontiguousarray(value) for key, value in weights.items()})

@@ -1,6 +1,5 @@
 """What the teacher and the student stage share: inputs opened, network built and filled, outputs written whole."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +7,17 @@ import paddle
 import pandas as pd
 
 from pptsm.console import note
-from pptsm.data.clips import FrameSource
-from pptsm.data.index import in_split, load_index, load_labels
+from pptsm.data.clips import frame_source
+from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.files import sha256_of, whole_file, whole_folder
 from pptsm.model.device import use_device
-from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.pickles import as_arrays
+from pptsm.model.roles import build_role, save_role
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Student, Teacher
-from pptsm.training.checkpoint import Checkpoint, run_key, save_weights
+from pptsm.training.checkpoint import Checkpoint, run_key
 from pptsm.training.loop import Teaching, Trained, train
 
-WEIGHTS = "weights.pdparams"
-CARD = "card.json"
 NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "train_top1", "clips_per_sec"])
 
 
@@ -32,36 +29,6 @@ class Inputs:
     labels: Path
     frames: Path
     pretrained: Path  # a weights file; it may be missing
-
-
-def frame_source(params: Params, frames: Path) -> FrameSource:
-    """Where training and evaluation take frames from, as `frames.source` says."""
-    if params.frames.source == "video":
-        return FrameSource("video", Path(params.index.root))
-    return FrameSource("archive", frames)
-
-
-def build_role(params: Params, section: Teacher | Student, num_classes: int) -> VideoNetwork:
-    """The network that params.yaml describes for one role, with fresh weights."""
-    return build_model(
-        params.model.network,
-        section.depth,
-        num_classes,
-        params.clip.num_segments,
-        width=section.width,
-        shift=params.model.shift,
-        shift_ratio=params.model.shift_ratio,
-        activation=params.model.activation,
-        dropout=params.model.dropout,
-    )
-
-
-def load_role(params: Params, section: Teacher | Student, folder: Path, num_classes: int) -> VideoNetwork:
-    """A trained role from its stage's output folder, in evaluation mode."""
-    model = build_role(params, section, num_classes)
-    load_weights(model, folder / WEIGHTS)
-    model.eval()
-    return model
 
 
 def fit_role(
@@ -90,7 +57,7 @@ def fit_role(
     labels = load_labels(inputs.labels)
     table = load_index(inputs.index)
     paddle.seed(params.seed)
-    with paddle.utils.unique_name.guard():  # the optimiser's state is kept under these names
+    with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
         model = build_role(params, section, len(labels))
     if inputs.pretrained.exists():
         report = load_weights(model, inputs.pretrained, params.pretrained.min_coverage)
@@ -120,28 +87,15 @@ def fit_role(
             teaching=teaching,
         )
     with whole_folder(out) as folder:
-        save_weights(folder / WEIGHTS, trained.weights)
-        write_card(folder, role, section, key)
+        save_role(folder, role, section, key, trained.weights)
     with whole_file(history) as partial:
         trained.history.to_csv(partial, index=False, float_format="%.6g")
     checkpoint.remove()
 
 
-def write_card(folder: Path, role: str, section: Teacher | Student, revision: str) -> None:
-    """What a weights folder says of itself; the revision names parameters and inputs by their hash."""
-    card = {"role": role, "revision": revision, **section.model_dump()}
-    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
-def read_card(folder: Path) -> dict[str, object]:
-    """The card that `write_card` wrote."""
-    card: dict[str, object] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    return card
-
-
 def skip_role(role: str, section: Teacher | Student, out: Path, history: Path) -> None:
     """The outputs of a role that is switched off: a card that says so, and a history without rows."""
     with whole_folder(out) as folder:
-        write_card(folder, role, section, revision="")
+        save_role(folder, role, section, revision="", weights=None)
     with whole_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)

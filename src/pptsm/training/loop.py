@@ -95,9 +95,7 @@ def train(
     steps_per_epoch = len(_batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0]))
 
     def clips_of(epoch: int) -> TrainingClips:
-        return TrainingClips(
-            train_videos, source, labels, params.clip, recipe, params.sampling, params.seed, epoch
-        )
+        return TrainingClips(train_videos, source, labels, params.clip, recipe, params.sampling, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
     if reached is not None and reached.epochs_done:
@@ -165,7 +163,11 @@ def train(
         if not val_videos.empty:
             views = EvaluationVideos(val_videos, source, params.clip, "uniform")
             scores_NK, truth_N = score_videos(
-                model, views, batch_views=params.evaluate.batch_views, workers=recipe.workers, what=f"{role}: validation"
+                model,
+                views,
+                batch_views=params.evaluate.batch_views,
+                workers=recipe.workers,
+                what=f"{role}: validation",
             )
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}

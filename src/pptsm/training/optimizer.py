@@ -109,9 +109,9 @@ def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> Non
             for clips in batches:
                 model(clips)
                 count += 1
-                for norm, mean, variance in zip(norms, means, variances, strict=True):
-                    mean += norm._mean.numpy()
-                    variance += norm._variance.numpy()
+                for index, norm in enumerate(norms):
+                    means[index] += norm._mean.numpy()
+                    variances[index] += norm._variance.numpy()
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm._momentum = momentum

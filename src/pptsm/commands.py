@@ -1,0 +1,117 @@
+"""What a person types beside the stages: predict, preset, weights and doctor."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pptsm.errors import UserError
+
+DEFAULT_MODEL = Path("models/export/model.onnx")
+
+
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
+    model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one list with an entry a file.")] = False,
+    sampling: Annotated[
+        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
+    ] = None,
+) -> None:
+    """Say what videos show: the most probable classes with their probabilities.
+
+    A file that cannot be read is reported, the others are answered; the exit code is then 1.
+    """
+    from pptsm.console import progress
+    from pptsm.data.video import VIDEO_SUFFIXES, VideoError
+    from pptsm.deploy.predict import Predictor
+
+    files: list[Path] = []
+    for path in videos:
+        if path.is_dir():
+            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+        else:
+            files.append(path)
+    if not files:
+        raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
+    predictor = Predictor(model, sampling)
+    answers: list[dict[str, Any]] = []
+    failed = 0
+    for path in progress(files, "predict", "videos", disable=len(files) < 5):
+        try:
+            top = [vars(guess) for guess in predictor.predict(path, top_k)]
+            answers.append({"file": str(path), "sampling": predictor.sampling, "top": top})
+        except VideoError as error:
+            failed += 1
+            answers.append({"file": str(path), "error": str(error)})
+    if as_json:
+        print(json.dumps(answers, indent=2, ensure_ascii=False))
+    else:
+        for answer in answers:
+            if "top" in answer:
+                print(answer["file"])
+                for guess in answer["top"]:
+                    print(f"  {guess['score']:7.2%}  {guess['label']}")
+    for answer in answers:
+        if "error" in answer:
+            print(f"error: {answer['file']}: {answer['error']}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
+
+
+def preset(
+    name: Annotated[str | None, typer.Argument(help="Name of a file in presets/.")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited.")] = False,
+    params_path: Annotated[Path, typer.Option("--params", help="The file to put in place.")] = Path("params.yaml"),
+) -> None:
+    """Put a complete, commented parameters file in place of params.yaml."""
+    from pptsm.files import whole_file
+    from pptsm.params import load_params
+
+    folder = Path("presets")
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if not known:
+        raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
+    if show_list or name is None:
+        for known_name, path in known.items():
+            print(f"{known_name:28} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        return
+    if name not in known:
+        raise UserError(f"no preset {name!r}; there are {', '.join(known)}.")
+    load_params(known[name])
+    text = known[name].read_bytes()
+    if params_path.exists() and not force:
+        current = params_path.read_bytes()
+        if current != text and all(current != path.read_bytes() for path in known.values()):
+            raise UserError(
+                f"{params_path} was edited: it equals none of the presets. Keep a copy, or replace it with "
+                f"`pptsm preset {name} --force`."
+            )
+    with whole_file(params_path) as partial:
+        partial.write_bytes(text)
+    print(f"{params_path} is now preset {name}. Next: dvc repro")
+
+
+def weights() -> None:
+    """List the published weights that params.yaml can name."""
+    from pptsm.model.download import known_weights
+
+    for known in known_weights().values():
+        print(f"{known.name}\n    {known.note}\n    {known.url}")
+
+
+def doctor() -> None:
+    """Check this machine: versions, device, threads, disk, shared memory, cache, and what is missing."""
+    from pptsm.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok  ' if finding.good else 'BAD '} {finding.what:24} {finding.found}")
+        if not finding.good:
+            print(f"     {'':24} -> {finding.remedy}")
+    if bad := sum(not finding.good for finding in findings):
+        raise UserError(f"{bad} of {len(findings)} checks failed, see above.")

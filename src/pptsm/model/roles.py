@@ -1,0 +1,58 @@
+"""Teacher and student as networks: built from params.yaml, written to and read from a stage's folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pptsm.model.network import VideoNetwork, build_model
+from pptsm.model.pickles import write_arrays
+from pptsm.model.weights import Arrays, load_weights
+from pptsm.params import Params, Student, Teacher
+
+WEIGHTS = "weights.pdparams"
+CARD = "card.json"
+
+
+def build_role(params: Params, section: Teacher | Student, num_classes: int) -> VideoNetwork:
+    """The network that params.yaml describes for one role, with fresh weights."""
+    return build_model(
+        params.model.network,
+        section.depth,
+        num_classes,
+        params.clip.num_segments,
+        width=section.width,
+        shift=params.model.shift,
+        shift_ratio=params.model.shift_ratio,
+        activation=params.model.activation,
+        dropout=params.model.dropout,
+    )
+
+
+def load_role(params: Params, section: Teacher | Student, folder: Path, num_classes: int) -> VideoNetwork:
+    """A trained role from its stage's output folder, in evaluation mode."""
+    model = build_role(params, section, num_classes)
+    load_weights(model, folder / WEIGHTS)
+    model.eval()
+    return model
+
+
+def save_role(folder: Path, role: str, section: Teacher | Student, revision: str, weights: Arrays | None) -> None:
+    """Write a role's weights, readable by `paddle.load`, and its card; the same weights give the same bytes.
+
+    Args:
+        folder: an existing folder.
+        role: "teacher" or "student".
+        section: its section of params.yaml.
+        revision: names the parameters and inputs of its training by their hash.
+        weights: None where the role is switched off.
+    """
+    if weights is not None:
+        write_arrays(folder / WEIGHTS, {key: np.ascontiguousarray(value) for key, value in weights.items()})
+    card = {"role": role, "revision": revision, **section.model_dump()}
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def read_revision(folder: Path) -> str:
+    """The revision that `save_role` wrote."""
+    return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["revision"])

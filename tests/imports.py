@@ -1,0 +1,52 @@
+"""The package's import graph, read from its source: which files a stage runs."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
+
+# Files that no stage lists as a dependency, each with its reason.
+NOT_DEPENDENCIES = {
+    "src/pptsm/__init__.py": "only the version",
+    "src/pptsm/params.py": "checks values; the values themselves are DVC parameters, and it has no defaults",
+    "src/pptsm/errors.py": "decides how a failure reads, not what a success writes",
+    "src/pptsm/console.py": "progress bars and notes",
+    "src/pptsm/files.py": "puts files in place, not what is in them",
+    "src/pptsm/stages/options.py": "help texts of options",
+    "src/pptsm/model/device.py": "where to compute, not what",
+}
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Modules of this package that a file imports, at the top or inside a function."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pptsm"):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if path_of(submodule) else node.module)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.startswith("pptsm"))
+    return found
+
+
+def path_of(module: str) -> Path | None:
+    """The file of a module, or None where there is none."""
+    base = SOURCE / Path(*module.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.exists()), None)
+
+
+def files_run_by(stage: str) -> list[str]:
+    """Source files (relative to the project) that running a stage imports, without NOT_DEPENDENCIES."""
+    seen: set[Path] = set()
+    waiting = [SOURCE / "pptsm" / "stages" / f"{stage}.py"]
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        waiting += [path for path in map(path_of, imported_modules(file)) if path]
+    names = {path.relative_to(ROOT).as_posix() for path in seen if path.name != "__init__.py"}
+    return sorted(names - set(NOT_DEPENDENCIES))
