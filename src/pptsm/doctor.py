@@ -83,7 +83,7 @@ def _disk() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    place = Path("/dev/shm")  # noqa: S108
+    place = Path("/dev/shm")
     if not place.exists():
         return Finding("/dev/shm", False, "missing", "Set training.workers and evaluate.workers to 0.")
     free = shutil.disk_usage(place).free / 1e6

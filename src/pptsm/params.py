@@ -190,6 +190,7 @@ class Student(Section):
 
 class Evaluate(Section):
     split: Literal["val", "test"]
+    engine: Literal["onnx", "paddle"]
     batch_views: Positive
     device: Device
     workers: Count

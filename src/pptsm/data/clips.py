@@ -123,6 +123,11 @@ class EvaluationVideos:
         return views, np.int64(self.label_indices[number])
 
 
+def clip_shape(clip: Clip) -> tuple[int, int, int, int]:
+    """(S, 3, H, W) of one view."""
+    return clip.num_segments, 3, clip.crop_px, clip.crop_px
+
+
 def evaluation_indices(num_frames: int, clip: Clip, sampling: Sampling) -> NDArray[np.int64]:
     """0-based indices [n*S] of the frames that evaluation looks at."""
     if sampling == "uniform":

@@ -67,7 +67,7 @@ def draw_video(
     poses = trajectory(name if forward else _forward_of(name), params, rng)
     if not forward:
         poses.reverse()
-    texture, ground = _texture(scene_rng), scene_rng.uniform(0.15, 0.85, size=3)
+    texture, ground = _texture(scene_rng), scene_rng.uniform(0.0, 0.2, size=3)
     corners = int(scene_rng.integers(3, 7))
     clean = np.stack([_draw_frame(pose, texture, ground, corners, params.frame_px) for pose in poses])
     noisy = clean + rng.normal(0, params.noise, size=clean.shape)
@@ -96,16 +96,15 @@ def _forward_of(backward: str) -> str:
 
 
 def _texture(rng: np.random.Generator) -> Image:
-    """A square [TEXTURE_PX, TEXTURE_PX, 3] of two colours in broad stripes and blots."""
-    colours = rng.uniform(0, 1, size=(2, 3))
-    colours[1] = (colours[0] + rng.uniform(0.35, 0.65, size=3)) % 1.0
+    """A square [TEXTURE_PX, TEXTURE_PX, 3], light on one side of a wavy line through its middle, dark on the other.
+
+    Lopsided on purpose: the turn of a pattern that looks alike from all sides could not be seen.
+    """
+    colours = np.stack([rng.uniform(0.7, 1.0, size=3), rng.uniform(0.2, 0.5, size=3)])
     axis = np.linspace(-1, 1, TEXTURE_PX)
     v, u = np.meshgrid(axis, axis, indexing="ij")
-    waves = sum(
-        np.sin(2 * np.pi * (rng.uniform(-1.2, 1.2) * u + rng.uniform(-1.2, 1.2) * v) + rng.uniform(0, 6.3))
-        for _ in range(3)
-    )
-    share = 1 / (1 + np.exp(-4 * waves))[..., None]
+    wave = 0.35 * np.sin(2 * np.pi * (rng.uniform(0.4, 1.0) * v + rng.uniform(0, 1)))
+    share = 1 / (1 + np.exp(-12 * (u + wave)))[..., None]
     return np.asarray(share * colours[0] + (1 - share) * colours[1])
 
 

@@ -1,5 +1,6 @@
 """From a trained Paddle network to an inference model and an ONNX file, and the check that they agree."""
 
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from paddle.static import InputSpec
 
 from pptsm.data.transforms import ClipArray
-from pptsm.deploy.metadata import ModelMetadata
 from pptsm.errors import UserError
+from pptsm.evaluation.inference import Scorer
 from pptsm.model.network import VideoNetwork
 
 INFERENCE_NAME = "model"
@@ -38,20 +39,43 @@ def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int
     paddle.jit.save(static, str(folder / INFERENCE_NAME))
 
 
-def convert_to_onnx(inference: Path, target: Path, opset: int, metadata: ModelMetadata) -> None:
-    """Convert a folder that `save_inference` wrote, and write labels and preprocessing into the file."""
+def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
+    """Convert a folder that `save_inference` wrote; `properties` become the file's metadata."""
     programs = [inference / f"{INFERENCE_NAME}{suffix}" for suffix in (".json", ".pdmodel")]  # Paddle 3, Paddle 2
     program = next(path for path in programs if path.exists())
     paddle2onnx.export(
-        str(program), str(inference / f"{INFERENCE_NAME}.pdiparams"), str(target), opset_version=opset, verbose=False
+        str(program),
+        str(inference / f"{INFERENCE_NAME}.pdiparams"),
+        str(target),
+        opset_version=opset,
+        verbose=False,
+        optimize_tool="None",  # the default one installs packages at run time; ONNX Runtime folds constants itself
     )
     proto = onnx.load(str(target))
     graph = proto.graph
     _rename(graph, graph.input[0].name, "clips")
     _rename(graph, graph.output[0].name, "logits")
-    onnx.helper.set_model_props(proto, metadata.to_properties())
+    onnx.helper.set_model_props(proto, properties)
     onnx.checker.check_model(proto)
     onnx.save(proto, str(target))
+
+
+def onnx_scorer(model: VideoNetwork, clip_shape: tuple[int, int, int, int], opset: int) -> Scorer:
+    """The network as a function that ONNX Runtime computes: views [B, *clip_shape] -> logits [B, K].
+
+    On a CPU this is about ten times as fast as Paddle's own execution, and it is what gets deployed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_inference(model, folder, clip_shape)
+        convert_to_onnx(folder, folder / "model.onnx", opset, {})
+        session = onnxruntime.InferenceSession((folder / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+
+    def score(views: ClipArray) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
+        return logits
+
+    return score
 
 
 def compare(model: VideoNetwork, onnx_file: Path, clips: Iterable[ClipArray]) -> Agreement:

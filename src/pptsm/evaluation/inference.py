@@ -1,6 +1,6 @@
 """From videos to logits: every video exactly once, in the order of the table."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import paddle
@@ -12,14 +12,28 @@ from pptsm.data.transforms import ClipArray
 from pptsm.evaluation.loading import load_batches
 from pptsm.model.network import VideoNetwork
 
+Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]
+
+
+def paddle_scorer(model: VideoNetwork) -> Scorer:
+    """The network, put into evaluation mode, as a function that Paddle computes."""
+
+    def score(views: ClipArray) -> NDArray[np.float32]:
+        model.eval()
+        with paddle.no_grad():
+            logits: NDArray[np.float32] = model(paddle.to_tensor(views)).numpy()
+        return logits
+
+    return score
+
 
 def score_videos(
-    model: VideoNetwork, videos: EvaluationVideos, *, batch_views: int, workers: int, what: str
+    score: Scorer, videos: EvaluationVideos, *, batch_views: int, workers: int, what: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits of each video: the mean of its views' logits (not of their softmax).
 
     Args:
-        model: is put into evaluation mode.
+        score: computes the logits of a batch of views.
         videos: what to score.
         batch_views: views that are scored together; views of several videos may share a batch.
         workers: processes that prepare views; 0 is this one.
@@ -28,14 +42,13 @@ def score_videos(
     Returns:
         logits [N, K] and labels [N], in the order of `videos`.
     """
-    model.eval()
     sums: list[NDArray[np.float64]] = []
     counts = np.zeros(len(videos), dtype=np.int64)
     labels = np.zeros(len(videos), dtype=np.int64)
     bar = progress(None, what, "videos", total=len(videos))
-    with paddle.no_grad(), bar:
-        for owners, clips in _batches(videos, labels, model.num_segments, batch_views, workers):
-            for owner, logits in zip(owners, model(paddle.to_tensor(clips)).numpy(), strict=True):
+    with bar:
+        for owners, views in _batches(videos, labels, batch_views, workers):
+            for owner, logits in zip(owners, score(views), strict=True):
                 if owner == len(sums):
                     sums.append(np.zeros(logits.shape, dtype=np.float64))
                     bar.update()
@@ -45,14 +58,14 @@ def score_videos(
 
 
 def _batches(
-    videos: EvaluationVideos, labels: NDArray[np.int64], num_segments: int, batch_views: int, workers: int
+    videos: EvaluationVideos, labels: NDArray[np.int64], batch_views: int, workers: int
 ) -> Iterator[tuple[list[int], ClipArray]]:
     """(owning video of each view, views [B, S, 3, H, W]), filling `labels` on the way."""
     waiting: list[tuple[int, ClipArray]] = []
     one_by_one = ([number] for number in range(len(videos)))
     for number, (views, label) in enumerate(load_batches(videos, one_by_one, workers)):
         labels[number] = label[0]
-        waiting += [(number, view) for view in views.reshape(-1, num_segments, *views.shape[2:])]
+        waiting += [(number, view) for view in views.reshape(-1, videos.clip.num_segments, *views.shape[2:])]
         while len(waiting) >= batch_views:
             yield _stack(waiting[:batch_views])
             waiting = waiting[batch_views:]

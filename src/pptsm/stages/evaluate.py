@@ -31,10 +31,11 @@ def run(
     import pandas as pd
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos, frame_source
+    from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
+    from pptsm.deploy.export import onnx_scorer
     from pptsm.errors import UserError
-    from pptsm.evaluation.inference import score_videos
+    from pptsm.evaluation.inference import paddle_scorer, score_videos
     from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
     from pptsm.files import whole_folder
     from pptsm.model.device import use_device
@@ -57,10 +58,14 @@ def run(
     predictions, per_class = [], []
     for role, (section, folder) in roles.items():
         model = load_role(params, section, folder, len(classes))
+        if params.evaluate.engine == "onnx":
+            score = onnx_scorer(model, clip_shape(params.clip), params.export.opset)
+        else:
+            score = paddle_scorer(model)
         metrics[role] = {}
         for sampling in ("uniform", "dense"):
             logits, truth = score_videos(
-                model,
+                score,
                 EvaluationVideos(videos, source, params.clip, sampling),
                 batch_views=params.evaluate.batch_views,
                 workers=params.evaluate.workers,

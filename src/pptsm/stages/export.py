@@ -25,7 +25,7 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos, frame_source
+    from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
@@ -36,7 +36,7 @@ def run(
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)
-    clip_shape = (params.clip.num_segments, 3, params.clip.crop_px, params.clip.crop_px)
+    shape = clip_shape(params.clip)
     metadata = ModelMetadata(classes, params.clip, params.sampling, read_revision(student))
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
@@ -48,15 +48,15 @@ def run(
     with whole_folder(out) as folder:
         inference = folder / "inference"
         inference.mkdir()
-        save_inference(load_role(params, params.student, student, len(classes)), inference, clip_shape)
-        convert_to_onnx(inference, folder / "model.onnx", params.export.opset, metadata)
+        save_inference(load_role(params, params.student, student, len(classes)), inference, shape)
+        convert_to_onnx(inference, folder / "model.onnx", params.export.opset, metadata.to_properties())
         model = load_role(params, params.student, student, len(classes))
         agreement = compare(model, folder / "model.onnx", clips)
         require(agreement, params.export.tolerance)
         values = {
             "agreement": asdict(agreement),
             "parameters": count_parameters(model),
-            "macs_per_view": count_macs(model, clip_shape),
+            "macs_per_view": count_macs(model, shape),
             "onnx_bytes": (folder / "model.onnx").stat().st_size,
             "latency_ms_per_view": round(latency_ms(folder / "model.onnx", clips[0], params.export.latency_runs), 3),
             "revision": metadata.revision,

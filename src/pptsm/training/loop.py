@@ -22,7 +22,7 @@ from pptsm.console import note, progress
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.transforms import ClipArray
 from pptsm.errors import UserError
-from pptsm.evaluation.inference import score_videos
+from pptsm.evaluation.inference import paddle_scorer, score_videos
 from pptsm.evaluation.loading import load_batches
 from pptsm.evaluation.metrics import accuracy
 from pptsm.model.network import VideoNetwork
@@ -163,7 +163,7 @@ def train(
         if not val_videos.empty:
             views = EvaluationVideos(val_videos, source, params.clip, "uniform")
             scores_NK, truth_N = score_videos(
-                model,
+                paddle_scorer(model),
                 views,
                 batch_views=params.evaluate.batch_views,
                 workers=recipe.workers,
