@@ -5,8 +5,10 @@ at once.
 """
 
 import errno
+import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import typer
@@ -44,6 +46,9 @@ app.command()(commands.doctor)
 
 def main() -> None:
     """Run the command; a user's mistake ends in one sentence on stderr and an exit code above 0."""
+    # Paddle speaks of its build at import and of internals while exporting; nothing a user can act on
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
     try:
         app()
     except UserError as error:

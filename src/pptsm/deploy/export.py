@@ -55,6 +55,11 @@ def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[
     graph = proto.graph
     _rename(graph, graph.input[0].name, "clips")
     _rename(graph, graph.output[0].name, "logits")
+    # constants that nothing reads: ONNX Runtime would warn of each
+    read = {name for node in graph.node for name in node.input}
+    used = [value for value in graph.initializer if value.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(used)
     onnx.helper.set_model_props(proto, properties)
     onnx.checker.check_model(proto)
     onnx.save(proto, str(target))

@@ -1,5 +1,6 @@
 """Stage `pretrained`: fetch the starting weights of teacher and student, where params.yaml names any."""
 
+import json
 import shutil
 
 from pptsm.params import load_params
@@ -11,7 +12,7 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.files import whole_folder
+    from pptsm.files import sha256_of, whole_folder
     from pptsm.model.download import locate_weights
     from pptsm.model.pickles import read_paddle
 
@@ -28,3 +29,8 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
             read_paddle(path)  # refused here rather than an hour later
             shutil.copyfile(path, folder / f"{role}.pdparams")
             note(f"pretrained: {role} starts from {path.name}")
+        origins = {
+            role: {"source": source, "sha256": sha256_of(folder / f"{role}.pdparams") if source else None}
+            for role, (source, _) in wanted.items()
+        }
+        (folder / "sources.json").write_text(json.dumps(origins, indent=2) + "\n")
