@@ -137,7 +137,10 @@ def _read_labels(params: Index, table: pd.DataFrame) -> list[str]:
     found = sorted(set(table.loc[table["status"] != "unmatched", "label"]))
     if params.label_file is None:
         return found
-    labels = [line.strip() for line in _read_lines(params.label_file, "index.label_file") if line.strip()]
+    lines = [line.strip() for line in _read_lines(params.label_file, "index.label_file") if line.strip()]
+    if all(re.match(r"\d+\s+\S", line) for line in lines):  # "17 archery", as published lists have it
+        lines = [re.sub(r"^\d+\s+", "", line) for line in lines]
+    labels = lines
     if unknown := set(found) - set(labels):
         raise UserError(f"classes {sorted(unknown)[:10]} are not in index.label_file {params.label_file!r}.")
     return labels

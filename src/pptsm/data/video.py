@@ -78,7 +78,7 @@ class Video:
 
         for index in range(len(self._reader)):
             try:
-                yield self._reader.next().asnumpy()
+                yield _rgb(self._reader.next().asnumpy())
             except (StopIteration, RuntimeError, decord.DECORDError) as error:
                 raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
 
@@ -91,10 +91,9 @@ class Video:
         import decord
 
         try:
-            frames: Frames = self._reader.get_batch([int(i) for i in indices]).asnumpy()
+            return np.stack([_rgb(self._reader[int(index)].asnumpy()) for index in indices])
         except (IndexError, RuntimeError, decord.DECORDError) as error:
             raise VideoError(f"frames {list(map(int, indices))} do not decode ({_first_line(error)})") from None
-        return frames
 
 
 def probe(path: Path) -> Probe:
@@ -120,6 +119,14 @@ def probe(path: Path) -> Probe:
         return Probe(status, problem, count, video.fps, width, height)
     except VideoError as error:
         return Probe("unreadable", str(error), 0, 0.0, 0, 0)
+
+
+def _rgb(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """At some widths (48, 72) decord takes the padding at each row's end for a fourth channel."""
+    height, width, channels = frame.shape
+    if channels == 3:
+        return frame
+    return frame.reshape(height, width * channels)[:, : width * 3].reshape(height, width, 3)
 
 
 def _promised_frames(path: Path) -> int:

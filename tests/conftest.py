@@ -1,0 +1,128 @@
+"""What several tests need: the shared data where it is there, tiny parameters, tiny videos, one tiny run."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from pptsm.params import Params, check_params
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+# The embedded dataset, small enough that the whole pipeline takes seconds.
+TINY = {
+    "motion": {"videos_per_class": 6, "groups": 6, "frame_px": 32, "num_frames": 16},
+    "index": {"train_share": 0.5, "val_share": 0.17, "test_share": 0.33},
+    "clip": {"resize_px": 32, "crop_px": 32, "num_segments": 4, "dense_window": 8, "dense_clips": 2},
+    "training": {"batch_size": 8, "precise_bn_batches": 2},
+    "teacher": {"depth": 18, "width": 0.125, "epochs": 2},
+    "student": {"width": 0.125, "epochs": 2},
+    "export": {"check_clips": 4, "latency_runs": 1},
+}
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with nested `changes`."""
+    result = dict(values)
+    for key, change in changes.items():
+        result[key] = merged(result[key], change) if isinstance(change, dict) and change else change
+    return result
+
+
+def default_values() -> dict[str, Any]:
+    """The values of params.yaml."""
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "presets" / "motion.yaml").read_text())
+    return values
+
+
+def params_with(**changes: Any) -> Params:
+    """The default parameters with nested changes."""
+    return check_params(merged(default_values(), changes), "test")
+
+
+def write_params(path: Path, *changes: dict[str, Any]) -> None:
+    """Write the default parameters with nested changes as YAML."""
+    values = default_values()
+    for change in changes:
+        values = merged(values, change)
+    with path.open("w") as file:
+        YAML(typ="safe").dump(values, file)
+
+
+def moving_square(num_frames: int, size: int = 32, seed: int = 0) -> np.ndarray:
+    """uint8 frames [T, H, W, 3]: a bright square that moves right over a dark ground."""
+    frames = np.full((num_frames, size, size, 3), 20 + seed, dtype=np.uint8)
+    for number in range(num_frames):
+        left = number * (size - 8) // max(1, num_frames - 1)
+        frames[number, 8:16, left : left + 8] = (250, 200 - seed, 40)
+    return frames
+
+
+def pptsm(*arguments: object, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    done = subprocess.run(
+        ["pptsm", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real videos and reference figures; tests that need it skip where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the reference data in {SHARED.name}/ beside the project")
+    return SHARED
+
+
+def copy_project(target: Path) -> Path:
+    """A copy of the project's tracked and new files, as a git repository with one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "copy"],
+    ):
+        subprocess.run(["git", *command], cwd=target, check=True)
+    return target
+
+
+def run(*command: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project copy, its own source first on the path."""
+    environment = {**os.environ, "PYTHONPATH": str(cwd / "src")}
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, env=environment, check=False
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project copy (in a folder with a space) in which `dvc repro` has run on a tiny dataset."""
+    project = copy_project(tmp_path_factory.mktemp("a project") / "clone")
+    write_params(project / "params.yaml", TINY)
+    run("dvc", "repro", cwd=project)
+    return project

@@ -1,0 +1,143 @@
+"""Frame archives: what is in them, and that work is not done twice."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import moving_square, params_with
+
+from pptsm.data.archive import read_frames, write_archive
+from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.frames import extract_all
+from pptsm.data.video import Video, VideoError, probe, write_video
+from pptsm.errors import UserError
+from pptsm.files import sha256_of
+
+
+@pytest.fixture
+def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """12 frames of 32x48."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "videos" / "run" / "a_1.mp4"
+    path.parent.mkdir(parents=True)
+    write_video(path, np.pad(moving_square(12), ((0, 0), (0, 0), (0, 16), (0, 0))), 10, "mpeg4")
+    return path
+
+
+def rows_of(*paths: Path) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "id": [f"run/{path.name}" for path in paths],
+            "num_frames": 12,
+            "sha256": [sha256_of(path) for path in paths],
+            "label_index": 0,
+        }
+    )
+
+
+@pytest.mark.parametrize(("short_side_px", "size"), [(16, (16, 24)), (32, (32, 48)), (256, (32, 48)), (None, (32, 48))])
+def test_frames_are_scaled_down_and_never_up(video: Path, short_side_px: int | None, size: tuple[int, int]) -> None:
+    """Members img_00001.jpg ..., stored, short side as asked."""
+    params = params_with(frames={"short_side_px": short_side_px}).frames
+    write_archive(Path("a.zip"), video, 12, params)
+    with zipfile.ZipFile("a.zip") as archive:
+        assert archive.namelist() == [f"img_{number:05d}.jpg" for number in range(1, 13)]
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert read_frames(Path("a.zip"), np.array([0, 11])).shape == (2, *size, 3)
+
+
+def test_an_archive_holds_the_videos_frames_in_order(video: Path) -> None:
+    """Close to the decoded frames (JPEG), any order of indices."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    indices = np.array([11, 0, 5])
+    decoded = Video(video).frames(indices).astype(int)
+    assert np.abs(read_frames(Path("a.zip"), indices) - decoded).mean() < 3
+
+
+def test_fewer_frames_than_counted_leaves_no_archive(video: Path) -> None:
+    """An archive is whole or absent."""
+    with pytest.raises(VideoError, match="12 frames decode, 13 were counted"):
+        write_archive(Path("a.zip"), video, 13, params_with().frames)
+    assert not list(Path().glob("*a.zip*"))
+
+
+def test_extraction_goes_on_where_it_was_interrupted(video: Path, tmp_path: Path) -> None:
+    """Finished archives are linked in from the store, not extracted again."""
+    other = video.with_name("b_1.mp4")
+    write_video(other, moving_square(12, seed=9), 10, "mpeg4")
+    params = params_with().frames
+    extract_all(rows_of(video), tmp_path / "videos", tmp_path / "one", params)
+    stored = next((tmp_path / ".pptsm" / "frames").rglob("*.zip"))
+    before = stored.stat().st_mtime_ns
+    extract_all(rows_of(video, other), tmp_path / "videos", tmp_path / "two", params)
+    assert stored.stat().st_mtime_ns == before
+    assert os.path.samefile(stored, tmp_path / "two" / "run" / "a_1.mp4.zip")
+    assert (tmp_path / "two" / "run" / "b_1.mp4.zip").exists()
+
+
+def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Path) -> None:
+    """Which file, and what to run."""
+    rows = rows_of(video)
+    video.write_text("gone bad")
+    with pytest.raises(UserError, match=r"a_1.mp4: .* Run the index stage again"):
+        extract_all(rows, tmp_path / "videos", tmp_path / "out", params_with().frames)
+
+
+def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
+    """A bad clip is never replaced by another one."""
+    with pytest.raises(UserError, match="clip 'run/none.mp4' cannot be read"):
+        FrameSource("archive", tmp_path).read("run/none.mp4", np.array([0]))
+
+
+def test_training_straight_from_video_sees_nearly_the_same_frames(video: Path, tmp_path: Path) -> None:
+    """Same indices, same transforms; only the JPEG step differs."""
+    params = params_with(clip={"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8})
+    rows = rows_of(video)
+    extract_all(rows, tmp_path / "videos", tmp_path / "frames", params.frames)
+    for sampling in ("uniform", "dense"):
+        from_archive = EvaluationVideos(rows, FrameSource("archive", tmp_path / "frames"), params.clip, sampling)
+        from_video = EvaluationVideos(rows, FrameSource("video", tmp_path / "videos"), params.clip, sampling)
+        assert np.abs(from_archive[0][0] - from_video[0][0]).mean() < 0.1
+
+
+def test_a_training_clip_follows_from_seed_epoch_and_number(video: Path, tmp_path: Path) -> None:
+    """Reading it again gives the same; another epoch gives another."""
+    params = params_with(clip={"num_segments": 4, "resize_px": 32, "crop_px": 16, "dense_window": 8})
+    source = FrameSource("video", tmp_path / "videos")
+
+    def clip(epoch: int) -> np.ndarray:
+        clips = TrainingClips(rows_of(video), source, ["run"], params.clip, params.training, "uniform", 1, epoch)
+        return clips[0][0]
+
+    np.testing.assert_array_equal(clip(0), clip(0))
+    assert not np.array_equal(clip(0), clip(1))
+
+
+def test_a_flip_takes_the_mirrored_label(video: Path, tmp_path: Path) -> None:
+    """left <-> right: half of the clips are mirrored, and those carry the other label."""
+    params = params_with(
+        clip={"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8},
+        training={"flip": "horizontal", "flip_labels": {"left": "right", "right": "left"}, "clips_per_video": 60},
+    )
+    source = FrameSource("video", tmp_path / "videos")
+    clips = TrainingClips(
+        rows_of(video), source, ["left", "right"], params.clip, params.training, "dense", 1, 0
+    )
+    directions = {}
+    for number in range(len(clips)):
+        clip, label = clips[number]
+        centre = (clip[:, 0] > 0).nonzero()[2].mean()  # the square lies left of the middle in the 48 px frame
+        directions.setdefault(int(label), []).append(centre)
+    assert len(directions[0]) > 15
+    assert len(directions[1]) > 15
+    assert max(directions[0]) < min(directions[1])
+
+
+def test_probing_never_raises(tmp_path: Path) -> None:
+    """A folder, a missing file, text."""
+    (tmp_path / "x.mp4").write_text("text")
+    for path in (tmp_path, tmp_path / "none.mp4", tmp_path / "x.mp4"):
+        assert probe(path).status == "unreadable"

@@ -1,0 +1,54 @@
+"""Frame indices against the printed examples and an independent formula."""
+
+import numpy as np
+import pytest
+
+from pptsm.data.sampling import dense_indices, uniform_indices
+
+
+def test_the_printed_example_of_131_frames() -> None:
+    """Uniform 7, 23, ..., 119; first dense clip 0, 8, ..., 56, second 7, 15, ..., 63."""
+    assert uniform_indices(131, 8).tolist() == [7, 23, 39, 55, 71, 87, 103, 119]
+    clips = dense_indices(131, 8)
+    assert clips.shape == (10, 8)
+    assert clips[0].tolist() == [0, 8, 16, 24, 32, 40, 48, 56]
+    assert clips[1].tolist() == [7, 15, 23, 31, 39, 47, 55, 63]
+
+
+def test_fewer_frames_than_segments_repeat_the_video() -> None:
+    """Index i modulo n."""
+    assert uniform_indices(3, 8).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+@pytest.mark.parametrize("num_frames", range(1, 401))
+def test_evaluation_indices_equal_the_formula(num_frames: int) -> None:
+    """Written out in plain integers, for every length from 1 to 400."""
+    length = int(num_frames / 8)
+    uniform = [i * length + (length - 1) // 2 for i in range(8)] if length else [i % num_frames for i in range(8)]
+    assert uniform_indices(num_frames, 8).tolist() == uniform
+    last = max(0, num_frames - 64)
+    starts = [int(last * k / 9) if k < 9 else last for k in range(10)]
+    dense = [[(start + 8 * j) % num_frames for j in range(8)] for start in starts]
+    assert dense_indices(num_frames, 8).tolist() == dense
+
+
+@pytest.mark.parametrize("num_frames", [1, 7, 8, 9, 63, 64, 65, 66, 131, 300])
+def test_training_indices_stay_in_their_part_and_reach_all_of_it(num_frames: int) -> None:
+    """Uniform: every offset of every part is drawn; dense: every start in [0, n - 64)."""
+    rng = np.random.default_rng(0)
+    draws = np.stack([uniform_indices(num_frames, 8, rng) for _ in range(2000)])
+    length = num_frames // 8
+    if length:
+        offsets = draws - np.arange(8) * length
+        assert offsets.min() == 0
+        assert offsets.max() == length - 1
+    starts = {int(dense_indices(num_frames, 8, rng)[0, 0]) for _ in range(4000)}
+    assert starts == set(range(max(1, num_frames - 64)))
+
+
+def test_a_count_of_zero_is_refused() -> None:
+    """An empty video has no frames to name."""
+    with pytest.raises(ValueError, match="must be at least 1"):
+        uniform_indices(0, 8)
+    with pytest.raises(ValueError, match="shorter than 8 segments"):
+        dense_indices(10, 8, window=4)
