@@ -1,14 +1,13 @@
 """Frame archives: what is in them, and that work is not done twice."""
 
-import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import moving_square, params_with
 
+from conftest import moving_square, params_with
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.frames import extract_all
@@ -74,7 +73,7 @@ def test_extraction_goes_on_where_it_was_interrupted(video: Path, tmp_path: Path
     before = stored.stat().st_mtime_ns
     extract_all(rows_of(video, other), tmp_path / "videos", tmp_path / "two", params)
     assert stored.stat().st_mtime_ns == before
-    assert os.path.samefile(stored, tmp_path / "two" / "run" / "a_1.mp4.zip")
+    assert stored.samefile(tmp_path / "two" / "run" / "a_1.mp4.zip")
     assert (tmp_path / "two" / "run" / "b_1.mp4.zip").exists()
 
 
@@ -88,7 +87,7 @@ def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Pa
 
 def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
     """A bad clip is never replaced by another one."""
-    with pytest.raises(UserError, match="clip 'run/none.mp4' cannot be read"):
+    with pytest.raises(UserError, match=r"clip 'run/none\.mp4' cannot be read"):
         FrameSource("archive", tmp_path).read("run/none.mp4", np.array([0]))
 
 
@@ -123,9 +122,7 @@ def test_a_flip_takes_the_mirrored_label(video: Path, tmp_path: Path) -> None:
         training={"flip": "horizontal", "flip_labels": {"left": "right", "right": "left"}, "clips_per_video": 60},
     )
     source = FrameSource("video", tmp_path / "videos")
-    clips = TrainingClips(
-        rows_of(video), source, ["left", "right"], params.clip, params.training, "dense", 1, 0
-    )
+    clips = TrainingClips(rows_of(video), source, ["left", "right"], params.clip, params.training, "dense", 1, 0)
     directions = {}
     for number in range(len(clips)):
         clip, label = clips[number]

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import default_values, merged, moving_square, params_with, pptsm, write_params
 
+from conftest import default_values, merged, moving_square, params_with, pptsm, write_params
 from pptsm.data.index import assign_splits, build_index
 from pptsm.data.table import load_index, save_index
 from pptsm.data.video import write_video
@@ -70,7 +70,9 @@ def test_bad_files_keep_a_row_with_the_reason(videos: Path) -> None:
     assert (table.drop(bad.index)["split"] != "").all()
 
 
-def test_a_video_cut_off_in_the_middle_is_truncated(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_cut_off_in_the_middle_is_truncated(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its first half decodes; the header promises more."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "videos" / "archery").mkdir(parents=True)

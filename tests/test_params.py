@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, default_values, merged, pptsm, write_params
 
+from conftest import ROOT, default_values, merged, pptsm, write_params
 from pptsm.errors import ParamsError
 from pptsm.params import check_params, load_params
 
@@ -56,7 +56,11 @@ def test_params_yaml_is_the_motion_preset() -> None:
 def test_a_stage_refuses_wrong_parameters_with_exit_code_2_and_no_trace(stage: str, tmp_path: Path) -> None:
     """The whole file is checked before anything is read or imported."""
     write_params(tmp_path / "params.yaml", {"report": {"wrong_clips": -1}})
-    inputs = [] if stage == "motion" else ["--index", "i", "--labels", "l", "--frames", "f", "--pretrained", "p", "--history", "h"]
+    inputs = (
+        []
+        if stage == "motion"
+        else ["--index", "i", "--labels", "l", "--frames", "f", "--pretrained", "p", "--history", "h"]
+    )
     done = pptsm(stage, "--out", "out", *inputs, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: params.yaml: report.wrong_clips is -1, but should be greater than or equal to 0\n"

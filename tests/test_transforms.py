@@ -17,7 +17,14 @@ from pptsm.data.transforms import (
 )
 
 RNG = np.random.default_rng(5)
-RECIPE = {"keep_aspect": True, "resize_px": 256, "crop_px": 224, "crop": "multi_scale", "flip": False, "brightness": 0.0}
+RECIPE = {
+    "keep_aspect": True,
+    "resize_px": 256,
+    "crop_px": 224,
+    "crop": "multi_scale",
+    "flip": False,
+    "brightness": 0.0,
+}
 
 
 @pytest.mark.parametrize(

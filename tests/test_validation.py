@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import params_with, pptsm, write_params
 
+from conftest import params_with, pptsm, write_params
 from pptsm.data.table import COLUMNS, save_index
 from pptsm.data.validation import save_result, sentences, validate_index
 

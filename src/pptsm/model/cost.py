@@ -7,7 +7,7 @@ from paddle import nn
 
 def count_parameters(model: nn.Layer) -> int:
     """Trained values (batch norm statistics are not among them)."""
-    return sum(int(np.prod(parameter.shape)) for parameter in model.parameters())
+    return sum(int(np.prod(parameter.shape)) for parameter in model.parameters() if parameter.trainable)
 
 
 def count_macs(model: nn.Layer, clip_shape: tuple[int, int, int, int]) -> int:

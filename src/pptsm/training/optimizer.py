@@ -62,6 +62,8 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
     conv, norm, head_weight, head_bias = [], [], [], []
     for model in models:
         for name, parameter in model.named_parameters():
+            if not parameter.trainable:
+                continue  # Paddle counts batch norm statistics among the parameters
             if name == "head.fc.weight":
                 head_weight.append(parameter)
             elif name == "head.fc.bias":

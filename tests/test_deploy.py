@@ -1,0 +1,148 @@
+"""Export and prediction: the gate, the file's own account of itself, and answers for good and bad videos."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import paddle
+import pytest
+
+from conftest import moving_square, pptsm
+from pptsm.data.video import write_video
+from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
+from pptsm.deploy.metadata import ModelMetadata
+from pptsm.errors import UserError
+from pptsm.model.network import VideoNetwork, build_model
+from pptsm.params import Clip
+from test_network import seeded_state
+
+SHAPE = (4, 3, 32, 32)
+CLIP = Clip(num_segments=4, resize_px=32, crop_px=32, keep_aspect=True, dense_window=8, dense_clips=2)
+LABELS = ["left", "right", "ünï 走"]
+
+
+def network(name: str = "pptsm", depth: int = 18) -> VideoNetwork:
+    model = build_model(name, depth, 3, 4, width=0.125)  # type: ignore[arg-type]
+    model.set_state_dict(seeded_state(model))
+    model.eval()
+    return model
+
+
+def exported(folder: Path, model: VideoNetwork) -> Path:
+    metadata = ModelMetadata(LABELS, CLIP, "uniform", "student-0")
+    save_inference(model, folder, SHAPE)
+    convert_to_onnx(folder, folder / "model.onnx", 17, metadata.to_properties())
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("name", ["pptsm", "tsm"])
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_every_network_exports_exactly(tmp_path: Path, name: str, depth: int) -> None:
+    """ONNX Runtime agrees to 1e-5 of the largest logit, for any batch size."""
+    clips = np.random.default_rng(1).normal(0, 1, (3, *SHAPE)).astype(np.float32)
+    file = exported(tmp_path, network(name, depth))
+    agreement = compare(network(name, depth), file, list(clips))
+    assert agreement.clips == 3
+    assert agreement.max_relative_difference < 1e-5
+    assert agreement.same_top1
+    with paddle.no_grad():
+        expected = network(name, depth)(paddle.to_tensor(clips)).numpy()
+    np.testing.assert_allclose(onnx_scorer(network(name, depth), SHAPE, 17)(clips), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> None:
+    """One changed weight is found; so is a result that is no number."""
+    file = exported(tmp_path, network())
+    other = network()
+    other.head.fc.bias.set_value(other.head.fc.bias + 0.01)
+    agreement = compare(other, file, list(np.ones((1, *SHAPE), dtype=np.float32)))
+    with pytest.raises(UserError, match="does not agree with Paddle on 1 real clips"):
+        require(agreement, 1e-4)
+    with pytest.raises(UserError):
+        require(Agreement(1, float("nan"), True), 1e-4)
+    with pytest.raises(UserError):
+        require(Agreement(1, 0.0, False), 1e-4)
+
+
+def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
+    """Labels, clip, sampling and revision come back as they were."""
+    proto = onnx.load(str(exported(tmp_path, network())))
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    assert ModelMetadata.from_properties(properties, "x") == ModelMetadata(LABELS, CLIP, "uniform", "student-0")
+    assert [value.name for value in proto.graph.input] == ["clips"]
+    with pytest.raises(UserError, match=r"not written by `pptsm export`"):
+        ModelMetadata.from_properties({}, "x")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An exported model and ten videos, one of them text."""
+    exported(tmp_path, network())
+    (tmp_path / "videos").mkdir()
+    for number in range(10):
+        write_video(tmp_path / "videos" / f"{number} ü.mp4", moving_square(9, seed=number), 10, "h264")
+    (tmp_path / "videos" / "4 ü.mp4").write_text("text")
+    return tmp_path
+
+
+def test_one_unreadable_file_among_ten_is_reported_and_nine_are_answered(place: Path) -> None:
+    """JSON on stdout for all, the fault on stderr, exit code 1."""
+    done = pptsm("predict", "videos", "--model", "model.onnx", "--json", "--top-k", 2, cwd=place, check=False)
+    assert done.returncode == 1
+    answers = json.loads(done.stdout)
+    assert len(answers) == 10
+    assert [len(answer["top"]) for answer in answers if "top" in answer] == [2] * 9
+    assert "not a readable video" in next(answer["error"] for answer in answers if "error" in answer)
+    assert "1 of 10 files could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_answers_are_probabilities_best_first_in_words(place: Path) -> None:
+    """Top-k of three classes; the same file twice gives the same answer."""
+    done = pptsm("predict", "videos/1 ü.mp4", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "videos/1 ü.mp4"
+    assert lines[:4] == lines[4:]
+    scores = [float(line.split("%")[0]) for line in lines[1:4]]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(scores) == pytest.approx(100, abs=0.02)
+    assert {line.split("%")[1].strip() for line in lines[1:4]} == set(LABELS)
+
+
+def test_dense_prediction_is_the_mean_over_all_views(place: Path) -> None:
+    """Another sampling, other scores, the same classes."""
+    answers = [
+        json.loads(
+            pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", "--json", "--sampling", s, cwd=place).stdout
+        )
+        for s in ("uniform", "dense")
+    ]
+    assert [answer[0]["sampling"] for answer in answers] == ["uniform", "dense"]
+    assert answers[0][0]["top"] != answers[1][0]["top"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["videos/1 ü.mp4", "--model", "none.onnx"], "no exported model none.onnx"),
+        (["videos/1 ü.mp4", "--model", "videos/4 ü.mp4"], "is no ONNX file"),
+        (["none.mp4", "--model", "model.onnx"], "no such file: none.mp4"),
+        (["empty", "--model", "model.onnx"], "no video in empty"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence(place: Path, arguments: list[str], sentence: str) -> None:
+    """What was sought and where; no trace."""
+    (place / "empty").mkdir()
+    done = pptsm("predict", *arguments, cwd=place, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_prediction_needs_no_paddle(place: Path) -> None:
+    """A module named paddle that fails on import is never touched."""
+    (place / "paddle.py").write_text("raise RuntimeError('imported')")
+    pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=str(place))
+    shutil.rmtree(place / "videos")

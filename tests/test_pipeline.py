@@ -1,0 +1,169 @@
+"""The whole graph on a tiny dataset, through DVC, as a user runs it."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import TINY, copy_project, merged, run, write_params
+
+pytestmark = pytest.mark.slow
+
+
+def test_everything_is_made(tiny_project: Path) -> None:
+    """Weights, ONNX, metrics, predictions, validation pages and both reports."""
+    for name in (
+        "data/index.csv",
+        "models/teacher/weights.pdparams",
+        "models/export/model.onnx",
+        "models/export/inference/model.pdiparams",
+        "reports/validation/docs/index.html",
+        "reports/evaluation/metrics.json",
+        "reports/accuracy.md",
+    ):
+        assert (tiny_project / name).stat().st_size > 0, name
+    page = (tiny_project / "reports" / "index.html").read_text()
+    assert 'src="http' not in page  # self-contained
+    assert page.count("<svg") == 3
+    assert "PP-TSM student" in page
+
+
+def test_every_clip_is_scored_exactly_once(tiny_project: Path) -> None:
+    """Predictions of each role and sampling are the test split."""
+    index = pd.read_csv(tiny_project / "data" / "index.csv")
+    test_ids = sorted(index.loc[index["split"] == "test", "id"])
+    predictions = pd.read_csv(tiny_project / "reports" / "evaluation" / "predictions.csv")
+    for _, group in predictions.groupby(["role", "sampling"]):
+        assert sorted(group["id"]) == test_ids
+    assert len(predictions) == 4 * len(test_ids)
+    metrics = json.loads((tiny_project / "reports" / "evaluation" / "metrics.json").read_text())
+    student = predictions[(predictions["role"] == "student") & (predictions["sampling"] == "dense")]
+    assert metrics["student"]["dense"]["top1"] == pytest.approx((student["label"] == student["top1"]).mean(), abs=1e-6)
+
+
+def test_a_second_repro_does_nothing(tiny_project: Path) -> None:
+    """And DVC calls everything up to date."""
+    assert "Data and pipelines are up to date" in run("dvc", "repro", cwd=tiny_project).stdout
+    assert json.loads(run("dvc", "status", "--json", cwd=tiny_project).stdout) == {}
+
+
+def would_run(project: Path) -> list[str]:
+    """The stages that `dvc repro` would run now."""
+    text = run("dvc", "repro", "--dry", cwd=project).stdout
+    return [line.split("'")[1] for line in text.splitlines() if line.startswith("Running stage")]
+
+
+def test_editing_the_report_reruns_the_report_alone(tiny_project: Path) -> None:
+    """Exact dependencies."""
+    file = tiny_project / "src" / "pptsm" / "report" / "page.py"
+    before = file.read_text()
+    file.write_text(before + "\n# a comment\n")
+    try:
+        assert would_run(tiny_project) == ["report"]
+    finally:
+        file.write_text(before)
+
+
+def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path) -> None:
+    """`-S sampling=dense` leaves videos, index and frames alone."""
+    write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
+    try:
+        assert would_run(tiny_project)[0] == "teacher"
+        assert set(would_run(tiny_project)) <= {"teacher", "student", "evaluate", "export", "report"}
+    finally:
+        write_params(tiny_project / "params.yaml", TINY)
+
+
+def test_a_wrong_value_stops_an_experiment_within_seconds(tiny_project: Path) -> None:
+    """`-S sampling=dens`: the sentence, no training."""
+    started = time.monotonic()
+    done = run("dvc", "exp", "run", "-S", "sampling=dens", cwd=tiny_project, check=False)
+    assert done.returncode != 0
+    assert "sampling is 'dens', but should be 'uniform' or 'dense'" in done.stderr + done.stdout
+    assert time.monotonic() - started < 20
+    write_params(tiny_project / "params.yaml", TINY)
+
+
+def test_an_experiment_is_shown_with_its_metrics(tiny_project: Path) -> None:
+    """`dvc exp run -S sampling=dense`, then `dvc exp show`."""
+    run("git", "add", "-A", cwd=tiny_project)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "run", cwd=tiny_project)
+    run("dvc", "exp", "run", "-n", "dense-trial", "-S", "sampling=dense", cwd=tiny_project)
+    shown = run("dvc", "exp", "show", "--csv", "--no-pager", cwd=tiny_project).stdout
+    assert "dense-trial" in shown
+    assert "student.dense.top1" in shown
+    run("git", "checkout", "-q", "--", ".", cwd=tiny_project)
+    run("dvc", "checkout", "-q", cwd=tiny_project)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{}, {"student": {"distillation": "mutual"}, "training": {"workers": 1, "mix": "videomix"}}],
+    ids=["hinton", "mutual"],
+)
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
+    tmp_path: Path, tiny_project: Path, extra: dict
+) -> None:
+    """kill -9 in the middle of the student, then again: byte-identical to an uninterrupted run."""
+    settings = merged(TINY, {"student": {"width": 0.125, "epochs": 6}})
+    settings = {**settings, **{key: {**settings.get(key, {}), **value} for key, value in extra.items()}}
+    write_params(tmp_path / "params.yaml", settings)
+    inputs = [
+        "--index", tiny_project / "data/index.csv", "--labels", tiny_project / "data/labels.txt",
+        "--frames", tiny_project / "data/frames", "--pretrained", tiny_project / "models/pretrained",
+        "--teacher", tiny_project / "models/teacher",
+    ]  # fmt: skip
+
+    def command(name: str) -> list[str]:
+        return list(map(str, ["pptsm", "student", *inputs, "--out", name, "--history", f"{name}.csv"]))
+
+    subprocess.run(command("whole"), cwd=tmp_path, check=True, capture_output=True)
+    assert not list((tmp_path / ".pptsm" / "training").iterdir())  # nothing is kept of a finished run
+
+    process = subprocess.Popen(command("killed"), cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / ".pptsm" / "training").glob("*/state.pdparams")):
+        assert time.monotonic() < deadline, "no state was saved"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed").exists()
+
+    again = subprocess.run(command("killed"), cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "going on after epoch" in again.stderr
+    assert digest(tmp_path / "killed/weights.pdparams") == digest(tmp_path / "whole/weights.pdparams")
+    histories = [pd.read_csv(tmp_path / f"{name}.csv").drop(columns="clips_per_sec") for name in ("whole", "killed")]
+    pd.testing.assert_frame_equal(*histories)
+
+
+def test_the_embedded_dataset_is_the_same_every_time(tmp_path: Path, tiny_project: Path) -> None:
+    """Byte by byte, and each class another one's frames in reverse order."""
+    write_params(tmp_path / "params.yaml", TINY)
+    run("pptsm", "motion", "--out", tmp_path / "again", "--params", tmp_path / "params.yaml", cwd=tiny_project)
+    first = tiny_project / "data" / "raw" / "motion"
+    names = sorted(path.relative_to(first) for path in first.rglob("*.mp4"))
+    assert len(names) == 8 * 6
+    for name in names:
+        assert digest(first / name) == digest(tmp_path / "again" / name)
+
+
+def test_a_broken_dataset_stops_before_training(tmp_path: Path) -> None:
+    """One class with one video, text for a video: `dvc repro` ends with the rows, and no frames are made."""
+    project = copy_project(tmp_path / "clone")
+    write_params(project / "params.yaml", TINY, {"motion": {"videos_per_class": 0}, "index": {"root": "data/raw/mine"}})
+    (project / "data" / "raw" / "mine" / "one").mkdir(parents=True)
+    (project / "data" / "raw" / "mine" / "one" / "a_1.mp4").write_text("text")
+    done = run("dvc", "repro", cwd=project, check=False)
+    assert done.returncode != 0
+    assert "at most 2.0% of the files are unreadable or cut off" in done.stderr + done.stdout
+    assert not (project / "data" / "frames").exists()

@@ -1,0 +1,161 @@
+"""The recipe's parts against figures computed by hand or in numpy."""
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+
+from conftest import params_with
+from pptsm.model.network import build_model
+from pptsm.training.losses import cutmix, distillation, mix_clips, mixup, mutual_divergence, smoothed_cross_entropy
+from pptsm.training.optimizer import (
+    build_optimizer,
+    learning_rate,
+    piecewise_learning_rate,
+    precise_batch_norm,
+)
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.005), (97, 0.005448082), (194, 0.005896163), (1164, 0.009486677), (7954, 8.157623e-07)],
+)
+def test_learning_rate_equals_the_published_schedule(step: int, rate: float) -> None:
+    """80 epochs of 100 steps, 10 of warm-up, 0.005 -> 0.01: to seven digits."""
+    assert learning_rate(step, 100, 80, 10, 0.005, 0.01) == pytest.approx(rate, rel=2e-7)
+
+
+def test_warm_up_joins_the_cosine_without_a_jump() -> None:
+    """The line ends where the cosine is."""
+    before, after = (learning_rate(step, 100, 80, 10, 0.005, 0.01) for step in (999, 1000))
+    assert abs(after - before) < 1e-5
+    assert learning_rate(0, 100, 80, 0, 0.005, 0.01) == 0.01
+
+
+def test_piecewise_rate() -> None:
+    """0.01 / 0.001 / 0.0001 from epochs 40 and 60 on."""
+    rates = [piecewise_learning_rate(epoch, 0.01, [40, 60], 0.1) for epoch in (0, 39, 40, 59, 60, 79)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def test_smoothed_cross_entropy_of_mixed_clips() -> None:
+    """The target written out: shares of two smoothed labels."""
+    logits, labels, others = RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0]), np.array([1, 1, 0, 2, 3])
+    target = 0.3 * np.eye(4)[labels] + 0.7 * np.eye(4)[others]
+    target = 0.9 * target + 0.1 / 4
+    expected = -(target * np.log(softmax(logits))).sum(axis=1).mean()
+    loss = smoothed_cross_entropy(
+        paddle.to_tensor(logits), paddle.to_tensor(labels), 0.1, (paddle.to_tensor(others), 0.3)
+    )
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_distillation_by_hand_and_without_gradient_for_the_teacher() -> None:
+    """t^2 * KL at t = 2; zero for equal logits."""
+    student, teacher = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4))
+    p, q = softmax(teacher / 2), softmax(student / 2)
+    expected = 4 * (p * np.log(p / q)).sum(axis=1).mean()
+    s, t = paddle.to_tensor(student, stop_gradient=False), paddle.to_tensor(teacher, stop_gradient=False)
+    loss = distillation(s, t, 2.0)
+    loss.backward()
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    assert s.grad is not None
+    assert t.grad is None
+    assert float(distillation(s, s, 2.0)) == pytest.approx(0, abs=1e-9)
+
+
+def test_mutual_divergence_is_half_of_both_directions() -> None:
+    """Symmetric, and zero for equal logits."""
+    one, other = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4))
+    p, q = softmax(one), softmax(other)
+    expected = ((p * np.log(p / q)).sum(axis=1).mean() + (q * np.log(q / p)).sum(axis=1).mean()) / 2
+    assert float(mutual_divergence(paddle.to_tensor(one), paddle.to_tensor(other))) == pytest.approx(expected, rel=1e-6)
+
+
+def test_mixup_blends_clips_and_names_the_other_label() -> None:
+    """Each clip is one constant: the blend shows both parts."""
+    labels = paddle.arange(6)
+    clips = labels.astype("float32").reshape([6, 1, 1, 1, 1]).expand([6, 2, 3, 4, 4])
+    mixed, mix = mixup(clips, labels, 0.2, np.random.default_rng(4))
+    expected = mix.share * np.arange(6) + (1 - mix.share) * mix.other_labels.numpy()
+    np.testing.assert_allclose(mixed.numpy()[:, 0, 0, 0, 0], expected, rtol=1e-5)
+
+
+def test_cutmix_share_is_the_share_of_pixels_that_stayed() -> None:
+    """The same box in all frames and channels."""
+    labels = paddle.arange(6)
+    clips = labels.astype("float32").reshape([6, 1, 1, 1, 1]).expand([6, 2, 3, 16, 16])
+    for seed in range(20):
+        mixed, mix = cutmix(clips, labels, 1.0, np.random.default_rng(seed))
+        pixels, others = mixed.numpy(), mix.other_labels.numpy()
+        assert (pixels == pixels[:, :1, :1]).all()
+        for clip in range(6):
+            if others[clip] != clip:
+                assert (pixels[clip, 0, 0] == clip).mean() == pytest.approx(mix.share)
+                assert (pixels[clip, 0, 0] == others[clip]).mean() == pytest.approx(1 - mix.share)
+
+
+def test_videomix_takes_either() -> None:
+    """Over seeds both kinds appear; none leaves clips alone."""
+    labels = paddle.arange(4)
+    clips = labels.astype("float32").reshape([4, 1, 1, 1, 1]).expand([4, 2, 3, 8, 8])
+    whole = set()
+    for seed in range(20):
+        mixed, _ = mix_clips("videomix", clips, labels, 1.0, np.random.default_rng(seed))
+        whole.add(bool((mixed == mixed.round()).all()))  # cutmix leaves every pixel a whole number
+    assert whole == {True, False}
+    same, mix = mix_clips("none", clips, labels, 1.0, np.random.default_rng(0))
+    assert mix is None
+    assert same is clips
+
+
+@pytest.mark.parametrize("decay_norm_and_bias", [False, True])
+def test_one_optimiser_step_equals_nesterov_with_the_recipes_groups(decay_norm_and_bias: bool) -> None:
+    """Two steps of every parameter in numpy: rate x5/x10 for the head, L2 only where the recipe has it."""
+    training = params_with(training={"decay_norm_and_bias": decay_norm_and_bias, "weight_decay": 0.1}).training
+    model = build_model("pptsm", 18, 3, 2, width=0.125)
+    optimizer = build_optimizer([model], training)
+    trained = [(name, p) for name, p in model.named_parameters() if p.trainable]
+    before = {name: p.numpy().copy() for name, p in trained}
+    velocity = {name: np.zeros_like(value) for name, value in before.items()}
+    clips, labels = (
+        paddle.to_tensor(RNG.normal(0, 1, (4, 2, 3, 32, 32)).astype(np.float32)),
+        paddle.to_tensor([0, 1, 2, 0]),
+    )
+    for rate in (0.05, 0.02):
+        optimizer.set_lr(rate)
+        F.cross_entropy(model(clips), labels).backward()
+        for name, parameter in trained:
+            decays = decay_norm_and_bias or not ("_batch_norm" in name or name == "head.fc.bias")
+            times = {"head.fc.weight": 5.0, "head.fc.bias": 10.0}.get(name, 1.0)
+            gradient = parameter.grad.numpy() + (0.1 * before[name] if decays else 0)
+            velocity[name] = 0.9 * velocity[name] + gradient
+            before[name] = before[name] - rate * times * (gradient + 0.9 * velocity[name])
+        optimizer.step()
+        optimizer.clear_grad()
+        for name, parameter in trained:
+            np.testing.assert_allclose(parameter.numpy(), before[name], rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+def test_precise_batch_norm_is_the_average_of_the_batches_statistics() -> None:
+    """The first norm's input does not depend on the norm: its statistics can be computed directly."""
+    model = build_model("pptsm", 18, 3, 2, width=0.125)
+    batches = [paddle.to_tensor(RNG.normal(k, 1 + k, (4, 2, 3, 32, 32)).astype(np.float32)) for k in range(3)]
+    weights = [(p, p.numpy().copy()) for p in model.parameters() if p.trainable]
+    precise_batch_norm(model, batches)
+    stem = model.backbone.conv1_1
+    outputs = [stem._conv(batch.reshape([-1, 3, 32, 32])).numpy() for batch in batches]
+    mean = np.mean([out.mean(axis=(0, 2, 3)) for out in outputs], axis=0)
+    variance = np.mean([out.var(axis=(0, 2, 3)) for out in outputs], axis=0)
+    np.testing.assert_allclose(stem._batch_norm._mean.numpy(), mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(stem._batch_norm._variance.numpy(), variance, rtol=1e-3)
+    assert stem._batch_norm._momentum == 0.9
+    for parameter, value in weights:
+        np.testing.assert_array_equal(parameter.numpy(), value)
