@@ -152,7 +152,8 @@ def write_video(path: Path, frames: Frames, fps: int, codec: str) -> None:
     import av
 
     encoder, options = {
-        "h264": ("libx264", {"crf": "18", "preset": "veryfast"}),
+        # without macroblock tree and adaptive quantisation: with them, the same frames gave now and then other bytes
+        "h264": ("libx264", {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0:aq-mode=0"}),
         "mpeg4": ("mpeg4", {"qscale": "3"}),
     }[codec]
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
