@@ -59,7 +59,11 @@ def main() -> None:
         if error.errno == errno.ENOSPC:
             place = Path(error.filename or ".").absolute()
             free = shutil.disk_usage(_existing(place)).free / 1e6
-            _fail(f"the disk is full: no space left for {place} ({free:.1f} MB free). Nothing half-written is left.", 1)
+            _fail(
+                f"the disk filled up while writing {place}. What was half-written is removed ({free:.1f} MB free now); "
+                "make room and run the same command again.",
+                1,
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             _fail(f"cannot write {error.filename}: {error.strerror}. Check the owner and the mode of its folder.", 1)
         raise
