@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conftest import pptsm, write_params
 
 pytestmark = pytest.mark.slow
