@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from pptsm.model.network import build_model
-from pptsm.model.pickles import WeightsError, read_paddle, write_arrays
+from pptsm.model.pickles import WeightsError, read_weights, write_arrays
 from pptsm.model.weights import load_weights
 
 
@@ -32,7 +32,7 @@ def test_a_malicious_pickle_is_refused_by_name_and_does_nothing(tmp_path: Path) 
     path = tmp_path / "evil.pdparams"
     path.write_bytes(pickle.dumps({"backbone.conv1_1._conv.weight": Evil(tmp_path / "ran")}))
     with pytest.raises(WeightsError, match=r"evil.pdparams was refused: .*system"):
-        read_paddle(path)
+        read_weights(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -41,7 +41,7 @@ def test_a_damaged_file_is_no_weights_file(tmp_path: Path, content: bytes) -> No
     """Empty, text, cut off."""
     (tmp_path / "bad.pdparams").write_bytes(content)
     with pytest.raises(WeightsError, match="no weights file, or is cut off"):
-        read_paddle(tmp_path / "bad.pdparams")
+        read_weights(tmp_path / "bad.pdparams")
 
 
 def test_files_of_paddle_save_are_read(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ class Pretrained(Section):
     teacher_sha256: Sha256 | None
     student_sha256: Sha256 | None
     min_coverage: Share
+    new_head: bool
 
 
 class Clip(Section):

@@ -190,7 +190,7 @@ class Trunk(nn.Layer):
             self.stem = [self.conv1]
         self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
 
-        self.blocks = []
+        self.blocks, self.block_names = [], []
         channels_in = stem
         for stage, num_blocks in enumerate(blocks_per_stage):
             for index in range(num_blocks):
@@ -204,7 +204,8 @@ class Trunk(nn.Layer):
                     shift=shift_frames if shift and index % shift_every == 0 else None,
                     activation=activation,
                 )
-                self.blocks.append(self.add_sublayer(f"bb_{stage}_{index}", block))
+                self.block_names.append(f"bb_{stage}_{index}")
+                self.blocks.append(self.add_sublayer(self.block_names[-1], block))
                 channels_in = block.channels_out
         self.channels_out = channels_in
 

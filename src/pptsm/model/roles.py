@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pptsm.model.dialects import Arrays
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.pickles import write_arrays
-from pptsm.model.weights import Arrays, load_weights
+from pptsm.model.weights import load_weights
 from pptsm.params import Params, Student, Teacher
 
 WEIGHTS = "weights.pdparams"

@@ -4,30 +4,31 @@ Every file ends up as a dict of arrays under the names of `pptsm.model.network`;
 little of the network is an error, never a silent partial load.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pptsm.model.dialects import Arrays, state_dict_in, to_own_names
 from pptsm.model.network import VideoNetwork
-from pptsm.model.pickles import WeightsError, read_paddle
+from pptsm.model.pickles import WeightsError, read_weights
 
-Arrays = dict[str, NDArray[Any]]
 HEAD = ("head.fc.weight", "head.fc.bias")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of each name. The head's names are in `reinitialised` where the file has other classes."""
+    """What became of each name: ours, except in `ignored`, which has the file's.
+
+    The head's names are in `reinitialised` where the file has none, or one for other classes.
+    """
 
     loaded: list[str]
     missing: list[str]
     unexpected: list[str]
     reinitialised: list[str]
     wrong_shape: list[str]
+    ignored: list[str]
     coverage: float  # share of the network's values, without its head, that the file filled
 
     def summary(self) -> str:
@@ -39,13 +40,14 @@ class LoadReport:
         )
 
 
-def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0) -> LoadReport:
-    """Fill a network from a weights file.
+def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, new_head: bool = False) -> LoadReport:
+    """Fill a network from a weights file of any known dialect (see `pptsm.model.dialects`).
 
     Args:
-        model: keeps its own values where the file has none, and in the head if classes differ.
-        path: the file.
+        model: keeps its own values where the file has none, and in the head if the classes differ in number.
+        path: a Paddle or PyTorch file.
         min_coverage: least share of the network's values, without its head, that the file must fill.
+        new_head: keep the model's own head even where the file's would fit (other classes, as many).
 
     Returns:
         What was loaded and what was not.
@@ -53,46 +55,39 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0) -> 
     Raises:
         WeightsError: the file cannot be read safely, or covers too little; the model is then unchanged.
     """
-    found = named_arrays(read_paddle(path), path)
-    return fill(model, found, str(path), min_coverage)
-
-
-def named_arrays(content: Any, path: Path) -> Arrays:
-    """The arrays of a state dict by name.
-
-    Raises:
-        WeightsError: it is no state dict.
-    """
-    if isinstance(content, Mapping):
-        arrays = {str(name): np.asarray(value) for name, value in content.items() if isinstance(value, np.ndarray)}
-        if arrays:
-            return arrays
-    raise WeightsError(f"{path} holds no state dict (names with arrays), but a {type(content).__name__}.")
-
-
-def fill(model: VideoNetwork, found: Arrays, origin: str, min_coverage: float) -> LoadReport:
-    """Put arrays under our own names into a network; see `load_weights`."""
+    found = state_dict_in(read_weights(path))
+    if not found:
+        raise WeightsError(f"{path} holds no state dict (names with arrays).")
+    arrays, ignored = to_own_names(found, model.backbone.block_names)
+    if new_head:
+        arrays = {name: array for name, array in arrays.items() if name not in HEAD}
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    fitting = {name: array for name, array in found.items() if own.get(name) == array.shape}
-    wrong = [name for name, array in found.items() if name in own and own[name] != array.shape]
-    reinitialised = [name for name in HEAD if name not in fitting]
+    fitting = {name: array for name, array in arrays.items() if own.get(name) == array.shape}
     body = {name: int(np.prod(shape)) for name, shape in own.items() if name not in HEAD}
     report = LoadReport(
         loaded=sorted(fitting),
-        missing=sorted(set(own) - set(found) - set(HEAD)),
-        unexpected=sorted(set(found) - set(own)),
-        reinitialised=reinitialised,
-        wrong_shape=sorted(set(wrong) - set(HEAD)),
+        missing=sorted(set(body) - set(arrays)),
+        unexpected=sorted(set(arrays) - set(own)),
+        reinitialised=[name for name in HEAD if name not in fitting],
+        wrong_shape=sorted(name for name in body if name in arrays and name not in fitting),
+        ignored=ignored,
         coverage=sum(size for name, size in body.items() if name in fitting) / sum(body.values()),
     )
     if report.coverage < min_coverage:
-        examples = [
-            f"{name} is {list(found[name].shape)} there and {list(own[name])} here" for name in report.wrong_shape[:3]
-        ]
-        examples += [f"{name} is missing" for name in report.missing[:3]]
-        raise WeightsError(
-            f"{origin} does not fit this network: it fills {report.coverage:.1%} of it, at least {min_coverage:.1%} "
-            f"is asked for. {'; '.join(examples)}. Check network, depth and width in params.yaml."
-        )
-    model.set_state_dict(fitting)
+        raise WeightsError(_misfit(path, report, arrays, own, min_coverage))
+    model.set_state_dict({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitting.items()})
     return report
+
+
+def _misfit(
+    path: Path, report: LoadReport, arrays: Arrays, own: dict[str, tuple[int, ...]], min_coverage: float
+) -> str:
+    examples = [
+        f"{name} is {list(arrays[name].shape)} there, {list(own[name])} here" for name in report.wrong_shape[:3]
+    ]
+    examples += [f"{name} is missing" for name in report.missing[:3]]
+    examples += [f"{name} has no place here" for name in report.unexpected[:3]]
+    return (
+        f"{path} does not fit this network: it fills {report.coverage:.1%} of it, at least {min_coverage:.1%} is asked "
+        f"for (pretrained.min_coverage). {'; '.join(examples)}. Check network, depth and width in params.yaml."
+    )

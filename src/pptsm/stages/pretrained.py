@@ -14,7 +14,7 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     from pptsm.console import note
     from pptsm.files import sha256_of, whole_folder
     from pptsm.model.download import locate_weights
-    from pptsm.model.pickles import read_paddle
+    from pptsm.model.pickles import read_weights
 
     wanted = {
         "teacher": (params.pretrained.teacher, params.pretrained.teacher_sha256),
@@ -26,7 +26,7 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
                 note(f"pretrained: {role} starts from random weights")
                 continue
             path = locate_weights(source, sha256)
-            read_paddle(path)  # refused here rather than an hour later
+            read_weights(path)  # refused here rather than an hour later
             shutil.copyfile(path, folder / f"{role}.pdparams")
             note(f"pretrained: {role} starts from {path.name}")
         origins = {

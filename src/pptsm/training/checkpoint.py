@@ -14,7 +14,7 @@ import paddle
 
 from pptsm.files import remove_tree, state_dir, whole_file
 from pptsm.model.network import VideoNetwork
-from pptsm.model.pickles import as_arrays, read_paddle, write_arrays
+from pptsm.model.pickles import as_arrays, read_weights, write_arrays
 
 Arrays = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Checkpoint:
         """Put a saved state back into models, optimiser and scaler; None where there is none."""
         if not self.path.exists():
             return None
-        state = read_paddle(self.path)
+        state = read_weights(self.path)
         for model, arrays in zip(models, state["models"], strict=True):
             model.set_state_dict(arrays)
         optimizer.set_state_dict(

@@ -9,6 +9,7 @@ import pandas as pd
 from pptsm.console import note
 from pptsm.data.clips import frame_source
 from pptsm.data.table import in_split, load_index, load_labels
+from pptsm.errors import UserError
 from pptsm.files import sha256_of, whole_file, whole_folder
 from pptsm.model.device import use_device
 from pptsm.model.pickles import as_arrays
@@ -60,8 +61,14 @@ def fit_role(
     with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
         model = build_role(params, section, len(labels))
     if inputs.pretrained.exists():
-        report = load_weights(model, inputs.pretrained, params.pretrained.min_coverage)
+        wanted = params.pretrained
+        report = load_weights(model, inputs.pretrained, wanted.min_coverage, new_head=wanted.new_head)
         note(f"{role}: {inputs.pretrained}: {report.summary()}")
+        if section.epochs == 0 and report.reinitialised:
+            raise UserError(
+                f"{role}.epochs is 0, but the last layer of {inputs.pretrained} does not fit {len(labels)} classes: "
+                "without training it would answer at random. Check index.label_file, or train."
+            )
         decides["pretrained"] = sha256_of(inputs.pretrained)
 
     key = run_key(
