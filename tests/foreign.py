@@ -39,9 +39,10 @@ class _TorchPickler(pickle._Pickler):
             return
         if isinstance(obj, np.ndarray):
             key = str(len(self.storages))
-            self.storages.append(np.ascontiguousarray(obj))
-            strides = tuple(step // obj.itemsize for step in np.ascontiguousarray(obj).strides)
-            super().save(_Global("torch._utils", "_rebuild_tensor_v2"))
+            obj = np.array(obj, order="C")
+            self.storages.append(obj)
+            strides = tuple(step // obj.itemsize for step in obj.strides)
+            self.save(_Global("torch._utils", "_rebuild_tensor_v2"))
             self.write(pickle.MARK)
             pid = ("storage", _Global("torch", STORAGE[obj.dtype.name]), key, "cpu", obj.size)
             self._save_tuple(pid if self.zipped else (*pid, None))
@@ -194,7 +195,9 @@ def _windows(x: np.ndarray, kernel: int, stride: int, pad: int, fill: float) -> 
 
 def _conv_norm(arrays: Arrays, name: str, x: np.ndarray, stride: int) -> np.ndarray:
     weight = arrays[f"{name}.conv"]
-    y = np.einsum("nchwij,ocij->nohw", _windows(x, weight.shape[2], stride, weight.shape[2] // 2, 0), weight, optimize=True)
+    y = np.einsum(
+        "nchwij,ocij->nohw", _windows(x, weight.shape[2], stride, weight.shape[2] // 2, 0), weight, optimize=True
+    )
     scale = arrays[f"{name}.weight"] / np.sqrt(arrays[f"{name}.var"] + 1e-5)
     return y * scale[:, None, None] + (arrays[f"{name}.bias"] - arrays[f"{name}.mean"] * scale)[:, None, None]
 

@@ -45,7 +45,7 @@ def test_a_foreign_tsm_gives_the_logits_of_an_independent_network(
     model = build_model("tsm", depth, 5, 4, width=0.125)  # type: ignore[arg-type]
     report = load_weights(model, path)
     assert report.coverage == 1
-    assert not (report.missing or report.unexpected or report.reinitialised or report.wrong_shape)
+    assert [*report.missing, *report.unexpected, *report.reinitialised, *report.wrong_shape] == []
     expected = numpy_tsm(arrays, depth, CLIPS)
     assert np.abs(logits_of(model) - expected).max() / np.abs(expected).max() < 1e-4
 
@@ -67,8 +67,7 @@ def paddleclas_newer(name: str, blocks: list[str]) -> str:
 DIALECTS = {
     "official": lambda name, _: name,
     "distilled": lambda name, _: f"Student.{name}",
-    "distilled, numbered": lambda name, _: "Student."
-    + name.replace("backbone.", "0.", 1).replace("head.", "1.", 1),
+    "distilled, numbered": lambda name, _: "Student." + name.replace("backbone.", "0.", 1).replace("head.", "1.", 1),
     "ImageNet, older names": lambda name, _: name.removeprefix("backbone."),
     "ImageNet, newer names": paddleclas_newer,
 }
@@ -91,7 +90,7 @@ def test_paddle_files_in_every_naming_fill_the_network(tmp_path: Path, dialect: 
     model = build_model("pptsm", 18, 5, 4, width=0.125)
     report = load_weights(model, tmp_path / "w.pdparams")
     assert report.coverage == 1
-    assert not (report.missing or report.unexpected or report.wrong_shape)
+    assert [*report.missing, *report.unexpected, *report.wrong_shape] == []
     assert bool(report.reinitialised) == imagenet
     if not imagenet:
         np.testing.assert_array_equal(logits_of(model), logits_of(source))
@@ -111,8 +110,18 @@ def test_a_new_head_is_one_switch(tmp_path: Path) -> None:
 def test_tsm_weights_do_not_fit_pptsm(tmp_path: Path) -> None:
     """Two different networks of 50 layers: an error that shows why."""
     path = write(tmp_path / "tsm.pth", torch_zip(in_mmaction2_names(random_tsm(50, 8, 5))))
-    with pytest.raises(WeightsError, match=r"does not fit this network.*conv1_1\._conv\.weight is missing"):
+    with pytest.raises(
+        WeightsError, match=r"does not fit this network.*conv1_1.* is missing; .*conv1\..* has no place here"
+    ):
         load_weights(build_model("pptsm", 50, 5, 4, width=0.125), path)
+
+
+def test_a_deeper_networks_file_does_not_fit_a_shallower_one(tmp_path: Path) -> None:
+    """R101 has all names of R50, in the same shapes, and more: the rest must not be dropped in silence."""
+    state = seeded_state(build_model("pptsm", 101, 5, 4, width=0.125))
+    write_arrays(tmp_path / "r101.pdparams", state)
+    with pytest.raises(WeightsError, match=r"fills 100.0% .* has 255 arrays without a place"):
+        load_weights(build_model("pptsm", 50, 5, 4, width=0.125), tmp_path / "r101.pdparams")
 
 
 class Evil:

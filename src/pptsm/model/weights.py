@@ -53,7 +53,8 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
         What was loaded and what was not.
 
     Raises:
-        WeightsError: the file cannot be read safely, or covers too little; the model is then unchanged.
+        WeightsError: the file cannot be read safely, covers too little, or holds names that this network has
+            no place for; the model is then unchanged.
     """
     found = state_dict_in(read_weights(path))
     if not found:
@@ -73,7 +74,8 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
         ignored=ignored,
         coverage=sum(size for name, size in body.items() if name in fitting) / sum(body.values()),
     )
-    if report.coverage < min_coverage:
+    # names without a place tell another architecture, however much of this one happens to fit
+    if report.coverage < min_coverage or report.unexpected:
         raise WeightsError(_misfit(path, report, arrays, own, min_coverage))
     model.set_state_dict({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitting.items()})
     return report
@@ -88,6 +90,7 @@ def _misfit(
     examples += [f"{name} is missing" for name in report.missing[:3]]
     examples += [f"{name} has no place here" for name in report.unexpected[:3]]
     return (
-        f"{path} does not fit this network: it fills {report.coverage:.1%} of it, at least {min_coverage:.1%} is asked "
-        f"for (pretrained.min_coverage). {'; '.join(examples)}. Check network, depth and width in params.yaml."
+        f"{path} does not fit this network: it fills {report.coverage:.1%} of it (at least {min_coverage:.1%} is asked "
+        f"for) and has {len(report.unexpected)} arrays without a place. {'; '.join(examples)}. "
+        "Check network, depth and width in params.yaml."
     )
