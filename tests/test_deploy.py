@@ -9,7 +9,8 @@ import onnx
 import paddle
 import pytest
 
-from conftest import moving_square, pptsm
+from conftest import moving_square, pptsm, write_params
+from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.video import write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
 from pptsm.deploy.metadata import ModelMetadata
@@ -139,6 +140,30 @@ def test_a_users_mistake_is_a_sentence(place: Path, arguments: list[str], senten
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path) -> None:
+    """mmaction2's file in, ONNX out, checked on a video; wrong labels leave nothing."""
+    clip = {"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8}
+    changes = {
+        "clip": clip,
+        "model": {"network": "tsm", "activation": "relu"},
+        "student": {"depth": 50, "width": 0.125},
+    }
+    write_params(place / "tsm.yaml", changes)
+    write(place / "tsm.pth", torch_zip(in_mmaction2_names(random_tsm(50, 8, 3))))
+    (place / "names.txt").write_text("0 a\n1 b\n2 c\n")
+    options = ["--params", "tsm.yaml", "--labels", "names.txt", "--out", "tsm.onnx"]
+    done = pptsm("convert", "tsm.pth", *options, "--check", "videos/1 ü.mp4", cwd=place)
+    assert "agrees with Paddle to" in done.stdout
+    answer = json.loads(pptsm("predict", "videos/1 ü.mp4", "--model", "tsm.onnx", "--json", cwd=place).stdout)
+    assert {guess["label"] for guess in answer[0]["top"]} == {"a", "b", "c"}
+    (place / "names.txt").write_text("a\nb\n")
+    options[-1] = "wrong.onnx"
+    done = pptsm("convert", "tsm.pth", *options, cwd=place, check=False)
+    assert done.returncode == 1
+    assert "does not fit the 2 classes" in done.stderr
+    assert not (place / "wrong.onnx").exists()
 
 
 def test_prediction_needs_no_paddle(place: Path) -> None:

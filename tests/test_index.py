@@ -157,13 +157,15 @@ def test_the_pattern_may_name_the_split(videos: Path) -> None:
     assert table["split"].value_counts().to_dict() == {"train": 6, "val": 6}
 
 
-@pytest.mark.parametrize("lines", [["nan", "left turn"], ["0 nan", "1 left turn"]])
+@pytest.mark.parametrize("lines", [["nan", "left turn"], ["0 nan", "1 left turn"], ["NaN", "left_turn"]])
 def test_a_label_file_gives_the_order_of_the_classes(videos: Path, tmp_path: Path, lines: list[str]) -> None:
     """With or without numbers, as published lists have them."""
     (tmp_path / "names.txt").write_text("\n".join(lines))
     table, labels = index_of(videos, label_file=str(tmp_path / "names.txt"))
-    assert labels == ["nan", "left turn"]
-    assert set(table.loc[table["label"] == "left turn", "label_index"]) == {1}
+    names = [line.split(" ", 1)[1] if line[0].isdigit() else line for line in lines]
+    assert labels == names
+    assert set(table.loc[table["label"] == names[1], "label_index"]) == {1}
+    assert set(table["label"]) == set(names)
 
 
 def test_probing_twice_decodes_once(videos: Path, tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_every_preset_is_a_complete_file(path: Path) -> None:
     load_params(path)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_builds_its_networks_and_names_known_weights(path: Path) -> None:
+    """Depth, width and dialect exist, and a name of published weights is in the registry."""
+    from pptsm.model.download import known_weights
+    from pptsm.model.roles import build_role
+
+    params = load_params(path)
+    for role, source in (("teacher", params.pretrained.teacher), ("student", params.pretrained.student)):
+        if role == "student" or params.teacher.enabled:
+            build_role(params, getattr(params, role), 10)
+        assert source is None or source in known_weights()
+    if params.index.label_file:
+        assert len((ROOT / params.index.label_file).read_text().splitlines()) == 400
+
+
 def test_params_yaml_is_the_motion_preset() -> None:
     """A fresh clone has the embedded default, so a preset may replace it without --force."""
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "presets" / "motion.yaml").read_bytes()

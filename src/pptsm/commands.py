@@ -62,6 +62,66 @@ def predict(
         raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
 
 
+def convert(
+    weights: Annotated[str, typer.Argument(help="A weights file (.pdparams, .pth), a URL, or a known name.")],
+    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    params_path: Annotated[Path, typer.Option("--params", help="Parameters that describe network and clip.")],
+    labels: Annotated[Path | None, typer.Option(help="Class names, instead of index.label_file.")] = None,
+    check: Annotated[list[Path] | None, typer.Option(help="Video to compare ONNX and Paddle on; repeatable.")] = None,
+) -> None:
+    """Turn a published checkpoint into an ONNX file that `pptsm predict` answers with, without any dataset.
+
+    ONNX Runtime must agree with Paddle on the --check videos (on a random clip without any), or no file is left.
+    """
+    import tempfile
+
+    import numpy as np
+
+    from pptsm.data.clips import clip_shape, evaluation_indices, views_of
+    from pptsm.data.index import read_label_file
+    from pptsm.data.video import Video, VideoError
+    from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
+    from pptsm.deploy.metadata import ModelMetadata
+    from pptsm.files import sha256_of, whole_file
+    from pptsm.model.device import use_device
+    from pptsm.model.download import locate_weights
+    from pptsm.model.roles import build_role
+    from pptsm.model.weights import load_weights
+    from pptsm.params import load_params
+
+    params = load_params(params_path)
+    label_file = labels or params.index.label_file
+    if label_file is None:
+        raise UserError(f"{params_path} has no index.label_file: name the classes with --labels FILE.")
+    names = read_label_file(str(label_file))
+    path = locate_weights(weights, params.pretrained.student_sha256)
+    use_device("cpu")
+    model = build_role(params, params.student, len(names))
+    report = load_weights(model, path)
+    print(f"{path}: {report.summary()}")
+    if report.reinitialised:
+        raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
+    shape = clip_shape(params.clip)
+    clips = []
+    for video_path in check or []:
+        try:
+            video = Video(video_path)
+            frames = video.frames(evaluation_indices(len(video), params.clip, "uniform"))
+        except VideoError as error:
+            raise UserError(f"--check {video_path}: {error}.") from None
+        clips.append(views_of(frames, params.clip, "uniform"))
+    clips = clips or [np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)]
+    metadata = ModelMetadata(names, params.clip, params.sampling, f"weights-{sha256_of(path)[:16]}")
+    with whole_file(out) as partial, tempfile.TemporaryDirectory() as folder:
+        save_inference(model, Path(folder), shape)
+        convert_to_onnx(Path(folder), partial, params.export.opset, metadata.to_properties())
+        fresh = build_role(params, params.student, len(names))
+        load_weights(fresh, path)
+        agreement = compare(fresh, partial, clips)
+        require(agreement, params.export.tolerance)
+    print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+
+
 def preset(
     name: Annotated[str | None, typer.Argument(help="Name of a file in presets/.")] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,

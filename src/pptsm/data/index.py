@@ -52,7 +52,7 @@ def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
     unmatched = [match is None for match in matches]
     table.loc[unmatched, ["status", "reason"]] = "unmatched", "the path does not match index.pattern"
 
-    labels = _read_labels(params, table)
+    labels = _name_classes(params, table)
     numbers = {label: number for number, label in enumerate(labels)}
     table["label_index"] = [numbers.get(label, -1) for label in table["label"]]
 
@@ -133,17 +133,35 @@ def assign_splits(videos: pd.DataFrame, params: Index, seed: int) -> pd.Series:
     return videos["group"].map(chosen)
 
 
-def _read_labels(params: Index, table: pd.DataFrame) -> list[str]:
-    found = sorted(set(table.loc[table["status"] != "unmatched", "label"]))
-    if params.label_file is None:
-        return found
-    lines = [line.strip() for line in _read_lines(params.label_file, "index.label_file") if line.strip()]
-    if all(re.match(r"\d+\s+\S", line) for line in lines):  # "17 archery", as published lists have it
+def read_label_file(name: str) -> list[str]:
+    """Class names in the order of the logits; lines are "archery" or, as published lists have it, "17 archery".
+
+    Raises:
+        UserError: the file cannot be read, or names a class twice.
+    """
+    lines = [line.strip() for line in _read_lines(name, "index.label_file") if line.strip()]
+    if all(re.match(r"\d+\s+\S", line) for line in lines):
         lines = [re.sub(r"^\d+\s+", "", line) for line in lines]
-    labels = lines
-    if unknown := set(found) - set(labels):
+    if twice := sorted({line for line in lines if lines.count(line) > 1}):
+        raise UserError(f"the label file {name!r} has {twice[:5]} more than once.")
+    return lines
+
+
+def _name_classes(params: Index, table: pd.DataFrame) -> list[str]:
+    """All class names; labels in the table are put into the label file's spelling ("air drumming", "air_drumming")."""
+    matched = table["status"] != "unmatched"
+    if params.label_file is None:
+        return sorted(set(table.loc[matched, "label"]))
+    labels = read_label_file(params.label_file)
+    spelling = {_plain(label): label for label in labels}
+    if unknown := {label for label in table.loc[matched, "label"] if _plain(label) not in spelling}:
         raise UserError(f"classes {sorted(unknown)[:10]} are not in index.label_file {params.label_file!r}.")
+    table.loc[matched, "label"] = [spelling[_plain(label)] for label in table.loc[matched, "label"]]
     return labels
+
+
+def _plain(label: str) -> str:
+    return label.replace(" ", "_").casefold()
 
 
 def _read_list(name: str) -> list[str]:
