@@ -15,7 +15,7 @@ from pptsm.console import note, progress
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
 TIMEOUT_SEC = (10, 60)  # to connect, and between two packets
 TRIES = 4  # a transfer that breaks off is resumed so often
 RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
