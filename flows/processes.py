@@ -69,6 +69,8 @@ def run_streaming(
     finally:
         timer.cancel()
         _stop(process)
+        if process.stdout is not None:
+            process.stdout.close()
     if expired.is_set():
         raise CommandError(command, f"took longer than {timeout_sec:g} s and was stopped", list(last))
     if code != 0:

@@ -77,12 +77,9 @@ def train_pptsm(
         raise ValueError(f"stage {first!r} comes after {last!r}")
     done = []
     for name in chosen:
-        network = name in NETWORK_STAGES
-        run = run_stage.with_options(
-            name=name,
-            retries=3 if network else 0,
-            retry_delay_seconds=exponential_backoff(10) if network else None,
-        )
+        run = run_stage.with_options(name=name)
+        if name in NETWORK_STAGES:
+            run = run.with_options(retries=3, retry_delay_seconds=exponential_backoff(10))
         if run(name, stage_timeout_hours * 3600):
             done.append(name)
     publish_results()
@@ -181,9 +178,8 @@ def publish_results() -> None:
     create_markdown_artifact(key="report", markdown=f"[The whole report]({page})\n\n{text}")
     for role in ("teacher", "student"):
         epochs = pd.read_csv(ROOT / f"reports/{role}.csv").round(4)
-        create_table_artifact(
-            key=f"{role}-epochs", table=epochs.to_dict("records"), description=f"Epochs of the {role}."
-        )
+        columns = {str(name): epochs[name].tolist() for name in epochs}
+        create_table_artifact(key=f"{role}-epochs", table=columns, description=f"Epochs of the {role}.")
     checked = YAML(typ="safe").load((ROOT / "reports/validation/result.json").read_text())
     facts = "\n".join(f"- {name}: {value}" for name, value in checked["facts"].items() if name != "unused")
     create_markdown_artifact(
