@@ -1,6 +1,8 @@
 """Disks that are full or read-only: a sentence, an exit code, and nothing half-written."""
 
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,20 @@ def test_a_read_only_place_is_named(small_disk: Path) -> None:
     assert done.stderr.startswith("error: cannot write")
     assert "Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    """Exit code 130, and the half-drawn folder is gone."""
+    write_params(tmp_path / "params.yaml")
+    process = subprocess.Popen(["pptsm", "motion", "--out", "data"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".data.partial/*/*.mp4")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; finished work is kept" in errors
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_outputs_made_read_only_by_the_cache_are_replaced(tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Pat
     """File, or a sentence that names all three ways."""
     (tmp_path / "w.pdparams").write_bytes(BODY)
     assert locate_weights(str(tmp_path / "w.pdparams"), DIGEST) == tmp_path / "w.pdparams"
+    with pytest.raises(DownloadError, match=f"write its SHA-256 beside it .*{DIGEST}"):
+        locate_weights(str(tmp_path / "w.pdparams"), None)
     with pytest.raises(DownloadError, match="neither a URL nor a known name"):
         locate_weights("pptsm-r50-typo", None)
 

@@ -77,6 +77,16 @@ def test_extraction_goes_on_where_it_was_interrupted(video: Path, tmp_path: Path
     assert (tmp_path / "two" / "run" / "b_1.mp4.zip").exists()
 
 
+def test_two_files_of_the_same_content_share_an_archive(video: Path, tmp_path: Path) -> None:
+    """A copy is no second job: both ids get the whole archive."""
+    copies = [video.with_name(f"copy{number}_1.mp4") for number in range(6)]
+    for copy in copies:
+        copy.write_bytes(video.read_bytes())
+    extract_all(rows_of(video, *copies), tmp_path / "videos", tmp_path / "out", params_with().frames)
+    for path in (video, *copies):
+        assert len(read_frames(tmp_path / "out" / "run" / f"{path.name}.zip", np.arange(12))) == 12
+
+
 def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Path) -> None:
     """Which file, and what to run."""
     rows = rows_of(video)

@@ -122,10 +122,14 @@ def test_held_out_groups_and_split_lists_decide(videos: Path, tmp_path: Path) ->
     assert set(table["split"]) == {"train", "test"}
     with pytest.raises(UserError, match="name \\['gx'\\]"):
         index_of(videos, test_groups=["gx"])
-    (tmp_path / "train.txt").write_text("nan/g0_1.mp4 2\nnan/g1_1.mp4 2\n")
+    (tmp_path / "train.txt").write_text("nan/g0_1.mp4 2\nnan/g1_1.mp4 2\nnan/gone_1.mp4 2\n")
     (tmp_path / "test.txt").write_text("left turn/g2_1.mp4\n")
     table, _ = index_of(videos, train_list=str(tmp_path / "train.txt"), test_list=str(tmp_path / "test.txt"))
-    assert table.groupby("split").size().to_dict() == {"": 9, "test": 1, "train": 2}
+    assert table.groupby("split").size().to_dict() == {"": 10, "test": 1, "train": 2}
+    assert table.set_index("id").loc["nan/gone_1.mp4", "status"] == "missing"  # it does not vanish
+    (tmp_path / "test.txt").write_text("nan/g0_1.mp4\n")
+    with pytest.raises(UserError, match="1 videos stand in both split lists"):
+        index_of(videos, train_list=str(tmp_path / "train.txt"), test_list=str(tmp_path / "test.txt"))
 
 
 def test_shares_come_out_evenly_in_every_class() -> None:

@@ -19,6 +19,7 @@ WRONG = [
     ({"index": {"pattern": "(?P<group>.*)"}}, "no named group (?P<label>...)"),
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
+    ({"student": {"epochs": 0}}, "student.epochs is 0, but pretrained.student names no weights"),
     ({"model": {"shift_ratio": 0.6}}, "model.shift_ratio is 0.6"),
 ]
 

@@ -165,5 +165,5 @@ def test_a_broken_dataset_stops_before_training(tmp_path: Path) -> None:
     (project / "data" / "raw" / "mine" / "one" / "a_1.mp4").write_text("text")
     done = run("dvc", "repro", cwd=project, check=False)
     assert done.returncode != 0
-    assert "at most 2.0% of the files are unreadable or cut off" in done.stderr + done.stdout
+    assert "at most 2.0% of the files are unreadable, cut off or missing" in done.stderr + done.stdout
     assert not (project / "data" / "frames").exists()

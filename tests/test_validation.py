@@ -57,6 +57,15 @@ def test_a_broken_rule_is_said_in_words_with_its_rows(
     assert names in sentences(result)
 
 
+def test_a_split_that_evaluation_needs_must_have_videos(tmp_path: Path) -> None:
+    """Found before training, not after."""
+    table = good_index()
+    table.loc[table["split"] == "test", "split"] = ""
+    result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs", ["test", "train"])
+    assert "every split that training or evaluation needs has videos" in sentences(result)
+    assert "test: videos is 0" in sentences(result)
+
+
 def test_the_same_file_on_two_sides_is_a_warning(tmp_path: Path) -> None:
     """It does not stop the pipeline, but it is said."""
     table = good_index()

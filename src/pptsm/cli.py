@@ -30,6 +30,8 @@ STAGES = {
     "report": report,
 }
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="PP-TSM video action recognition. `dvc repro` runs all stages; the commands here are its parts.",
     no_args_is_help=True,
@@ -54,8 +56,10 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted; finished work is kept, the same command goes on from there.", 130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # Typer has turned Ctrl-C into this
+            print("interrupted; finished work is kept, the same command goes on from there.", file=sys.stderr)
+        raise
     except OSError as error:
         if error.errno == errno.ENOSPC:
             place = Path(error.filename or ".").absolute()

@@ -94,7 +94,7 @@ def convert(
     if label_file is None:
         raise UserError(f"{params_path} has no index.label_file: name the classes with --labels FILE.")
     names = read_label_file(str(label_file))
-    path = locate_weights(weights, params.pretrained.student_sha256)
+    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.pretrained.student_sha256)
     use_device("cpu")
     model = build_role(params, params.student, len(names))
     report = load_weights(model, path)
@@ -106,6 +106,8 @@ def convert(
     for video_path in check or []:
         try:
             video = Video(video_path)
+            if len(video) == 0:
+                raise VideoError("the file has no frames")
             frames = video.frames(evaluation_indices(len(video), params.clip, "uniform"))
         except VideoError as error:
             raise UserError(f"--check {video_path}: {error}.") from None

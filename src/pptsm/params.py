@@ -235,6 +235,14 @@ class Params(Section):
         for role, epochs in (("teacher", self.teacher.epochs), ("student", self.student.epochs)):
             if 0 < epochs <= self.training.warmup_epochs:
                 raise ValueError(f"{role}.epochs ({epochs}) leaves nothing after training.warmup_epochs")
+        starts = {"teacher": self.pretrained.teacher, "student": self.pretrained.student}
+        for role, section in (("teacher", self.teacher), ("student", self.student)):
+            used = role == "student" or self.teacher.enabled
+            if used and section.epochs == 0 and starts[role] is None:
+                raise ValueError(f"{role}.epochs is 0, but pretrained.{role} names no weights: it would be random")
+        no_validation = self.index.val_share == 0 and not self.index.val_groups and "<split>" not in self.index.pattern
+        if self.training.keep == "best" and no_validation:
+            raise ValueError("training.keep is best, but the index has no validation split to tell it by")
         return self
 
 

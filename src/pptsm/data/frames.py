@@ -37,14 +37,15 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames) 
         for name, count, digest in zip(videos["id"], videos["num_frames"], videos["sha256"], strict=True)
     ]
     with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
-        running = [
-            pool.schedule(_extract_into_store, args=[root / name, count, stored, params])
-            for name, count, stored in jobs
-        ]
+        # one job an archive: files of the same content share theirs
+        running = {
+            stored: pool.schedule(_extract_into_store, args=[root / name, count, stored, params])
+            for stored, (name, count) in {stored: (name, count) for name, count, stored in jobs}.items()
+        }
         try:
-            for (name, _, stored), work in zip(progress(jobs, "frames", "videos"), running, strict=True):
+            for name, _, stored in progress(jobs, "frames", "videos"):
                 try:
-                    work.result()
+                    running[stored].result()
                 except VideoError as error:
                     raise UserError(
                         f"{root / name}: {error}. The index called it readable: it has changed since. "

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import re
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import diskcache
@@ -23,6 +24,7 @@ from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 from pptsm.params import Index
 
+PROBE_VERSION = 1  # raise it when a probe finds out other things: stored ones are then not used
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -58,9 +60,12 @@ def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
 
     usable = table["status"] == "ok"
     given = pd.Series([SPLIT_NAMES.get((part.get("split") or "").lower(), "") for part in parts], index=table.index)
+    listed: dict[str, str] = {}
     if params.train_list and params.test_list:
-        listed = dict.fromkeys(_read_list(params.train_list), "train")
-        listed |= dict.fromkeys(_read_list(params.test_list), "test")
+        train, test = _read_list(params.train_list), _read_list(params.test_list)
+        if both := sorted(set(train) & set(test)):
+            raise UserError(f"{len(both)} videos stand in both split lists, for example {both[0]!r}.")
+        listed = dict.fromkeys(train, "train") | dict.fromkeys(test, "test")
         given = pd.Series([listed.get(name, "") for name in ids], index=table.index)
         table.loc[usable & (given == ""), "reason"] = "in neither split list"
         usable &= given != ""
@@ -68,7 +73,8 @@ def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
     table.loc[usable, "split"] = given[usable]
     free = usable & (given == "")
     table.loc[free, "split"] = assign_splits(table[free], params, seed)
-    return table[list(COLUMNS)].astype(dict(COLUMNS)), labels
+    table = pd.concat([table, _missing_rows(sorted(set(listed) - set(ids)), params, numbers)])
+    return table[list(COLUMNS)].astype(dict(COLUMNS)).sort_values("id", ignore_index=True), labels
 
 
 def find_videos(root: Path) -> list[str]:
@@ -133,6 +139,21 @@ def assign_splits(videos: pd.DataFrame, params: Index, seed: int) -> pd.Series:
     return videos["group"].map(chosen)
 
 
+def _missing_rows(names: list[str], params: Index, numbers: dict[str, int]) -> pd.DataFrame:
+    """Rows for videos that a split list names and the root has not: they count as unreadable, they do not vanish."""
+    rows = []
+    for name in names:
+        match = re.fullmatch(params.pattern, name)
+        label = (match.groupdict().get("label") if match else None) or ""
+        rows.append(
+            dict.fromkeys(COLUMNS, 0)
+            | dict.fromkeys(("group", "split", "sha256"), "")
+            | {"id": name, "label": label, "label_index": numbers.get(label, -1)}
+            | {"status": "missing", "reason": "named in a split list, but not below index.root"}
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def read_label_file(name: str) -> list[str]:
     """Class names in the order of the logits; lines are "archery" or, as published lists have it, "17 archery".
 
@@ -172,18 +193,22 @@ def _read_list(name: str) -> list[str]:
 def _read_lines(name: str, what: str) -> list[str]:
     try:
         return Path(name).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {what} {name!r}: {error.strerror}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {what} {name!r} as UTF-8 text: {error}.") from None
 
 
 def _hash_and_probe(path: Path) -> tuple[str, Probe]:
-    """Runs in a worker. Decoding is skipped where the same bytes were probed before."""
-    digest = sha256_of(path)
+    """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoder."""
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        return "", Probe("unreadable", f"cannot be read: {error.strerror}", 0, 0.0, 0, 0)
+    key = f"{PROBE_VERSION}-{version('decord')}-{digest}"
     with diskcache.Cache(str(state_dir("probes")), disk=diskcache.JSONDisk) as known:
-        values = known.get(digest)
+        values = known.get(key)
         if values is None:
             values = asdict(probe(path))
-            known[digest] = values
+            known[key] = values
     return digest, Probe(**values)
 
 
@@ -192,21 +217,22 @@ def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
     # Killable processes: some broken containers keep the decoder busy for ever.
     with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids]
-        for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):
-            try:
-                digest, result = job.result()
-            except concurrent.futures.TimeoutError:
-                reason = f"decoding took longer than {params.probe_timeout_sec:g} s"
-                digest, result = sha256_of(root / name), Probe("unreadable", reason, 0, 0.0, 0, 0)
-            except ProcessExpired as error:
-                reason = f"the decoder crashed (exit code {error.exitcode})"
-                digest, result = sha256_of(root / name), Probe("unreadable", reason, 0, 0.0, 0, 0)
-            rows.append(
-                asdict(result)
-                | {
-                    "duration_sec": result.duration_sec,
-                    "size_bytes": (root / name).stat().st_size,
-                    "sha256": digest,
-                }
-            )
+        try:
+            for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):
+                try:
+                    digest, result = job.result()
+                except concurrent.futures.TimeoutError:
+                    digest, result = _broken(root / name, f"decoding took longer than {params.probe_timeout_sec:g} s")
+                except ProcessExpired as error:
+                    digest, result = _broken(root / name, f"the decoder crashed (exit code {error.exitcode})")
+                size = (root / name).stat().st_size
+                row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
+                rows.append(asdict(result) | row)
+        except BaseException:
+            pool.stop()  # otherwise the pool first finishes every file
+            raise
     return pd.DataFrame(rows)
+
+
+def _broken(path: Path, reason: str) -> tuple[str, Probe]:
+    return sha256_of(path), Probe("unreadable", reason, 0, 0.0, 0, 0)

@@ -14,7 +14,7 @@ COLUMNS: Mapping[str, str] = {
     "label_index": "int64",  # -1 where the label is not known
     "group": "str",
     "split": "str",  # train, val, test, or empty: takes no part
-    "status": "str",  # ok, truncated, unreadable or unmatched
+    "status": "str",  # ok, truncated, unreadable, missing or unmatched
     "reason": "str",
     "num_frames": "int64",
     "fps": "float64",

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import paddle
-import paddle2onnx
 from numpy.typing import NDArray
 from paddle.static import InputSpec
 
@@ -41,6 +40,8 @@ def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int
 
 def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
     """Convert a folder that `save_inference` wrote; `properties` become the file's metadata."""
+    import paddle2onnx  # refuses Paddle 2, under which everything but the export works
+
     programs = [inference / f"{INFERENCE_NAME}{suffix}" for suffix in (".json", ".pdmodel")]  # Paddle 3, Paddle 2
     program = next(path for path in programs if path.exists())
     paddle2onnx.export(

@@ -62,7 +62,12 @@ def locate_weights(source: str, sha256: str | None) -> Path:
             f"no weights {source!r}: there is no such file (looked from {Path.cwd()}), and it is neither a URL nor "
             "a known name. `pptsm weights` lists the known names."
         )
-    _check(path, sha256, source)
+    digest = _check(path, sha256, source)
+    if sha256 is None:
+        raise DownloadError(
+            f"{path} is a local file, and DVC would not notice if it changed: write its SHA-256 beside it in "
+            f"params.yaml (teacher_sha256 or student_sha256): {digest}"
+        )
     return path
 
 
@@ -95,7 +100,8 @@ def download(url: str, sha256: str | None = None) -> Path:
         record.write_text(f"{digest}  {name}\n")
         partial.replace(target)
     else:
-        _check(target, sha256 or recorded, url)
+        _check(target, recorded, url)
+        _check(target, sha256, url)
     return target
 
 

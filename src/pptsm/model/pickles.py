@@ -7,6 +7,7 @@ not needed: its two file formats (a ZIP since 1.6, a stream of pickles before) a
 
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -49,7 +50,7 @@ MAX_RATIO = 20  # weights hardly compress: more is a file made to fill memory
 
 DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError,
-    ImportError, OverflowError, zipfile.BadZipFile,
+    ImportError, OverflowError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 ReadStorage = Callable[[str, np.dtype[Any], int], NDArray[Any]]  # key, element type, count -> values

@@ -102,12 +102,16 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
         if role not in metrics:
             continue
         width = "" if section.width == 1 else f", width {section.width:g}"
-        distilled = role == "student" and params.student.distillation_weight > 0
+        distilled = "no"
+        if section.epochs == 0:
+            distilled = "as published"  # nothing was trained here
+        elif role == "student" and params.student.distillation_weight > 0:
+            distilled = "yes"
         rows.append(
             {
                 "version": f"{family} {role}" + ("" if params.model.shift else ", shift off"),
                 "backbone": f"ResNet{section.depth}{trunk}{width}",
-                "distilled": "yes" if distilled else "no",
+                "distilled": distilled,
                 **{sampling: metrics[role][sampling] for sampling in SAMPLINGS},
             }
         )

@@ -25,8 +25,11 @@ def run(
     from pptsm.errors import UserError
     from pptsm.files import whole_file, whole_folder
 
+    trains = params.student.epochs > 0 or (params.teacher.enabled and params.teacher.epochs > 0)
+    picks = params.training.keep == "best"
+    needed = {params.evaluate.split} | ({"train"} if trains else set()) | ({"val"} if picks else set())
     with whole_folder(docs) as folder:
-        result = validate_index(load_index(index), load_labels(labels), params.validate_, folder)
+        result = validate_index(load_index(index), load_labels(labels), params.validate_, folder, sorted(needed))
     for warning in result.warnings:
         note(f"validate: warning: {warning.what}:\n    " + "\n    ".join(warning.rows[:10]))
     if not result.success:

@@ -7,6 +7,7 @@ under a key of everything that decides the result: other parameters or inputs ne
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,19 @@ Arrays = dict[str, Any]
 
 
 def run_key(role: str, **decides: Any) -> str:
-    """A short name for a run: its role and a hash of all that decides its result (JSON-able values)."""
-    text = json.dumps(decides, sort_keys=True)
+    """A short name for a run: its role and a hash of all that decides its result.
+
+    Args:
+        role: "teacher" or "student".
+        decides: parameters and hashes of inputs, as JSON-able values. The code that trains and Paddle's
+            version are added here: a mended loss must not go on from weights of the broken one.
+    """
+    package = Path(__file__).parent.parent
+    code = hashlib.sha256()
+    for wing in ("data", "evaluation", "model", "training"):
+        for file in sorted((package / wing).glob("*.py")):
+            code.update(file.read_bytes())
+    text = json.dumps({**decides, "code": code.hexdigest(), "paddle": paddle.__version__}, sort_keys=True)
     return f"{role}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -76,6 +76,8 @@ def fit_role(
         section=section.model_dump(),
         params=params.model_dump(include={"seed", "sampling", "frames", "clip", "model", "training"}),
         index=sha256_of(inputs.index),
+        labels=sha256_of(inputs.labels),
+        new_head=params.pretrained.new_head,
         **decides,
     )
     checkpoint = Checkpoint(key)
