@@ -16,8 +16,8 @@ variants=(
     "mixup -S training.mix=mixup"
     "no-precise-bn -S training.precise_bn_every=0"
     "bn-decay -S training.decay_norm_and_bias=true"
-    "head-lr-1 -S training.head_weight_lr=1.0 -S training.head_bias_lr=1.0"
     "plain-tsm -S model.network=tsm -S model.activation=relu"
+    "head-lr-1 -S training.head_weight_lr=1.0 -S training.head_bias_lr=1.0"
 )
 for variant in "${variants[@]}"; do
     read -r name options <<<"$variant"
