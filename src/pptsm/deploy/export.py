@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import paddle
 from numpy.typing import NDArray
 from paddle.static import InputSpec
 
 from pptsm.data.transforms import ClipArray
+from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
 from pptsm.evaluation.inference import Scorer
 from pptsm.model.network import VideoNetwork
@@ -56,11 +56,6 @@ def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[
     graph = proto.graph
     _rename(graph, graph.input[0].name, "clips")
     _rename(graph, graph.output[0].name, "logits")
-    # constants that nothing reads: ONNX Runtime would warn of each
-    read = {name for node in graph.node for name in node.input}
-    used = [value for value in graph.initializer if value.name in read]
-    del graph.initializer[:]
-    graph.initializer.extend(used)
     onnx.helper.set_model_props(proto, properties)
     onnx.checker.check_model(proto)
     onnx.save(proto, str(target))
@@ -75,7 +70,7 @@ def onnx_scorer(model: VideoNetwork, clip_shape: tuple[int, int, int, int], opse
         folder = Path(name)
         save_inference(model, folder, clip_shape)
         convert_to_onnx(folder, folder / "model.onnx", opset, {})
-        session = onnxruntime.InferenceSession((folder / "model.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+        session = open_session((folder / "model.onnx").read_bytes())
 
     def score(views: ClipArray) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
@@ -86,7 +81,7 @@ def onnx_scorer(model: VideoNetwork, clip_shape: tuple[int, int, int, int], opse
 
 def compare(model: VideoNetwork, onnx_file: Path, clips: Iterable[ClipArray]) -> Agreement:
     """Score clips [T, 3, H, W] with Paddle and with ONNX Runtime."""
-    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    session = open_session(onnx_file)
     model.eval()
     worst, same, count = 0.0, True, 0
     for clip in clips:
@@ -117,7 +112,7 @@ def require(agreement: Agreement, tolerance: float) -> None:
 
 def latency_ms(onnx_file: Path, clip: ClipArray, runs: int) -> float:
     """Median time of ONNX Runtime for one clip [T, 3, H, W] on all cores, in milliseconds."""
-    session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+    session = open_session(onnx_file)
     feed = {"clips": clip[None]}
     times = []
     for _ in range(runs + 2):  # the first two warm up

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from pptsm.data.clips import evaluation_indices, views_of
 from pptsm.data.video import Video, VideoError
 from pptsm.deploy.metadata import ModelMetadata
+from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import ranking, softmax
 from pptsm.params import Sampling
@@ -38,7 +38,7 @@ class Predictor:
                 "--model names another."
             )
         try:
-            self._session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
+            self._session = open_session(onnx_file)
         except Exception as error:  # onnxruntime raises its own classes, which it does not document
             raise UserError(f"{onnx_file} is no ONNX file that can be loaded: {str(error)[:200]}") from None
         properties = self._session.get_modelmeta().custom_metadata_map
