@@ -7,6 +7,7 @@
 # The table at the end counts videos of the evaluated split; intervals are Wilson's, 95 %.
 set -euo pipefail
 epochs=${1:-5}
+mkdir -p .pptsm
 base=(-S teacher.enabled=false -S student.distillation_weight=0.0 -S "student.epochs=$epochs")
 variants=(
     "base"
@@ -23,7 +24,7 @@ for variant in "${variants[@]}"; do
     read -r name options <<<"$variant"
     git checkout -q -- params.yaml dvc.lock
     # shellcheck disable=SC2086  # options are words
-    dvc exp run -n "ablation-$name" "${base[@]}" $options >"/tmp/ablation-$name.log" 2>&1 || echo "$name failed"
+    dvc exp run -n "ablation-$name" "${base[@]}" $options >".pptsm/ablation-$name.log" 2>&1 || echo "$name failed"
     python - "$name" <<'PY'
 import json, sys
 student = json.load(open("reports/evaluation/metrics.json"))["student"]
