@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,7 @@ def run_stage(name: str, timeout_sec: float) -> bool:
         logger.info(line)
 
     try:
-        if name in DEVICE_STAGES:
-            with concurrency(DEVICE_LIMIT, occupy=1, strict=True):
-                run_streaming(["dvc", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec)
-        else:
+        with concurrency(DEVICE_LIMIT, occupy=1, strict=True) if name in DEVICE_STAGES else nullcontext():
             run_streaming(["dvc", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec)
     except CommandError as error:
         publish_failure(name, error)

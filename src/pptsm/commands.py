@@ -77,9 +77,9 @@ def convert(
 
     import numpy as np
 
-    from pptsm.data.clips import clip_shape, evaluation_indices, views_of
+    from pptsm.data.clips import clip_shape, views_of_file
     from pptsm.data.index import read_label_file
-    from pptsm.data.video import Video, VideoError
+    from pptsm.data.video import VideoError
     from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
     from pptsm.files import sha256_of, whole_file
@@ -105,13 +105,9 @@ def convert(
     clips = []
     for video_path in check or []:
         try:
-            video = Video(video_path)
-            if len(video) == 0:
-                raise VideoError("the file has no frames")
-            frames = video.frames(evaluation_indices(len(video), params.clip, "uniform"))
+            clips.append(views_of_file(video_path, params.clip, "uniform"))
         except VideoError as error:
             raise UserError(f"--check {video_path}: {error}.") from None
-        clips.append(views_of(frames, params.clip, "uniform"))
     clips = clips or [np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)]
     metadata = ModelMetadata(names, params.clip, params.sampling, f"weights-{sha256_of(path)[:16]}")
     with whole_file(out) as partial, tempfile.TemporaryDirectory() as folder:

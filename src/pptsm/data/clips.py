@@ -140,6 +140,16 @@ def views_of(frames: NDArray[np.uint8], clip: Clip, sampling: Sampling) -> ClipA
     return evaluation_views(frames, sampling, clip.keep_aspect, resize_px=clip.resize_px, crop_px=clip.crop_px)
 
 
+def views_of_file(path: Path, clip: Clip, sampling: Sampling) -> ClipArray:
+    """Evaluation views [V*S, 3, H, W] of a video file.
+
+    Raises:
+        VideoError: the file cannot be decoded.
+    """
+    video = Video(path)
+    return views_of(video.frames(evaluation_indices(len(video), clip, sampling)), clip, sampling)
+
+
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:
     """For each class the index of the class that its mirror image shows (itself, unless named).
 

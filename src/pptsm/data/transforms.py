@@ -23,7 +23,6 @@ STD = (0.229, 0.224, 0.225)
 RESIZE_PX = 256
 CROP_PX = 224
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
-DENSE_CROPS = 3
 
 
 def resized_size(width: int, height: int, short_side_px: int, keep_aspect: bool) -> tuple[int, int]:

@@ -45,7 +45,7 @@ class Video:
     Open it in the process that reads it: decord's readers do not survive a fork.
 
     Raises:
-        VideoError: the file cannot be opened.
+        VideoError: the file cannot be opened, or has no frames.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,6 +62,8 @@ class Video:
             self._reader = decord.VideoReader(str(path), num_threads=1)
         except (RuntimeError, decord.DECORDError) as error:
             raise VideoError(f"not a readable video ({_first_line(error)})") from None
+        if len(self._reader) == 0:
+            raise VideoError("the file has no frames")
         self.fps = float(self._reader.get_avg_fps())
 
     def __len__(self) -> int:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pptsm.data.clips import evaluation_indices, views_of
-from pptsm.data.video import Video, VideoError
+from pptsm.data.clips import views_of_file
 from pptsm.deploy.metadata import ModelMetadata
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
@@ -51,12 +50,8 @@ class Predictor:
         Raises:
             VideoError: the file cannot be decoded.
         """
-        video = Video(path)
-        if len(video) == 0:
-            raise VideoError("the file has no frames")
         clip = self.metadata.clip
-        frames = video.frames(evaluation_indices(len(video), clip, self.sampling))
-        views = views_of(frames, clip, self.sampling)
+        views = views_of_file(path, clip, self.sampling)
         views = views.reshape(-1, clip.num_segments, *views.shape[1:])  # [V, S, 3, H, W]
         logits = np.concatenate(
             [
