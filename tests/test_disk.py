@@ -52,7 +52,7 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     """Exit code 130, and the half-drawn folder is gone."""
     write_params(tmp_path / "params.yaml")
     process = subprocess.Popen(["pptsm", "motion", "--out", "data"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(".data.partial/*/*.mp4")):
+    while not list(tmp_path.glob(".data.*.partial/*/*.mp4")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -44,6 +44,7 @@ app.command()(commands.predict)
 app.command()(commands.convert)
 app.command()(commands.preset)
 app.command()(commands.weights)
+app.command()(commands.fetch)
 app.command()(commands.doctor)
 
 

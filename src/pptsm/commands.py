@@ -1,4 +1,4 @@
-"""What a person types beside the stages: predict, preset, weights and doctor."""
+"""What a person types beside the stages: predict, convert, preset, weights, fetch and doctor."""
 
 import json
 import sys
@@ -20,14 +20,15 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
+    timeout_sec: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a file may take.")] = 600,
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities.
 
     A file that cannot be read is reported, the others are answered; the exit code is then 1.
     """
     from pptsm.console import progress
-    from pptsm.data.video import VIDEO_SUFFIXES, VideoError
-    from pptsm.deploy.predict import Predictor
+    from pptsm.data.video import VIDEO_SUFFIXES
+    from pptsm.deploy.predict import Predictor, predict_files
 
     files: list[Path] = []
     for path in videos:
@@ -37,16 +38,16 @@ def predict(
             files.append(path)
     if not files:
         raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
-    predictor = Predictor(model, sampling)
+    used = Predictor(model, sampling).sampling  # a bad model is refused before anything starts
     answers: list[dict[str, Any]] = []
     failed = 0
-    for path in progress(files, "predict", "videos", disable=len(files) < 5):
-        try:
-            top = [vars(guess) for guess in predictor.predict(path, top_k)]
-            answers.append({"file": str(path), "sampling": predictor.sampling, "top": top})
-        except VideoError as error:
+    found = predict_files(files, model, sampling, top_k, timeout_sec)
+    for answer in progress(found, "predict", "videos", total=len(files), disable=len(files) < 5):
+        if answer.error is None:
+            answers.append({"file": str(answer.file), "sampling": used, "top": [vars(guess) for guess in answer.top]})
+        else:
             failed += 1
-            answers.append({"file": str(path), "error": str(error)})
+            answers.append({"file": str(answer.file), "error": answer.error})
     if as_json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     else:
@@ -160,6 +161,23 @@ def weights() -> None:
 
     for known in known_weights().values():
         print(f"{known.name}\n    {known.note}\n    {known.url}")
+
+
+def fetch(
+    sources: Annotated[list[str], typer.Argument(help="Names that `pptsm weights` lists, or URLs.")],
+) -> None:
+    """Download weights ahead of their use: resumed, retried, checked, and looked into.
+
+    The pipeline finds them when params.yaml names them. Exit code 75: trying again later may help.
+    """
+    from pptsm.files import sha256_of
+    from pptsm.model.download import locate_weights
+    from pptsm.model.pickles import read_weights
+
+    for source in sources:
+        path = locate_weights(source, sha256=None)
+        arrays = len(read_weights(path))
+        print(f"{source}: {path}, {path.stat().st_size:,} bytes, {arrays} arrays, SHA-256 {sha256_of(path)}")
 
 
 def doctor() -> None:

@@ -1,5 +1,6 @@
 """Outputs that are whole or absent, and the folder for everything that outlives a run."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -7,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success it becomes `path` in one step, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)  # a killed run may have left one
+    partial = _partial_of(path)
     try:
         yield partial
         partial.replace(path)
@@ -24,8 +26,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder; on success it replaces `path`, on failure it is removed."""
-    partial = path.with_name(f".{path.name}.partial")
-    remove_tree(partial)
+    partial = _partial_of(path)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -33,6 +34,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         remove_tree(partial)
+
+
+def _partial_of(path: Path) -> Path:
+    """A temporary name beside `path` for this process; what killed processes left under theirs is removed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        process = left.name.split(".")[-2]
+        if not process.isdigit() or int(process) == os.getpid() or not psutil.pid_exists(int(process)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def remove_tree(path: Path) -> None:

@@ -1,11 +1,16 @@
 """Classify video files with an exported ONNX file; needs neither Paddle nor params.yaml."""
 
+import concurrent.futures
+import multiprocessing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.clips import views_of_file
+from pptsm.data.video import VideoError
 from pptsm.deploy.metadata import ModelMetadata
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
@@ -21,6 +26,15 @@ class Guess:
 
     label: str
     score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found out about a file: its most probable classes, or why there are none."""
+
+    file: Path
+    top: list[Guess]
+    error: str | None = None
 
 
 class Predictor:
@@ -61,3 +75,48 @@ class Predictor:
         ).mean(axis=0, keepdims=True)
         scores = softmax(logits)[0]
         return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]
+
+
+def predict_files(
+    files: list[Path], model: Path, sampling: Sampling | None, top_k: int, timeout_sec: float
+) -> Iterator[Answer]:
+    """Classify files one by one, in their order, each as soon as it is asked for.
+
+    The work is done in another process: some broken containers keep the decoder busy for ever or crash it.
+
+    Args:
+        files: videos.
+        model: the exported ONNX file.
+        sampling: None: the one that the model was trained for.
+        top_k: how many classes.
+        timeout_sec: a file that takes longer is answered with an error.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(1, initializer=_open_predictor, initargs=[model, sampling], context=context) as pool:
+        try:
+            for file in files:
+                job = pool.schedule(_predict, args=[file, top_k], timeout=timeout_sec)
+                try:
+                    yield Answer(file, job.result())
+                except VideoError as error:
+                    yield Answer(file, [], str(error))
+                except concurrent.futures.TimeoutError:
+                    yield Answer(file, [], f"it took longer than {timeout_sec:g} s")
+                except ProcessExpired as error:
+                    yield Answer(file, [], f"the decoder crashed (exit code {error.exitcode})")
+        except BaseException:
+            pool.stop()
+            raise
+
+
+_predictor: Predictor | None = None  # of the process that predicts
+
+
+def _open_predictor(model: Path, sampling: Sampling | None) -> None:
+    global _predictor  # noqa: PLW0603  opened once a process
+    _predictor = Predictor(model, sampling)
+
+
+def _predict(file: Path, top_k: int) -> list[Guess]:
+    assert _predictor is not None
+    return _predictor.predict(file, top_k)

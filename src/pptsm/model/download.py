@@ -1,5 +1,6 @@
 """Fetching weights: by known name, URL or file; resumed, retried, checked, and whole or absent."""
 
+import fcntl
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
@@ -12,7 +13,7 @@ from ruamel.yaml import YAML
 from urllib3.util.retry import Retry
 
 from pptsm.console import note, progress
-from pptsm.errors import UserError
+from pptsm.errors import TEMPORARY, UserError
 from pptsm.files import sha256_of, state_dir
 
 CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
@@ -23,6 +24,12 @@ RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503,
 
 class DownloadError(UserError):
     """A file could not be fetched, or is not what it should be."""
+
+
+class TransferError(DownloadError):
+    """The line or the server fails; later it may not."""
+
+    exit_code = TEMPORARY
 
 
 @dataclass(frozen=True)
@@ -75,17 +82,24 @@ def download(url: str, sha256: str | None = None) -> Path:
     """Fetch a file into the state folder, unless it is there already.
 
     A transfer that breaks off is resumed where it stopped. The first download of a URL records its
-    SHA-256 beside it, and every later use is held to that.
+    SHA-256 beside it, and every later use is held to that. Of two processes that want the same file, one
+    waits for the other.
 
     Raises:
-        DownloadError: the server refuses, the length or the hash is wrong, or the line keeps breaking.
+        TransferError: the server fails or the line breaks again and again.
+        DownloadError: the server refuses, or the hash is wrong.
     """
     name = Path(urlsplit(url).path).name or "weights"
     folder = state_dir("downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
     folder.mkdir(exist_ok=True)
     target, partial, record = folder / name, folder / f"{name}.partial", folder / f"{name}.sha256"
-    recorded = record.read_text().split()[0] if record.exists() else None
-    if not target.exists():
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        recorded = record.read_text().split()[0] if record.exists() else None
+        if target.exists():
+            _check(target, recorded, url)
+            _check(target, sha256, url)
+            return target
         _transfer(url, partial)
         try:
             digest = _check(partial, sha256, url)
@@ -99,9 +113,7 @@ def download(url: str, sha256: str | None = None) -> Path:
             raise
         record.write_text(f"{digest}  {name}\n")
         partial.replace(target)
-    else:
-        _check(target, recorded, url)
-        _check(target, sha256, url)
+        _version_of(partial).unlink(missing_ok=True)
     return target
 
 
@@ -118,7 +130,7 @@ def _transfer(url: str, partial: Path) -> None:
         if not problem:
             return
         note(f"download of {url}: {problem}")
-    raise DownloadError(
+    raise TransferError(
         f"cannot download {url} after {TRIES} tries: {problem}. What was received is kept for resuming."
     )
 
@@ -127,10 +139,16 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
     """One request from where the last one stopped; returns what went wrong, or nothing."""
     have = partial.stat().st_size if partial.exists() else 0
     # identity: with a compressed transfer neither lengths nor ranges would count the file's own bytes
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {"Accept-Encoding": "identity"}
+    version = _version_of(partial)
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if version.exists():
+            headers["If-Range"] = version.read_text()  # a server with another version then sends all of that
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_SEC) as response:
         if response.status_code == 416:  # nothing to resume: start again
             partial.unlink(missing_ok=True)
+            version.unlink(missing_ok=True)
             return "the server has no more bytes than were already received; starting again"
         if 400 <= response.status_code < 500:
             raise DownloadError(
@@ -140,6 +158,10 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
             return f"the server answered {response.status_code} {response.reason}"
         if response.status_code != 206:
             have = 0
+            version.unlink(missing_ok=True)
+            etag = response.headers.get("ETag", "")
+            if etag.startswith('"'):  # a weak one does not stand for the bytes
+                version.write_text(etag)
         promised = response.headers.get("Content-Length")
         total = have + int(promised) if promised and promised.isdigit() else None
         with (
@@ -153,6 +175,11 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
     if total is not None and got != total:
         return f"{got} of {total} bytes came"
     return ""
+
+
+def _version_of(partial: Path) -> Path:
+    """Where the server's name (ETag) for the version of what was received so far is kept."""
+    return partial.with_suffix(".etag")
 
 
 def _check(path: Path, sha256: str | None, origin: str) -> str:

@@ -177,7 +177,8 @@ def train(
         reached.history.append(row)
         reached.epochs_done = epoch + 1
         checkpoint.save(reached, learners, optimizer, scaler)
-        bar.set_postfix_str("  ".join(f"{name} {row[name]:.3g}" for name in ("loss", "val_top1") if name in row))
+        figures_said = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        note(f"{role}: epoch {epoch + 1} of {epochs}: {figures_said}")
     bar.close()
     return Trained(reached.best_weights or as_arrays(model.state_dict()), pd.DataFrame(reached.history))
 

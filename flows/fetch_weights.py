@@ -1,0 +1,72 @@
+"""Flow `fetch-weights`: published weights downloaded ahead of their use, one task a file.
+
+    prefect deployment run fetch-weights --watch -p names='["pptsm-r50-k400-uniform"]'
+    python flows/fetch_weights.py NAME_OR_URL ...    # once, no server needed
+
+Files are resumed, checked and kept in the state folder, where the stage `pretrained` finds them.
+"""
+
+if __name__ == "__main__":
+    import alone  # noqa: F401  must come before Prefect
+
+import argparse
+from typing import Any
+
+from flows.graph import ROOT
+from flows.processes import CommandError, run_streaming
+from flows.retries import OVER_A_NETWORK
+from flows.scripts import run_as_script
+from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.states import Completed, Failed
+
+from pptsm.model.download import known_weights
+
+
+@flow(name="fetch-weights")
+def fetch_weights(names: list[str] | None = None, timeout_hours: float = 6.0) -> State[Any]:
+    """Download weights; one that fails does not keep the others.
+
+    Args:
+        names: names that `pptsm weights` lists, or URLs; by default all of the list.
+        timeout_hours: a file that takes longer is stopped; what came is kept for resuming.
+
+    Returns:
+        Completed, or Failed with the names that could not be had.
+    """
+    logger = get_run_logger()
+    rows, failed = [], []
+    for name in names or list(known_weights()):
+        try:
+            result = fetch.with_options(task_run_name=name.rsplit("/", 1)[-1])(name, timeout_hours * 3600)
+        except CommandError as error:
+            result = error.last_lines[-1] if error.last_lines else str(error)
+            failed.append(name)
+            logger.error(f"{name}: {result}")
+        rows.append({"weights": name, "got": "no" if name in failed else "yes", "what": result})
+    create_table_artifact(key="weights", table=rows, description="Weights that were asked for.")
+    if failed:
+        return Failed(message=f"{len(failed)} of {len(rows)} could not be had: {', '.join(failed)}")
+    return Completed(message=f"{len(rows)} files are there")
+
+
+@task(**OVER_A_NETWORK)
+def fetch(name: str, timeout_sec: float) -> str:
+    """Download one file and look into it; the line that says what it is.
+
+    Raises:
+        CommandError: it cannot be had, or is not what it should be.
+    """
+    logger = get_run_logger()
+    return run_streaming(["pptsm", "fetch", name], logger.info, cwd=ROOT, timeout_sec=timeout_sec)[-1]
+
+
+def main() -> int:
+    """Run the flow once, in this process."""
+    parser = argparse.ArgumentParser(description="Download published weights.")
+    parser.add_argument("names", nargs="*", help="Names that `pptsm weights` lists, or URLs; all of the list if none.")
+    return run_as_script(fetch_weights, names=parser.parse_args().names)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
