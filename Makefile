@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro flow test check format lock
+.PHONY: help setup repro flow serve test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
@@ -20,8 +20,11 @@ setup: .venv/ready  ## make .venv from the hash-locked requirements
 repro: setup     ## the whole pipeline, from videos to the report
 	dvc repro
 
-flow: setup      ## the same through Prefect: server on loopback, deployment, one watched run
+flow: setup      ## the same through Prefect: server on loopback, worker, one watched run
 	python flows/watched.py
+
+serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
+	python flows/watched.py --stay
 
 test: setup      ## all tests, the slow ones too
 	python -m pytest

@@ -20,10 +20,12 @@ LONGEST_SEC = sum(seconds for _, seconds in STEPS)
 
 def main() -> int:
     """Run the command; its exit code, or as a shell says it, 128 and the signal that ended it."""
+    # a starter in the background may ignore Ctrl-C; the command must not inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
 
     def follow_the_starter() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # nothing is ever written there: this returns when it closes
         stop_group(command.pid)
 
     threading.Thread(target=follow_the_starter, daemon=True).start()

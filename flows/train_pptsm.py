@@ -107,13 +107,24 @@ def run_stage(name: str, timeout_sec: float) -> bool:
         shown.see(line)
 
     try:
-        with device_slot() if name in DEVICE_STAGES else nullcontext():
-            run_streaming(["dvc", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec)
+        # a stage without work does not wait for the device
+        if name not in DEVICE_STAGES or not _is_up_to_date(name):
+            with device_slot() if name in DEVICE_STAGES else nullcontext():
+                run_streaming(["dvc", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec)
     except CommandError as error:
         publish_failure(name, error)
         raise
     logger.info(f"{name}: {'done' if worked else 'nothing to do'} after {time.monotonic() - started:.1f} s")
     return worked
+
+
+def _is_up_to_date(stage: str) -> bool:
+    """Whether DVC has nothing to do for a stage. Where it cannot tell, `dvc repro` will say why."""
+    try:
+        run_streaming(["dvc", "status", "--quiet", stage], get_run_logger().debug, cwd=ROOT, timeout_sec=600)
+    except CommandError:
+        return False
+    return True
 
 
 def main() -> int:

@@ -1,9 +1,11 @@
-"""`make flow`: a server on loopback, the deployment, and one watched run; nothing is left running.
+"""`make flow` and `make serve`: server on loopback, the deployments of prefect.yaml, and a worker that runs them.
 
     python flows/watched.py [OPTIONS OF prefect deployment run, such as -p overrides='["sampling=dense"]']
+    python flows/watched.py --stay
 
-Ends with the run's exit code. Cost beside the stages: about half a minute. While it runs, the address it prints shows
-the run in a browser.
+The first runs `train-pptsm` once, watched, and ends with the run's exit code; the second stays until Ctrl-C. Either
+leaves no process behind. Cost beside the stages: about half a minute. While it runs, the address it prints shows the
+runs in a browser; database and logs are in .prefect/.
 """
 
 import contextlib
@@ -13,45 +15,60 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).parent.parent
-DEPLOYMENT = "train-pptsm/train-pptsm"
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / ".prefect"
+DEPLOYMENT = "train-pptsm"
+POOL = "pptsm"
 USUAL_PORT = 4200
 PATIENCE_SEC = 120
-SERVE = "from flows.train_pptsm import train_pptsm; train_pptsm.serve(name='train-pptsm', limit=1)"
 
 
 def main() -> int:
-    """Start server and deployment, watch one run, stop everything."""
-    # asked to stop, it stops its children too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Start server and worker, watch one run or stay, stop everything."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # asked to stop, it stops its children too
+    with server_and_worker() as (address, environment):
+        print(f"Prefect: {address}", flush=True)
+        try:
+            if sys.argv[1:] == ["--stay"]:
+                print(f"now: PREFECT_API_URL={address}/api prefect deployment run {DEPLOYMENT}   (Ctrl-C ends it)")
+                signal.pause()
+            command = ["prefect", "deployment", "run", DEPLOYMENT, "--watch", *sys.argv[1:]]
+            code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
+        except KeyboardInterrupt:
+            return 130
+    print(f"the flow run ended with exit code {code}; its log: {LOGS / 'worker.log'}")
+    return code
+
+
+@contextlib.contextmanager
+def server_and_worker() -> Iterator[tuple[str, dict[str, str]]]:
+    """A server with the deployments of prefect.yaml, and a worker for them; its address, and the environment to use.
+
+    The settings are those of prefect.toml, except for the address where the usual port is taken.
+    """
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "PREFECT_HOME": str(ROOT / ".prefect"),
+        "PREFECT_HOME": str(LOGS),  # of runs too, which start elsewhere
         "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
     }
-    logs = ROOT / ".prefect"
-    logs.mkdir(exist_ok=True)
+    LOGS.mkdir(exist_ok=True)
     server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with _running(server, environment, logs / "server.log") as server_process:
-        _wait_for(f"{address}/api/health", server_process, logs / "server.log")
-        print(f"Prefect: {address}", flush=True)
-        with _running([sys.executable, "-c", SERVE], environment, logs / "deployment.log") as deployment:
-            _wait_for(f"{address}/api/deployments/name/{DEPLOYMENT}", deployment, logs / "deployment.log")
-            command = ["prefect", "deployment", "run", DEPLOYMENT, "--watch", *sys.argv[1:]]
-            code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
-    print(f"the flow run ended with exit code {code}; its log: {logs / 'deployment.log'}")
-    return code
+    worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    with _running(server, environment, "server") as server_process:
+        _wait_for(lambda: _answers(f"{address}/api/health"), server_process, "server")
+        with _running(worker, environment, "worker") as worker_process:  # it creates the pool
+            _wait_for(lambda: _answers(f"{address}/api/work_pools/{POOL}"), worker_process, "worker")
+            with _running(["prefect", "--no-prompt", "deploy", "--all"], environment, "deploy") as deploy:
+                _wait_for(lambda: deploy.poll() == 0, deploy, "deploy")
+            yield address, environment
 
 
 def _free_port() -> int:
@@ -64,8 +81,8 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("w") as file:
+def _running(command: list[str], environment: dict[str, str], name: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with (LOGS / f"{name}.log").open("w") as file:
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -76,17 +93,27 @@ def _running(command: list[str], environment: dict[str, str], log: Path) -> Iter
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, sent)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(20)
+                    process.wait(40)
 
 
-def _wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _answers(url: str) -> bool:
+    with contextlib.suppress(requests.RequestException):
+        return bool(requests.get(url, timeout=5).ok)
+    return False
+
+
+def _wait_for(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", name: str) -> None:
     deadline = time.monotonic() + PATIENCE_SEC
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(url, timeout=5).ok:
-                return
-        time.sleep(0.5)
-    sys.exit(f"error: {url} did not answer within {PATIENCE_SEC} s; see {log}")
+    while time.monotonic() < deadline:
+        if ready():
+            return
+        if process.poll() not in (None, 0):
+            break
+        time.sleep(0.2)
+    log = LOGS / f"{name}.log"
+    sys.exit(
+        f"error: `{name}` is not ready (waited up to {PATIENCE_SEC} s); see {log}. Its end:\n{log.read_text()[-600:]}"
+    )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,13 @@ def test_a_read_only_place_is_named(small_disk: Path) -> None:
 def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     """Exit code 130, and the half-drawn folder is gone."""
     write_params(tmp_path / "params.yaml")
-    process = subprocess.Popen(["pptsm", "motion", "--out", "data"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        ["pptsm", "motion", "--out", "data"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  also where tests run in the background
+    )
     while not list(tmp_path.glob(".data.*.partial/*/*.mp4")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ COMMAND = ["deployment", "run"]
 
 
 @register_hook
-def setup_environment(ctx: HookContext) -> None:  # noqa: ARG001  Prefect passes it by name
+def setup_environment(*, ctx: HookContext) -> None:  # noqa: ARG001  Prefect passes it by name
     """Complete the name in this process's own command line."""
     sys.argv[1:] = with_flow_name(sys.argv[1:])
 
