@@ -12,6 +12,7 @@ if __name__ == "__main__":
 import argparse
 from typing import Any
 
+from flows.failures import failed
 from flows.graph import ROOT
 from flows.processes import CommandError, run_streaming
 from flows.retries import OVER_A_NETWORK
@@ -34,19 +35,18 @@ def fetch_weights(names: list[str] | None = None, timeout_hours: float = 6.0) ->
     Returns:
         Completed, or Failed with the names that could not be had.
     """
-    logger = get_run_logger()
-    rows, failed = [], []
+    rows, without = [], []
     for name in names or list(known_weights()):
         try:
             result = fetch.with_options(task_run_name=name.rsplit("/", 1)[-1])(name, timeout_hours * 3600)
         except CommandError as error:
             result = error.last_lines[-1] if error.last_lines else str(error)
-            failed.append(name)
-            logger.error(f"{name}: {result}")
-        rows.append({"weights": name, "got": "no" if name in failed else "yes", "what": result})
+            without.append(name)
+            failed(error)
+        rows.append({"weights": name, "got": "no" if name in without else "yes", "what": result})
     create_table_artifact(key="weights", table=rows, description="Weights that were asked for.")
-    if failed:
-        return Failed(message=f"{len(failed)} of {len(rows)} could not be had: {', '.join(failed)}")
+    if without:
+        return Failed(message=f"{len(without)} of {len(rows)} could not be had: {', '.join(without)}")
     return Completed(message=f"{len(rows)} files are there")
 
 

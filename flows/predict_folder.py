@@ -18,11 +18,12 @@ from typing import Any
 from uuid import UUID
 
 import pandas as pd
+from flows.failures import refused
 from flows.graph import ROOT
 from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from pptsm.data.video import VIDEO_SUFFIXES
 from pptsm.deploy.predict import Answer, Predictor, predict_files
@@ -63,7 +64,6 @@ def predict_folder(
     Returns:
         Completed with the counts, or Failed where the folder, the model or the results cannot be used.
     """
-    logger = get_run_logger()
     try:
         table = read_results(ROOT / results)
         new, unsettled = new_videos(ROOT / folder, table)
@@ -74,10 +74,9 @@ def predict_folder(
         else:
             bad = 0
     except UserError as error:
-        logger.error(str(error))
-        return Failed(message=str(error))
+        return refused(error)
     line = f"{len(new)} new videos in {folder}, {bad} of them unreadable; {unsettled} still being written"
-    logger.info(line)
+    get_run_logger().info(line)
     return Completed(message=line)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from flows.artifacts import METRICS, accuracy_rows
 from flows.experiments import is_there, read_of, run_experiment, save_report
+from flows.failures import failed, refused
 from flows.graph import ROOT, check_overrides
 from flows.limits import ensure_limits
 from flows.processes import CommandError
@@ -49,11 +50,10 @@ def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.
     try:
         names = experiment_names(name, runs)
     except UserError as error:
-        logger.error(f"nothing was started: {error}")
-        return Failed(message=str(error))
+        return refused(error)
     ensure_limits()
 
-    rows, failed = rows_of_checkout(), []
+    rows, without = rows_of_checkout(), []
     for experiment, overrides in names.items():
         try:
             if is_there(experiment):
@@ -64,12 +64,12 @@ def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.
             figures = accuracy_rows(json.loads(read_of(experiment, METRICS)))
             rows += [{"experiment": experiment, "overrides": " ".join(overrides)} | row for row in figures]
         except CommandError as error:
-            logger.error(f"{experiment}: {error}; its last lines: {' | '.join(error.last_lines[-3:])}")
-            failed.append(experiment)
+            failed(error)
+            without.append(experiment)
             rows.append({"experiment": experiment, "overrides": " ".join(overrides), "top-1": "failed"})
         publish(rows)
-    if failed:
-        return Failed(message=f"{len(failed)} of {len(names)} experiments failed: {', '.join(failed)}")
+    if without:
+        return Failed(message=f"{len(without)} of {len(names)} experiments failed: {', '.join(without)}")
     return Completed(message=f"{len(names)} experiments are done: {TABLE.relative_to(ROOT)}")
 
 

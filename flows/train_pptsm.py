@@ -18,6 +18,7 @@ from typing import Any
 
 from flows.artifacts import TrainingProgress, publish_failure, publish_results
 from flows.experiments import read_of, run_experiment, save_report
+from flows.failures import failed, refused
 from flows.graph import ROOT, Stages, check_overrides
 from flows.limits import DEVICE_STAGES, device_slot, ensure_limits
 from flows.processes import CommandError, run_streaming
@@ -25,7 +26,7 @@ from flows.retries import OVER_A_NETWORK
 from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from pptsm.errors import UserError
 
@@ -51,7 +52,6 @@ def train_pptsm(
     Returns:
         Completed or Failed, with a line that says what was done or what is wrong.
     """
-    logger = get_run_logger()
     wanted = stages or Stages()
     try:
         names = wanted.names()
@@ -59,8 +59,7 @@ def train_pptsm(
         if (overrides or experiment) and wanted.first:
             raise UserError("stages: an experiment begins where its overrides take effect; leave out `from`.")
     except UserError as error:
-        logger.error(f"nothing was started: {error}")
-        return Failed(message=str(error))
+        return refused(error)
     ensure_limits()
 
     timeout_sec = stage_timeout_hours * 3600
@@ -73,12 +72,11 @@ def train_pptsm(
             return Completed(message=f"experiment {name}")
         done = [name for name in names if _task_of(name)(name, timeout_sec)]
     except CommandError as error:
-        logger.error(f"{error}; its last lines: {' | '.join(error.last_lines[-3:])}")
-        return Failed(message=str(error))
+        return failed(error)
     if names[-1] == "report":
         publish_results(lambda path: (ROOT / path).read_text(encoding="utf-8"), ROOT / "reports/index.html")
     line = f"{len(done)} of {len(names)} stages had work to do: {', '.join(done) or 'none'}"
-    logger.info(line)
+    get_run_logger().info(line)
     return Completed(message=line)
 
 

@@ -9,6 +9,7 @@ runs in a browser; database and logs are in .prefect/.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,7 @@ DEPLOYMENT = "train-pptsm"
 POOL = "pptsm"
 USUAL_PORT = 4200
 PATIENCE_SEC = 120
+GRACE_SEC = 30  # what a stopped run gets to stop its stage and to tell the server
 
 
 def main() -> int:
@@ -51,6 +54,13 @@ def server_and_worker() -> Iterator[tuple[str, dict[str, str]]]:
 
     The settings are those of prefect.toml, except for the address where the usual port is taken.
     """
+    LOGS.mkdir(exist_ok=True)
+    lock = (LOGS / "lock").open("w")  # until this process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # two servers on one database would not see each other's runs
+        sys.exit(f"error: a server runs in this folder already; use `prefect deployment run {DEPLOYMENT} --watch`.")
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     environment = {
@@ -59,15 +69,13 @@ def server_and_worker() -> Iterator[tuple[str, dict[str, str]]]:
         "PREFECT_HOME": str(LOGS),  # of runs too, which start elsewhere
         "PREFECT_API_URL": f"{address}/api",
     }
-    LOGS.mkdir(exist_ok=True)
     server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     with _running(server, environment, "server") as server_process:
         _wait_for(lambda: _answers(f"{address}/api/health"), server_process, "server")
         with _running(worker, environment, "worker") as worker_process:  # it creates the pool
             _wait_for(lambda: _answers(f"{address}/api/work_pools/{POOL}"), worker_process, "worker")
-            with _running(["prefect", "--no-prompt", "deploy", "--all"], environment, "deploy") as deploy:
-                _wait_for(lambda: deploy.poll() == 0, deploy, "deploy")
+            _deploy(environment)
             yield address, environment
 
 
@@ -75,6 +83,7 @@ def _free_port() -> int:
     """The usual port, or where something listens there already, any free one."""
     for port in (USUAL_PORT, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server: connections may linger
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise OSError("no free port on 127.0.0.1")
@@ -89,11 +98,27 @@ def _running(command: list[str], environment: dict[str, str], name: str) -> Iter
         try:
             yield process
         finally:
-            for sent in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, sent)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(40)
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and all that it started: asked at first, it ends its own; what then is left is made to."""
+    if process.poll() is not None:
+        return
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    left = family[:1]
+    for sent in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        for member in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(sent)
+        _, left = psutil.wait_procs(family, timeout=GRACE_SEC)
+
+
+def _deploy(environment: dict[str, str]) -> None:
+    command = ["prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
 
 def _answers(url: str) -> bool:
@@ -107,7 +132,7 @@ def _wait_for(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", nam
     while time.monotonic() < deadline:
         if ready():
             return
-        if process.poll() not in (None, 0):
+        if process.poll() is not None:
             break
         time.sleep(0.2)
     log = LOGS / f"{name}.log"

@@ -7,23 +7,32 @@ switched on in prefect.toml) before it reads its command line.
 import re
 import sys
 
+import requests
 from prefect.plugins import HookContext, register_hook
 
 COMMAND = ["deployment", "run"]
 
 
 @register_hook
-def setup_environment(*, ctx: HookContext) -> None:  # noqa: ARG001  Prefect passes it by name
-    """Complete the name in this process's own command line."""
-    sys.argv[1:] = with_flow_name(sys.argv[1:])
+def setup_environment(*, ctx: HookContext) -> None:
+    """Complete the name in this process's own command line; where no server answers, say so."""
+    if sys.argv[1:3] != COMMAND or "--help" in sys.argv:
+        return
+    sys.argv[3:] = with_flow_name(sys.argv[3:])
+    if ctx.api_url is not None:
+        try:
+            requests.get(f"{ctx.api_url}/health", timeout=10)
+        except requests.RequestException:
+            sys.exit(
+                f"error: no Prefect server answers at {ctx.api_url}. `make serve` starts one with a worker (it prints "
+                "its address); for another server set PREFECT_API_URL. Or without a server: python flows/train_pptsm.py"
+            )
 
 
 def with_flow_name(arguments: list[str]) -> list[str]:
-    """`deployment run NAME ...` as `deployment run NAME/NAME ...`; anything else as it is."""
-    if arguments[:2] != COMMAND:
-        return arguments
-    for place in range(2, len(arguments)):
-        before, word = arguments[place - 1 : place + 1]
+    """Arguments of `prefect deployment run` with NAME as NAME/NAME."""
+    for place, word in enumerate(arguments):
+        before = arguments[place - 1] if place else ""
         is_value = before.startswith("-") and before not in ("--watch", "--no-watch")
         if not is_value and re.fullmatch(r"\w[\w-]*", word):
             return [*arguments[:place], f"{word}/{word}", *arguments[place + 1 :]]
