@@ -23,12 +23,13 @@ def failed(error: CommandError) -> State[Any]:
     return Failed(message=str(error))
 
 
-def _without_trace(record: logging.LogRecord) -> bool:
-    """Prefect adds a trace to the report of every failure; of these it would only show Prefect's and our own inside."""
-    if record.exc_info and isinstance(record.exc_info[1], FailedRun | CommandError):
+def _kept(record: logging.LogRecord) -> bool:
+    """Keep Prefect's own traces out of the log: nothing in them is of use to who has to mend the cause."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, CommandError):
         record.exc_info = None
-    return True
+    return not isinstance(error, FailedRun)  # the end of a run that has said why, told once more
 
 
-for _name in ("prefect.engine", "prefect.task_runs"):
-    logging.getLogger(_name).addFilter(_without_trace)
+for _name in ("prefect.engine", "prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_kept)

@@ -66,6 +66,7 @@ def server_and_worker() -> Iterator[tuple[str, dict[str, str]]]:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PWD": str(ROOT),  # prefect.yaml has runs work there
         "PREFECT_HOME": str(LOGS),  # of runs too, which start elsewhere
         "PREFECT_API_URL": f"{address}/api",
     }
@@ -73,6 +74,7 @@ def server_and_worker() -> Iterator[tuple[str, dict[str, str]]]:
     worker = ["prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     with _running(server, environment, "server") as server_process:
         _wait_for(lambda: _answers(f"{address}/api/health"), server_process, "server")
+        _end_dead_runs(f"{address}/api")
         with _running(worker, environment, "worker") as worker_process:  # it creates the pool
             _wait_for(lambda: _answers(f"{address}/api/work_pools/{POOL}"), worker_process, "worker")
             _deploy(environment)
@@ -112,6 +114,25 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.send_signal(sent)
         _, left = psutil.wait_procs(family, timeout=GRACE_SEC)
+
+
+def _end_dead_runs(api: str) -> None:
+    """Mark as crashed what the database calls running, but no process runs: left by a killed worker.
+
+    Otherwise a new run would wait some minutes, until the dead one's place is given back.
+    """
+    unfinished = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
+    runs = requests.post(f"{api}/flow_runs/filter", json=unfinished, timeout=30).json()
+    alive = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            alive.add(process.environ().get("PREFECT__FLOW_RUN_ID"))
+    for run in runs:
+        if run["id"] not in alive:
+            state = {"type": "CRASHED", "message": "Its process is no more. Run again: it goes on from there."}
+            requests.post(
+                f"{api}/flow_runs/{run['id']}/set_state", json={"state": state}, timeout=30
+            ).raise_for_status()
 
 
 def _deploy(environment: dict[str, str]) -> None:

@@ -1,0 +1,256 @@
+"""The deployments against a real server and worker on loopback, with what goes wrong in operation."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from conftest import TINY, run, write_params
+
+LONG = {"student": {"epochs": 40}}  # long enough to be interrupted
+pytestmark = pytest.mark.slow
+
+
+class Operation:
+    """A project with a server and a worker of its own, as `make serve` starts them."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self.environment = {
+            **os.environ,
+            "PWD": str(project),
+            "PYTHONPATH": str(project / "src"),
+            "PREFECT_HOME": str(project / ".prefect"),
+            "PREFECT_API_URL": self.api,
+            "COLUMNS": "500",  # lines of the log are not broken
+        }
+        (project / ".prefect").mkdir(exist_ok=True)
+        self.server = self.start_server()
+        self.worker = self.start_worker()
+        self.prefect("--no-prompt", "deploy", "--all")
+
+    def start(self, *command: str) -> psutil.Popen:
+        with (self.project / ".prefect" / f"{command[1]}.log").open("a") as log:
+            return psutil.Popen(command, cwd=self.project, env=self.environment, stdout=log, stderr=log)
+
+    def start_server(self) -> psutil.Popen:
+        server = self.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+        wait_until(lambda: answers(f"{self.api}/health"), 60)
+        return server
+
+    def start_worker(self) -> psutil.Popen:
+        worker = self.start("prefect", "worker", "start", "--pool", "pptsm", "--type", "process")
+        wait_until(lambda: answers(f"{self.api}/work_pools/pptsm"), 60)
+        return worker
+
+    def prefect(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["prefect", *arguments],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def submit(self, deployment: str = "train-pptsm", **parameters: Any) -> str:
+        """Start a run; its id."""
+        found = requests.get(f"{self.api}/deployments/name/{deployment}/{deployment}", timeout=30).json()
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        created = requests.post(f"{self.api}/deployments/{found['id']}/create_flow_run", json=body, timeout=30)
+        created.raise_for_status()
+        return str(created.json()["id"])
+
+    def about(self, run_id: str) -> dict[str, Any]:
+        about: dict[str, Any] = requests.get(f"{self.api}/flow_runs/{run_id}", timeout=30).json()
+        return about
+
+    def log_of(self, run_id: str) -> str:
+        body = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        texts, offset = [], 0
+        while page := requests.post(f"{self.api}/logs/filter", json=body | {"offset": offset}, timeout=30).json():
+            texts += [row["message"] for row in page]
+            offset += len(page)
+        return "\n".join(texts)
+
+    def wait_for(self, run_id: str, *states: str, seconds: float = 240) -> None:
+        wait_until(lambda: self.about(run_id)["state"]["name"] in states, seconds, lambda: self.log_of(run_id))
+
+    def wait_for_line(self, run_id: str, text: str, seconds: float = 240) -> None:
+        wait_until(lambda: text in self.log_of(run_id), seconds, lambda: self.log_of(run_id))
+
+    def stage_processes(self) -> list[psutil.Process]:
+        """The processes of stages that run in this project."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd", "status"]):
+            facts = process.info
+            if facts["status"] != psutil.STATUS_ZOMBIE and facts["cwd"] == str(self.project):
+                command = " ".join(facts["cmdline"] or [])
+                if "pptsm student" in command or "dvc repro" in command:
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        for process in (self.worker, self.server):
+            if process.is_running():
+                family = [process, *process.children(recursive=True)]
+                process.terminate()
+                _, left = psutil.wait_procs(family, 40)
+                for member in left:
+                    member.kill()
+                process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def wait_until(ready: Callable[[], bool], seconds: float, explain: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"not within {seconds} s; {explain()}"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def operation(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> Iterator[Operation]:
+    """A project whose pipeline has run, under operation."""
+    project = tmp_path_factory.mktemp("in operation") / "clone"
+    subprocess.run(["cp", "-a", tiny_project, project], check=True)
+    commit(project)
+    operation = Operation(project)
+    yield operation
+    operation.stop()
+
+
+def commit(project: Path) -> None:
+    run("git", "add", "-A", cwd=project)
+    run(
+        "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--allow-empty", "-qm", "r", cwd=project
+    )
+
+
+def needs_training(operation: Operation, seed: int) -> None:
+    """Change the parameters, so that everything from the teacher on has work to do, and the student for long."""
+    write_params(operation.project / "params.yaml", TINY, LONG, {"teacher": {"epochs": 2}, "seed": seed})
+
+
+@pytest.mark.parametrize("name", ["train-pptsm", "train-pptsm/train-pptsm"])
+def test_a_deployment_is_run_by_its_bare_name_too(operation: Operation, name: str) -> None:
+    """All tasks are named as the stages; nothing had to be done, and DVC agrees afterwards."""
+    done = operation.prefect("deployment", "run", name, "--watch")
+    assert "0 of 10 stages had work to do: none" in done.stdout
+    for stage in ("motion", "index", "validate", "frames", "pretrained", "teacher", "student", "evaluate", "export"):
+        assert f"{stage}: nothing to do after" in done.stdout
+    assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sentence"),
+    [
+        ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'"),
+        ('overrides=["no.such=1"]', "override 'no.such=1': expected section.key=value with a key of params.yaml"),
+        ("overrides=7", "Validation failed for field 'overrides'"),
+        ('stages={"from": "reprt"}', "'reprt' is not one of ['motion', 'index'"),
+        ('stages={"from": "report", "to": "index"}', "'report' comes after 'index'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_before_any_stage(operation: Operation, parameter: str, sentence: str) -> None:
+    """Exit code 1, a sentence in what the user sees, no trace."""
+    done = operation.prefect("deployment", "run", "train-pptsm", "-p", parameter, "--watch", check=False)
+    assert done.returncode == 1
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "prefect.task-run" not in done.stdout
+
+
+def test_a_run_with_overrides_is_an_experiment_and_the_checkout_stays(operation: Operation) -> None:
+    """Named in `dvc exp show` with its own metrics, its report kept, `git status` unchanged."""
+    before = run("git", "status", "--porcelain", cwd=operation.project).stdout
+    name = ("--flow-run-name", "dense-trial")
+    operation.prefect("deployment", "run", "-p", 'overrides=["sampling=dense"]', "--watch", *name, "train-pptsm")
+    assert run("git", "status", "--porcelain", cwd=operation.project).stdout == before
+    shown = json.loads(run("dvc", "exp", "show", "--json", cwd=operation.project).stdout)
+    revisions = [trial["revs"][0] for row in shown for trial in row["experiments"] or []]
+    trial = next(revision for revision in revisions if revision["name"] == "dense-trial")
+    assert trial["data"]["params"]["params.yaml"]["data"]["sampling"] == "dense"
+    assert "student" in trial["data"]["metrics"]["reports/evaluation/metrics.json"]["data"]
+    page = operation.project / "reports/experiments/dense-trial/index.html"
+    assert "dense" in page.read_text(encoding="utf-8")
+
+
+def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operation: Operation) -> None:
+    """The second waits for its turn; when the first is cancelled in a training, it goes on from the last epoch."""
+    needs_training(operation, seed=1)
+    first = operation.submit()
+    operation.wait_for_line(first, "student: epoch 3 of 40")
+    second = operation.submit()
+    operation.wait_for(second, "AwaitingConcurrencySlot")
+    operation.prefect("flow-run", "cancel", first)
+    operation.wait_for(first, "Cancelled")
+    assert operation.stage_processes() == []
+    operation.wait_for(second, "Completed")
+    log = operation.log_of(second)
+    assert "student: going on after epoch" in log
+    assert "student: epoch 2 of 40" not in log
+    assert operation.about(second)["start_time"] >= operation.about(first)["end_time"]
+    artifacts = requests.post(f"{operation.api}/artifacts/filter", json={"limit": 200}, timeout=30).json()
+    keys = {artifact["key"] for artifact in artifacts}
+    assert keys >= {"accuracy", "report", "report-page", "validation", "student-epochs", "student-progress"}
+
+
+def test_a_run_survives_a_restart_of_the_server(operation: Operation) -> None:
+    """The training goes on meanwhile, and the run completes."""
+    needs_training(operation, seed=2)
+    running = operation.submit()
+    operation.wait_for_line(running, "student: epoch 2 of 40")
+    operation.server.terminate()
+    operation.server.wait(60)
+    time.sleep(3)
+    operation.server = operation.start_server()
+    operation.wait_for(running, "Completed")
+    assert "nothing to do" not in operation.log_of(running).split("student: epoch 2 of 40")[1]
+    assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
+
+
+def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation) -> None:
+    """Worker and run are killed without warning: the stage ends too; `make flow` takes up its training."""
+    needs_training(operation, seed=3)
+    killed = operation.submit()
+    operation.wait_for_line(killed, "student: epoch 3 of 40")
+    family = [operation.worker, *operation.worker.children()]
+    for process in family:
+        process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(family, 20)
+    wait_until(lambda: operation.stage_processes() == [], 40)
+    operation.stop()
+
+    command = [sys.executable, "flows/watched.py"]
+    environment = {name: value for name, value in operation.environment.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run(
+        command, cwd=operation.project, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "student: going on after epoch" in done.stdout
+    assert "student: epoch 2 of 40" not in done.stdout
+    assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
