@@ -112,6 +112,16 @@ def test_answers_are_probabilities_best_first_in_words(place: Path) -> None:
     assert {line.split("%")[1].strip() for line in lines[1:4]} == set(LABELS)
 
 
+def test_a_file_that_takes_too_long_is_an_error_of_that_file(place: Path) -> None:
+    """Its decoder is killed, and the next file is tried with a new one."""
+    arguments = ("videos/1 ü.mp4", "videos/1 ü.mp4", "--model", "model.onnx", "--timeout", 0.001)
+    done = pptsm("predict", *arguments, cwd=place, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("error: videos/1 ü.mp4: it took longer than 0.001 s") == 2
+    assert "2 of 2 files could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_dense_prediction_is_the_mean_over_all_views(place: Path) -> None:
     """Another sampling, other scores, the same classes."""
     answers = [

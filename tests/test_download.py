@@ -1,13 +1,14 @@
 """Fetching weights from a real server on loopback that misbehaves in every way it can."""
 
+import concurrent.futures
 import hashlib
-import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from badserver import BadServer
 from pptsm.files import sha256_of
 from pptsm.model import download as module
 from pptsm.model.download import DownloadError, download, known_weights, locate_weights
@@ -16,47 +17,12 @@ BODY = bytes(range(256)) * 4000  # a megabyte
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers by the path; counts requests and keeps the Range headers."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges: list[str | None] = []
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """/good serves; /once500, /404, /cut (closes half-way, once), /short (always), /always500 do not."""
-
-    server: Server
-
-    def do_GET(self) -> None:  # the base class's name
-        """Answer as the path says."""
-        turn = len(self.server.ranges)
-        self.server.ranges.append(self.headers.get("Range"))
-        if self.path == "/404.bin":
-            self.send_error(404)
-        elif self.path == "/always500.bin" or (self.path == "/once500.bin" and turn == 0):
-            self.send_error(500)
-        else:
-            asked = self.headers.get("Range")
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            rest = BODY[start:]
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            whole = self.path not in ("/cut.bin", "/short.bin") or (self.path == "/cut.bin" and turn > 0)
-            self.wfile.write(rest if whole else rest[: len(rest) // 2])
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadServer]:
     """A server on loopback, short waits, and a state folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "RETRY", module.RETRY.new(backoff_factor=0.01))
-    with Server() as server:
+    with BadServer(BODY) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -64,36 +30,32 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
-def url(server: Server, name: str) -> str:
-    return f"http://127.0.0.1:{server.server_port}/{name}.bin"
-
-
 def parts() -> list[str]:
     """Files left in the download folder."""
-    return sorted(path.name for path in Path(".pptsm").rglob("*") if path.is_file())
+    return sorted(path.name for path in Path(".pptsm").rglob("*") if path.is_file() and path.name != "lock")
 
 
-def test_a_good_file_comes_once_and_is_recorded(server: Server) -> None:
+def test_a_good_file_comes_once_and_is_recorded(server: BadServer) -> None:
     """The second use asks nobody; its hash is held to the record."""
-    path = download(url(server, "good"), DIGEST[:8])
+    path = download(server.url("good"), DIGEST[:8])
     assert path.read_bytes() == BODY
-    assert download(url(server, "good")) == path
+    assert download(server.url("good")) == path
     assert len(server.ranges) == 1
     assert parts() == ["good.bin", "good.bin.sha256"]
     path.write_bytes(BODY[:-1])
     with pytest.raises(DownloadError, match="another or a damaged file"):
-        download(url(server, "good"))
+        download(server.url("good"))
 
 
-def test_a_server_error_is_tried_again(server: Server) -> None:
+def test_a_server_error_is_tried_again(server: BadServer) -> None:
     """One 500, then the file."""
-    assert sha256_of(download(url(server, "once500"))) == DIGEST
+    assert sha256_of(download(server.url("once500"))) == DIGEST
     assert len(server.ranges) == 2
 
 
-def test_a_broken_transfer_is_resumed_where_it_stopped(server: Server) -> None:
+def test_a_broken_transfer_is_resumed_where_it_stopped(server: BadServer) -> None:
     """The second request asks for the second half (and the packet that was under way)."""
-    assert sha256_of(download(url(server, "cut"))) == DIGEST
+    assert sha256_of(download(server.url("cut"))) == DIGEST
     first, second = server.ranges
     assert first is None
     assert second is not None
@@ -101,32 +63,46 @@ def test_a_broken_transfer_is_resumed_where_it_stopped(server: Server) -> None:
     assert len(BODY) // 2 - module.CHUNK_BYTES < start <= len(BODY) // 2
 
 
+def test_a_file_that_changed_half_way_is_fetched_anew(server: BadServer) -> None:
+    """Two halves of two versions would be no file at all."""
+    assert download(server.url("changed")).read_bytes() == bytes(reversed(BODY))
+    assert server.requests["changed"] == 2
+
+
+def test_two_processes_that_want_the_same_file_fetch_it_once(server: BadServer) -> None:
+    """The second waits for the first."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        paths = list(pool.map(lambda _: download(server.url("slow")), range(3)))
+    assert {path.read_bytes() for path in paths} == {BODY}
+    assert server.requests["slow"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [("404", "the server answered 404"), ("always500", "cannot download"), ("short", "cannot download")],
 )
-def test_what_cannot_be_had_is_said_and_no_bad_file_is_in_place(server: Server, name: str, sentence: str) -> None:
+def test_what_cannot_be_had_is_said_and_no_bad_file_is_in_place(server: BadServer, name: str, sentence: str) -> None:
     """A clear sentence; at most a .partial for resuming."""
     with pytest.raises(DownloadError, match=sentence):
-        download(url(server, name))
+        download(server.url(name))
     assert f"{name}.bin" not in parts()
 
 
-def test_a_wrong_hash_is_refused_and_removed(server: Server) -> None:
+def test_a_wrong_hash_is_refused_and_removed(server: BadServer) -> None:
     """Nothing of it stays."""
     with pytest.raises(DownloadError, match="has SHA-256"):
-        download(url(server, "good"), "0" * 64)
+        download(server.url("good"), "0" * 64)
     assert parts() == []
 
 
-def test_a_file_that_changed_on_the_server_is_refused(server: Server) -> None:
+def test_a_file_that_changed_on_the_server_is_refused(server: BadServer) -> None:
     """The record of the first download outlives the file."""
-    path = download(url(server, "good"))
+    path = download(server.url("good"))
     path.unlink()
     record = path.with_name("good.bin.sha256")
     record.write_text("f" * 64 + "  good.bin\n")
     with pytest.raises(DownloadError, match="is not the file it was"):
-        download(url(server, "good"))
+        download(server.url("good"))
 
 
 def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Path) -> None:

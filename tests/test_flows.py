@@ -1,10 +1,13 @@
 """The orchestrated entrance: commands under control, overrides checked, the same graph."""
 
+import fcntl
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import ROOT, TINY, copy_project, run, write_params
@@ -12,6 +15,8 @@ from conftest import ROOT, TINY, copy_project, run, write_params
 sys.path.insert(0, str(ROOT))
 
 from flows.processes import CommandError, run_streaming
+
+from pptsm.prefect_names import with_flow_name
 
 
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
@@ -44,6 +49,64 @@ def test_a_command_out_of_time_leaves_no_process(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
+    """Even kill -9 of the flow's process ends the stage under it."""
+    script = (
+        "from pathlib import Path; from flows.processes import run_streaming;"
+        "run_streaming(['sh', '-c', 'echo $$ > child; exec sleep 300'], print, cwd=Path('.'), timeout_sec=300)"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    child = tmp_path / "child"
+    deadline = time.monotonic() + 60
+    while not child.exists() or not child.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    starter.kill()
+    starter.wait()
+    while psutil.pid_exists(int(child.read_text())):
+        assert time.monotonic() < deadline, "the command is still there"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["train-pptsm"], ["train-pptsm/train-pptsm"]),
+        (["sweep/other", "--watch"], ["sweep/other", "--watch"]),
+        (["--watch", "sweep"], ["--watch", "sweep/sweep"]),
+        (["-p", "overrides=[]", "sweep", "--watch"], ["-p", "overrides=[]", "sweep/sweep", "--watch"]),
+        (["--id", "0f3a", "--watch"], ["--id", "0f3a", "--watch"]),
+        (["--flow-run-name", "sweep", "train-pptsm"], ["--flow-run-name", "sweep", "train-pptsm/train-pptsm"]),
+        ([], []),
+    ],
+)
+def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str]) -> None:
+    """And nothing else on the command line is touched."""
+    assert with_flow_name(typed) == meant
+
+
+def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:
+    """A sentence and an exit code above 0."""
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path)}
+    command = ["prefect", "deployment", "run", "train-pptsm"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no Prefect server answers at http://127.0.0.1:9/api. `make serve`")
+
+
+def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
+    """Two on one database would not see each other's runs."""
+    project = copy_project(tmp_path / "clone")
+    (project / ".prefect").mkdir()
+    with (project / ".prefect/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a server runs in this folder already")
+
+
 @pytest.mark.slow
 def test_a_flow_run_does_the_stages_and_a_second_one_nothing(tmp_path: Path) -> None:
     """Without a server; afterwards DVC finds everything up to date, and a wrong override starts nothing."""
@@ -52,10 +115,10 @@ def test_a_flow_run_does_the_stages_and_a_second_one_nothing(tmp_path: Path) -> 
     first = run(sys.executable, "flows/train_pptsm.py", cwd=project)
     assert "10 of 10 stages had work to do" in first.stdout + first.stderr
     assert "Data and pipelines are up to date" in run("dvc", "repro", cwd=project).stdout
-    second = run(sys.executable, "flows/train_pptsm.py", "--first", "evaluate", cwd=project)
+    second = run(sys.executable, "flows/train_pptsm.py", "--from", "evaluate", cwd=project)
     assert "0 of 3 stages had work to do: none" in second.stdout + second.stderr
     wrong = run(sys.executable, "flows/train_pptsm.py", "-S", "sampling=dens", cwd=project, check=False)
-    assert wrong.returncode == 2
+    assert wrong.returncode == 1
     assert "sampling is 'dens', but should be 'uniform' or 'dense'" in wrong.stderr
     assert "Running stage" not in wrong.stdout + wrong.stderr
 

@@ -6,16 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import psutil
 import pytest
 import requests
 
+from badserver import BadServer
 from conftest import TINY, run, write_params
+from pptsm.model.pickles import write_arrays
 
 LONG = {"student": {"epochs": 40}}  # long enough to be interrupted
 pytestmark = pytest.mark.slow
@@ -143,6 +148,18 @@ def operation(tmp_path_factory: pytest.TempPathFactory, tiny_project: Path) -> I
     operation.stop()
 
 
+@pytest.fixture
+def weights(tmp_path: Path) -> Iterator[BadServer]:
+    """A server of a weights file."""
+    write_arrays(tmp_path / "weights", {"conv.weight": np.arange(250_000, dtype=np.float32)})
+    with BadServer((tmp_path / "weights").read_bytes()) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
 def commit(project: Path) -> None:
     run("git", "add", "-A", cwd=project)
     run(
@@ -197,6 +214,80 @@ def test_a_run_with_overrides_is_an_experiment_and_the_checkout_stays(operation:
     assert "student" in trial["data"]["metrics"]["reports/evaluation/metrics.json"]["data"]
     page = operation.project / "reports/experiments/dense-trial/index.html"
     assert "dense" in page.read_text(encoding="utf-8")
+
+
+def test_a_sweep_compares_experiments_and_takes_up_what_is_done(operation: Operation) -> None:
+    """One of them fails: the others are done, and a second sweep does not do them again."""
+    runs = [["report.title=A"], ["export.latency_runs=2", "report.title=B"], ["index.root=nowhere"]]
+    first = operation.submit("sweep", runs=runs, name="trial")
+    operation.wait_for(first, "Failed")
+    assert "1 of 3 experiments failed: trial-index.root_nowhere" in operation.about(first)["state"]["message"]
+    assert "there is no folder nowhere" in operation.log_of(first)
+    table = (operation.project / "reports/experiments.md").read_text(encoding="utf-8")
+    for name in ("(checkout)", "trial-report.title_A", "trial-export.latency_runs_2-report.title_B"):
+        assert table.count(f"| {name} ") == 4  # teacher and student, uniform and dense
+    second = operation.submit("sweep", runs=runs[:2], name="trial")
+    operation.wait_for(second, "Completed")
+    assert operation.log_of(second).count("done before") == 2
+    assert operation.log_of(second).count("Running stage") == 0
+
+
+def test_a_folder_is_predicted_each_video_once(operation: Operation) -> None:
+    """New and changed files are taken, a broken one is recorded, one that is being written is left."""
+    folder, results = operation.project / "data/incoming", operation.project / "reports/predicted.csv"
+    videos = sorted((operation.project / "data/raw/motion").rglob("*.mp4"))
+    folder.mkdir()
+
+    def arrive(name: str, content: bytes, age_sec: float = 100) -> None:
+        (folder / name).write_bytes(content)
+        os.utime(folder / name, (time.time() - age_sec, time.time() - age_sec))
+
+    def message() -> str:
+        run_id = operation.submit("predict-folder")
+        operation.wait_for(run_id, "Completed", "Failed")
+        return str(operation.about(run_id)["state"]["message"])
+
+    arrive("one.mp4", videos[0].read_bytes())
+    arrive("broken.mp4", b"no video")
+    arrive("growing.mp4", videos[1].read_bytes(), age_sec=-100)
+    assert message() == "2 new videos in data/incoming, 1 of them unreadable; 1 still being written"
+    arrive("one.mp4", videos[2].read_bytes(), age_sec=50)
+    assert message() == "1 new videos in data/incoming, 0 of them unreadable; 1 still being written"
+    assert message() == "0 new videos in data/incoming, 0 of them unreadable; 1 still being written"
+    rows = pd.read_csv(results, keep_default_na=False)
+    assert rows["file"].tolist() == ["broken.mp4", "one.mp4", "one.mp4"]
+    assert rows["label"].astype(bool).tolist() == [False, True, True]
+    assert rows["error"].astype(bool).tolist() == [True, False, False]
+    results.write_text("a,b\n1,2\n")
+    assert "lacks the columns" in message()
+
+
+def test_weights_are_fetched_over_a_bad_line(operation: Operation, weights: BadServer) -> None:
+    """Retried and resumed where that helps, refused where not, and never a bad file in place."""
+    names = ("busy", "once500", "cut", "slow", "404", "short")
+    run_id = operation.submit("fetch-weights", names=[weights.url(name) for name in names])
+    operation.wait_for(run_id, "Failed", seconds=400)
+    about = operation.about(run_id)
+    assert about["state"]["message"] == f"2 of 6 could not be had: {weights.url('404')}, {weights.url('short')}"
+    log = operation.log_of(run_id)
+    assert "the server answered 404" in log
+    assert weights.requests["404"] == 1  # what will not pass is not tried again
+    assert weights.requests["busy"] == 21  # a flow's second try, after the command's own
+    kept = list((operation.project / ".pptsm/downloads").rglob("*.bin"))
+    assert sorted(path.name for path in kept) == ["busy.bin", "cut.bin", "once500.bin", "slow.bin"]
+    assert {path.read_bytes() for path in kept} == {weights.body}
+
+
+def test_weights_with_a_wrong_hash_never_reach_the_pipeline(operation: Operation, weights: BadServer) -> None:
+    """The stage `pretrained` fails at once, says why, and leaves no output."""
+    wanted = {"student": weights.url("good"), "student_sha256": "0" * 64}
+    write_params(operation.project / "params.yaml", TINY, {"pretrained": wanted})
+    run_id = operation.submit(stages={"from": "pretrained", "to": "pretrained"})
+    operation.wait_for(run_id, "Failed")
+    assert "it is another or a damaged file" in operation.log_of(run_id)
+    assert weights.requests["good"] == 1
+    assert not (operation.project / "models/pretrained").exists()
+    write_params(operation.project / "params.yaml", TINY)
 
 
 def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operation: Operation) -> None:

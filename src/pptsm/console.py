@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+CURSOR_UP = "\x1b[A"
+
 
 def progress(
     iterable: Iterable[Any] | None, what: str, unit: str, total: int | None = None, **options: Any
@@ -20,6 +22,7 @@ def progress(
         file=sys.stderr if in_terminal else _LineWriter(),
         mininterval=0.1 if in_terminal else 10.0,
         maxinterval=10.0 if in_terminal else 60.0,
+        delay=0.0 if in_terminal else 2.0,  # what is done at once needs no line in a log
         dynamic_ncols=in_terminal,
         ncols=None if in_terminal else 100,
         ascii=not in_terminal,
@@ -36,7 +39,7 @@ class _LineWriter:
     """Turns tqdm's carriage returns into lines, so that a log stays readable."""
 
     def write(self, text: str) -> None:
-        if text := text.strip("\r\n "):
+        if text := text.replace(CURSOR_UP, "").strip("\r\n "):
             sys.stderr.write(text + "\n")
 
     def flush(self) -> None:

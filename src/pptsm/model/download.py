@@ -110,6 +110,7 @@ def download(url: str, sha256: str | None = None) -> Path:
                 )
         except DownloadError:
             partial.unlink()
+            _version_of(partial).unlink(missing_ok=True)
             raise
         record.write_text(f"{digest}  {name}\n")
         partial.replace(target)
