@@ -22,7 +22,7 @@ from badserver import BadServer
 from conftest import TINY, run, write_params
 from pptsm.model.pickles import write_arrays
 
-LONG = {"student": {"epochs": 40}}  # long enough to be interrupted
+LONG = {"student": {"epochs": 25}}  # long enough to be interrupted
 pytestmark = pytest.mark.slow
 
 
@@ -294,7 +294,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
     """The second waits for its turn; when the first is cancelled in a training, it goes on from the last epoch."""
     needs_training(operation, seed=1)
     first = operation.submit()
-    operation.wait_for_line(first, "student: epoch 3 of 40")
+    operation.wait_for_line(first, "student: epoch 3 of 25")
     second = operation.submit()
     operation.wait_for(second, "AwaitingConcurrencySlot")
     operation.prefect("flow-run", "cancel", first)
@@ -303,7 +303,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
     operation.wait_for(second, "Completed")
     log = operation.log_of(second)
     assert "student: going on after epoch" in log
-    assert "student: epoch 2 of 40" not in log
+    assert "student: epoch 2 of 25" not in log
     assert operation.about(second)["start_time"] >= operation.about(first)["end_time"]
     artifacts = requests.post(f"{operation.api}/artifacts/filter", json={"limit": 200}, timeout=30).json()
     keys = {artifact["key"] for artifact in artifacts}
@@ -314,13 +314,13 @@ def test_a_run_survives_a_restart_of_the_server(operation: Operation) -> None:
     """The training goes on meanwhile, and the run completes."""
     needs_training(operation, seed=2)
     running = operation.submit()
-    operation.wait_for_line(running, "student: epoch 2 of 40")
+    operation.wait_for_line(running, "student: epoch 2 of 25")
     operation.server.terminate()
     operation.server.wait(60)
     time.sleep(3)
     operation.server = operation.start_server()
     operation.wait_for(running, "Completed")
-    assert "nothing to do" not in operation.log_of(running).split("student: epoch 2 of 40")[1]
+    assert "nothing to do" not in operation.log_of(running).split("student: epoch 2 of 25")[1]
     assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
 
 
@@ -328,7 +328,7 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation) -> Non
     """Worker and run are killed without warning: the stage ends too; `make flow` takes up its training."""
     needs_training(operation, seed=3)
     killed = operation.submit()
-    operation.wait_for_line(killed, "student: epoch 3 of 40")
+    operation.wait_for_line(killed, "student: epoch 3 of 25")
     family = [operation.worker, *operation.worker.children()]
     for process in family:
         process.send_signal(signal.SIGKILL)
@@ -343,5 +343,5 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation) -> Non
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "student: going on after epoch" in done.stdout
-    assert "student: epoch 2 of 40" not in done.stdout
+    assert "student: epoch 2 of 25" not in done.stdout
     assert "up to date" in run("dvc", "status", cwd=operation.project).stdout

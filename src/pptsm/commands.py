@@ -20,7 +20,7 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
-    timeout_sec: Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds that a file may take.")] = 600,
+    timeout_sec: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a file may take.")] = 600,
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities.
 
