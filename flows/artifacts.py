@@ -27,7 +27,7 @@ EPOCH_LINE = re.compile(r"(?P<role>teacher|student): epoch (?P<done>\d+) of (?P<
 
 
 class TrainingProgress:
-    """Shows the epochs of a training while it runs: a bar and a table a role."""
+    """Shows the epochs of a training while it runs: for each role a bar, and under it a table."""
 
     def __init__(self) -> None:
         self.bars: dict[str, UUID] = {}
@@ -42,12 +42,12 @@ class TrainingProgress:
         rows = self.epochs.setdefault(role, [])
         rows.append({"epoch": f"{done} of {epochs}"} | dict(part.rsplit(" ", 1) for part in figures.split(", ")))
         percent = 100 * int(done) / int(epochs)
+        table = f"Training of the {role}.\n\n{pd.DataFrame(rows).to_markdown(index=False)}"
         try:
-            create_table_artifact(key=f"{role}-epochs", table=rows, description=f"Epochs of the {role} in this run.")
             if role in self.bars:
-                update_progress_artifact(self.bars[role], progress=percent)
+                update_progress_artifact(self.bars[role], progress=percent, description=table)
             else:
-                bar = create_progress_artifact(percent, key=f"{role}-progress", description=f"Training of the {role}.")
+                bar = create_progress_artifact(percent, key=f"{role}-progress", description=table)
                 assert isinstance(bar, UUID)
                 self.bars[role] = bar
         except httpx.HTTPError as error:  # a server that is away must not end a training

@@ -34,6 +34,7 @@ GRACE_SEC = 30  # what a stopped run gets to stop its stage and to tell the serv
 def main() -> int:
     """Start server and worker, watch one run or stay, stop everything."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # asked to stop, it stops its children too
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the worker ends itself by it, also in the background
     with server_and_worker() as (address, environment):
         print(f"Prefect: {address}", flush=True)
         try:
