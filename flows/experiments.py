@@ -1,5 +1,7 @@
 """A run with other parameters: a DVC experiment in its own copy of the workspace, so the checkout stays as it is."""
 
+import re
+import subprocess
 from pathlib import Path
 
 import dvc.api
@@ -9,11 +11,15 @@ from flows.limits import device_slot
 from flows.processes import CommandError, run_streaming
 from prefect import get_run_logger, task
 
+from pptsm.errors import UserError
 from pptsm.files import whole_file
+
+MAX_NAME = 100
+NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
 
 
 @task(name="experiment", task_run_name="experiment {name}")
-def run_experiment(name: str, overrides: list[str], last: str | None, timeout_sec: float) -> None:
+def run_experiment(name: str, overrides: list[str], last: str | None, timeout_sec: float) -> str:
     """Run `dvc exp run --temp`; the result is in `dvc exp show`, its report below reports/experiments.
 
     Args:
@@ -22,12 +28,16 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
         last: stage to end with; None: the whole graph.
         timeout_sec: the whole experiment is stopped after it, its training state kept.
 
+    Returns:
+        Its revision.
+
     Raises:
         CommandError: a stage failed, or the name is taken; the last lines are published first.
     """
     logger = get_run_logger()
     shown = TrainingProgress()
-    command = ["dvc", "exp", "run", "--temp", "--name", name]
+    commit = baseline()
+    command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     for override in overrides:
         command += ["--set-param", override]
 
@@ -45,29 +55,49 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     except CommandError as error:
         publish_failure("experiment", error)
         raise
+    revision = revision_of(name, commit)
+    if revision is None:
+        raise CommandError(command, f"left no experiment {name} on commit {commit[:8]}", [])
     logger.info(f"experiment {name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
+    return revision
 
 
-def is_there(experiment: str) -> bool:
-    """Whether there is an experiment of this name on the present commit."""
-    return experiment in _revisions()
+def baseline() -> str:
+    """The commit that experiments start from."""
+    return subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
-def read_of(experiment: str, path: str) -> str:
-    """The text of an output of an experiment on the present commit."""
-    text: str = dvc.api.read(path, repo=str(ROOT), rev=_revisions()[experiment])
+def check_name(name: str) -> str:
+    """The name of an experiment, if it can be one.
+
+    Raises:
+        UserError: it has other characters than letters, digits, _ and -, or too many.
+    """
+    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
+        raise UserError(
+            f"{name!r} cannot name an experiment: it takes letters, digits, _ and -, at most {MAX_NAME}, no - in front."
+        )
+    return name
+
+
+def revision_of(experiment: str, commit: str) -> str | None:
+    """The revision of a finished experiment of this name on a commit; None where there is none."""
+    reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{experiment}"
+    command = ["git", "rev-parse", "--verify", "--quiet", reference]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+def read_of(revision: str, path: str) -> str:
+    """The text of a file of the project, or of an output, at a revision."""
+    text: str = dvc.api.read(path, repo=str(ROOT), rev=revision)
     return text
 
 
-def _revisions() -> dict[str, str]:
-    """The experiments on the present commit: name -> revision."""
-    shown = dvc.api.exp_show(repo=str(ROOT))
-    return {row["Experiment"]: row["rev"] for row in shown if row["Experiment"]}
-
-
-def save_report(experiment: str) -> Path:
+def save_report(experiment: str, revision: str) -> Path:
     """Write an experiment's HTML report below reports/experiments; returns where."""
     page = ROOT / "reports/experiments" / experiment / "index.html"
     with whole_file(page) as partial:
-        partial.write_text(read_of(experiment, "reports/index.html"), encoding="utf-8")
+        partial.write_text(read_of(revision, "reports/index.html"), encoding="utf-8")
     return page

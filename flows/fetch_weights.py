@@ -10,7 +10,7 @@ if __name__ == "__main__":
     import alone  # noqa: F401  must come before Prefect
 
 import argparse
-from typing import Any
+from typing import Annotated, Any
 
 from flows.failures import failed
 from flows.graph import ROOT
@@ -20,12 +20,13 @@ from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from pptsm.model.download import known_weights
 
 
 @flow(name="fetch-weights")
-def fetch_weights(names: list[str] | None = None, timeout_hours: float = 6.0) -> State[Any]:
+def fetch_weights(names: list[str] | None = None, timeout_hours: Annotated[float, Field(gt=0)] = 6.0) -> State[Any]:
     """Download weights; one that fails does not keep the others.
 
     Args:

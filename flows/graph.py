@@ -3,14 +3,19 @@
 The graph itself is told nowhere but in dvc.yaml.
 """
 
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+from dvc.exceptions import InvalidArgumentError
+from dvc.utils.hydra import apply_overrides, to_hydra_overrides
+from hydra.errors import HydraException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from pptsm.errors import ParamsError
-from pptsm.params import check_params
+from pptsm.params import check_params, load_params
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,21 +56,32 @@ class Stages(BaseModel):
         return chosen
 
 
-def check_overrides(overrides: list[str]) -> None:
-    """Apply overrides to params.yaml in memory and check the whole.
+def check_overrides(overrides: list[str]) -> dict[str, Any]:
+    """params.yaml with overrides, as DVC will write it into an experiment's copy, checked as a whole.
 
     Raises:
-        ParamsError: an override is no `key=value`, names an unknown key, or sets a wrong value.
+        ParamsError: params.yaml is wrong already; an override is no `key=value` in the syntax of `dvc exp run -S`,
+            names an unknown key, stands for several values, or sets a wrong value.
     """
-    yaml = YAML(typ="safe")
-    values: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text())
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        *sections, leaf = key.split(".")
-        place: Any = values
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or leaf not in place:
-            raise ParamsError(f"override {override!r}: expected section.key=value with a key of params.yaml")
-        place[leaf] = yaml.load(text)
+    source = ROOT / "params.yaml"
+    load_params(source)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / source.name
+        shutil.copyfile(source, copy)
+        for override in overrides:
+            try:
+                if any(parsed.is_sweep_override() for parsed in to_hydra_overrides([override])):
+                    raise ParamsError(f"override {override!r} stands for several values; flow `sweep` takes several.")
+                apply_overrides(copy, [override])
+            except (InvalidArgumentError, HydraException) as error:
+                raise ParamsError(
+                    f"override {override!r}: expected section.key=value with a key of params.yaml, and quotes around a "
+                    f"""value with special characters, such as "report.title='a, b'" ({_first_line(error)})"""
+                ) from None
+        values: dict[str, Any] = YAML(typ="safe").load(copy.read_text(encoding="utf-8"))
     check_params(values, f"params.yaml with {' '.join(overrides)}" if overrides else "params.yaml")
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.__cause__ or error).splitlines()[0]

@@ -11,10 +11,11 @@ if __name__ == "__main__":
     import alone  # noqa: F401  must come before Prefect
 
 import argparse
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pandas as pd
@@ -24,6 +25,7 @@ from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.states import Completed
+from pydantic import Field
 
 from pptsm.data.video import VIDEO_SUFFIXES
 from pptsm.deploy.predict import Answer, Predictor, predict_files
@@ -49,8 +51,8 @@ def predict_folder(
     folder: str,
     model: str = "models/export/model.onnx",
     results: str = "reports/predicted.csv",
-    top_k: int = 5,
-    timeout_sec: float = 600.0,
+    top_k: Annotated[int, Field(ge=1)] = 5,
+    timeout_sec: Annotated[float, Field(gt=0)] = 600.0,
 ) -> State[Any]:
     """Classify new videos and add a row for each to the results.
 
@@ -90,7 +92,7 @@ def read_results(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=["time", *TYPES, "score"])
     try:
         table = pd.read_csv(path, dtype=TYPES, keep_default_na=False)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is no table of predictions: {error}. Name another file as `results`.") from None
     if missing := {"time", *TYPES, "score"} - set(table.columns):
         raise UserError(f"{path} lacks the columns {', '.join(sorted(missing))}. Name another file as `results`.")
@@ -109,7 +111,10 @@ def new_videos(folder: Path, table: pd.DataFrame) -> tuple[dict[Path, Identity],
     new, unsettled = {}, 0
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()):
         facts = path.stat()
-        identity = path.relative_to(folder).as_posix(), facts.st_size, facts.st_mtime_ns
+        name = os.fsencode(path.relative_to(folder).as_posix()).decode(
+            errors="backslashreplace"
+        )  # any name can be written
+        identity = name, facts.st_size, facts.st_mtime_ns
         if identity in known:
             continue
         if time.time() - facts.st_mtime < SETTLED_SEC:

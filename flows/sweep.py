@@ -1,7 +1,7 @@
 """Flow `sweep`: experiments one after another, and a table that compares them.
 
     prefect deployment run sweep --watch -p runs='[["sampling=dense"], ["model.shift=false", "training.mix=mixup"]]'
-    python flows/sweep.py sampling=dense model.shift=false,training.mix=mixup     # once, no server needed
+    python flows/sweep.py --run sampling=dense --run model.shift=false training.mix=mixup    # once, no server needed
 
 Each set of overrides is one DVC experiment, named after the sweep and its overrides. A sweep that ended early and is
 started again under the same name, on the same commit, takes up what is done. The table is an artifact, and a file:
@@ -14,11 +14,11 @@ if __name__ == "__main__":
 import argparse
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from flows.artifacts import METRICS, accuracy_rows
-from flows.experiments import is_there, read_of, run_experiment, save_report
+from flows.experiments import MAX_NAME, baseline, check_name, read_of, revision_of, run_experiment, save_report
 from flows.failures import failed, refused
 from flows.graph import ROOT, check_overrides
 from flows.limits import ensure_limits
@@ -27,6 +27,8 @@ from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
+from pydantic import Field
+from ruamel.yaml import YAML
 
 from pptsm.errors import UserError
 from pptsm.files import whole_file
@@ -35,7 +37,9 @@ TABLE = ROOT / "reports/experiments.md"
 
 
 @flow(name="sweep")
-def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.0) -> State[Any]:
+def sweep(
+    runs: list[list[str]], name: str = "sweep", timeout_hours: Annotated[float, Field(gt=0)] = 72.0
+) -> State[Any]:
     """Run one experiment for each set of overrides, and compare them with each other and with this checkout.
 
     Args:
@@ -48,7 +52,8 @@ def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.
     """
     logger = get_run_logger()
     try:
-        names = experiment_names(name, runs)
+        commit = baseline()
+        names = experiment_names(name, runs, commit)
     except UserError as error:
         return refused(error)
     ensure_limits()
@@ -56,12 +61,13 @@ def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.
     rows, without = rows_of_checkout(), []
     for experiment, overrides in names.items():
         try:
-            if is_there(experiment):
+            revision = revision_of(experiment, commit)
+            if revision:
                 logger.info(f"{experiment}: done before; `dvc exp remove {experiment}` to have it done again")
             else:
-                run_experiment(experiment, overrides, last=None, timeout_sec=timeout_hours * 3600)
-            save_report(experiment)
-            figures = accuracy_rows(json.loads(read_of(experiment, METRICS)))
+                revision = run_experiment(experiment, overrides, last=None, timeout_sec=timeout_hours * 3600)
+            save_report(experiment, revision)
+            figures = accuracy_rows(json.loads(read_of(revision, METRICS)))
             rows += [{"experiment": experiment, "overrides": " ".join(overrides)} | row for row in figures]
         except CommandError as error:
             failed(error)
@@ -73,20 +79,27 @@ def sweep(runs: list[list[str]], name: str = "sweep", timeout_hours: float = 72.
     return Completed(message=f"{len(names)} experiments are done: {TABLE.relative_to(ROOT)}")
 
 
-def experiment_names(sweep_name: str, runs: list[list[str]]) -> dict[str, list[str]]:
+def experiment_names(sweep_name: str, runs: list[list[str]], commit: str) -> dict[str, list[str]]:
     """A name for each set of overrides, after what it changes.
 
     Raises:
-        UserError: there is nothing to run, two sets are the same, or an override is wrong.
+        UserError: there is nothing to run, two sets are the same, an override is wrong, or an experiment of this
+            name was done with other parameters.
     """
     if not runs:
         raise UserError('runs: expected sets of overrides, such as [["sampling=dense"], ["model.shift=false"]].')
     names: dict[str, list[str]] = {}
     for overrides in runs:
-        check_overrides(overrides)
-        name = "-".join([sweep_name, *(re.sub(r"[^\w.]+", "_", override) for override in overrides)])
+        values = check_overrides(overrides)
+        name = check_name("-".join([sweep_name, *(re.sub(r"\W+", "_", override) for override in overrides)])[:MAX_NAME])
         if name in names:
             raise UserError(f"runs: {' '.join(overrides)} stands there twice, or beside one of the same name.")
+        done = revision_of(name, commit)
+        if done and YAML(typ="safe").load(read_of(done, "params.yaml")) != values:
+            raise UserError(
+                f"experiment {name} was done with other parameters than params.yaml has now: take another `name` for "
+                f"the sweep, or `dvc exp remove {name}`."
+            )
         names[name] = overrides
     return names
 
@@ -110,10 +123,12 @@ def publish(rows: list[dict[str, str]]) -> None:
 def main() -> int:
     """Run the flow once, in this process."""
     parser = argparse.ArgumentParser(description="Run experiments one after another and compare them.")
-    parser.add_argument("runs", nargs="+", help="Overrides of one experiment, with commas between.")
+    parser.add_argument(
+        "--run", dest="runs", action="append", nargs="+", required=True, help="Overrides of one experiment; repeatable."
+    )
     parser.add_argument("--name", default="sweep", help="Begins the names of the experiments.")
     given = parser.parse_args()
-    return run_as_script(sweep, runs=[run.split(",") for run in given.runs], name=given.name)
+    return run_as_script(sweep, runs=given.runs, name=given.name)
 
 
 if __name__ == "__main__":

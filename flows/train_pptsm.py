@@ -14,10 +14,10 @@ if __name__ == "__main__":
 import argparse
 import time
 from contextlib import nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 from flows.artifacts import TrainingProgress, publish_failure, publish_results
-from flows.experiments import read_of, run_experiment, save_report
+from flows.experiments import baseline, check_name, read_of, revision_of, run_experiment, save_report
 from flows.failures import failed, refused
 from flows.graph import ROOT, Stages, check_overrides
 from flows.limits import DEVICE_STAGES, device_slot, ensure_limits
@@ -27,6 +27,7 @@ from flows.scripts import run_as_script
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from pydantic import Field
 
 from pptsm.errors import UserError
 
@@ -38,7 +39,7 @@ def train_pptsm(
     overrides: list[str] | None = None,
     stages: Stages | None = None,
     experiment: str | None = None,
-    stage_timeout_hours: float = 72.0,
+    stage_timeout_hours: Annotated[float, Field(gt=0)] = 72.0,
 ) -> State[Any]:
     """Run the pipeline, or an experiment with other parameters.
 
@@ -58,17 +59,19 @@ def train_pptsm(
         check_overrides(overrides or [])
         if (overrides or experiment) and wanted.first:
             raise UserError("stages: an experiment begins where its overrides take effect; leave out `from`.")
+        name = check_name(experiment or str(flow_run.name)) if overrides or experiment else None
+        if name and revision_of(name, baseline()):
+            raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or take another name.")
     except UserError as error:
         return refused(error)
     ensure_limits()
 
     timeout_sec = stage_timeout_hours * 3600
     try:
-        if overrides or experiment:
-            name = experiment or str(flow_run.name)
-            run_experiment(name, overrides or [], wanted.last, timeout_sec)
+        if name:
+            revision = run_experiment(name, overrides or [], wanted.last, timeout_sec)
             if wanted.last is None:
-                publish_results(lambda path: read_of(name, path), save_report(name))
+                publish_results(lambda path: read_of(revision, path), save_report(name, revision))
             return Completed(message=f"experiment {name}")
         done = [name for name in names if _task_of(name)(name, timeout_sec)]
     except CommandError as error:
@@ -108,7 +111,9 @@ def run_stage(name: str, timeout_sec: float) -> bool:
         # a stage without work does not wait for the device
         if name not in DEVICE_STAGES or not _is_up_to_date(name):
             with device_slot() if name in DEVICE_STAGES else nullcontext():
-                run_streaming(["dvc", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec)
+                run_streaming(
+                    ["dvc", "--wait-for-lock", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec
+                )
     except CommandError as error:
         publish_failure(name, error)
         raise
@@ -119,7 +124,9 @@ def run_stage(name: str, timeout_sec: float) -> bool:
 def _is_up_to_date(stage: str) -> bool:
     """Whether DVC has nothing to do for a stage. Where it cannot tell, `dvc repro` will say why."""
     try:
-        run_streaming(["dvc", "status", "--quiet", stage], get_run_logger().debug, cwd=ROOT, timeout_sec=600)
+        run_streaming(
+            ["dvc", "--wait-for-lock", "status", "--quiet", stage], get_run_logger().debug, cwd=ROOT, timeout_sec=600
+        )
     except CommandError:
         return False
     return True

@@ -33,14 +33,17 @@ GRACE_SEC = 30  # what a stopped run gets to stop its stage and to tell the serv
 
 def main() -> int:
     """Start server and worker, watch one run or stay, stop everything."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # asked to stop, it stops its children too
+    for asked in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asked, lambda number, _: sys.exit(128 + number))  # asked to stop, it stops its children too
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the worker ends itself by it, also in the background
     with server_and_worker() as (address, environment):
         print(f"Prefect: {address}", flush=True)
         try:
             if sys.argv[1:] == ["--stay"]:
                 print(f"now: PREFECT_API_URL={address}/api prefect deployment run {DEPLOYMENT}   (Ctrl-C ends it)")
-                signal.pause()
+                while _answers(f"{address}/api/health"):
+                    time.sleep(5)
+                sys.exit("error: the server does not answer any more; see .prefect/server.log")
             command = ["prefect", "deployment", "run", DEPLOYMENT, "--watch", *sys.argv[1:]]
             code = subprocess.run(command, env=environment, cwd=ROOT, check=False).returncode
         except KeyboardInterrupt:
@@ -106,8 +109,11 @@ def _running(command: list[str], environment: dict[str, str], name: str) -> Iter
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End a process and all that it started: asked at first, it ends its own; what then is left is made to."""
+    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asked, signal.SIG_IGN)  # once is enough
     if process.poll() is not None:
         return
+    print("stopping ...", flush=True)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     left = family[:1]
     for sent in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
@@ -129,7 +135,7 @@ def _end_dead_runs(api: str) -> None:
         with contextlib.suppress(psutil.Error):
             alive.add(process.environ().get("PREFECT__FLOW_RUN_ID"))
     for run in runs:
-        if run["id"] not in alive:
+        if run["deployment_id"] and run["id"] not in alive:
             state = {"type": "CRASHED", "message": "Its process is no more. Run again: it goes on from there."}
             requests.post(
                 f"{api}/flow_runs/{run['id']}/set_state", json={"state": state}, timeout=30

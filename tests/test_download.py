@@ -12,6 +12,7 @@ from badserver import BadServer
 from pptsm.files import sha256_of
 from pptsm.model import download as module
 from pptsm.model.download import DownloadError, download, known_weights, locate_weights
+from pptsm.model.pickles import WeightsError
 
 BODY = bytes(range(256)) * 4000  # a megabyte
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -43,8 +44,15 @@ def test_a_good_file_comes_once_and_is_recorded(server: BadServer) -> None:
     assert len(server.ranges) == 1
     assert parts() == ["good.bin", "good.bin.sha256"]
     path.write_bytes(BODY[:-1])
-    with pytest.raises(DownloadError, match="another or a damaged file"):
-        download(server.url("good"))
+    assert download(server.url("good")).read_bytes() == BODY  # damaged since: fetched again
+    assert len(server.ranges) == 2
+
+
+def test_a_file_that_is_no_weights_is_not_kept(server: BadServer) -> None:
+    """Such as a page that says to log in: the next fetch starts anew."""
+    with pytest.raises(WeightsError, match="good"):
+        locate_weights(server.url("good"), None)
+    assert parts() == []
 
 
 def test_a_server_error_is_tried_again(server: BadServer) -> None:

@@ -14,8 +14,12 @@ from conftest import ROOT, TINY, copy_project, run, write_params
 
 sys.path.insert(0, str(ROOT))
 
+from flows.experiments import baseline, check_name
+from flows.graph import check_overrides
 from flows.processes import CommandError, run_streaming
+from flows.sweep import experiment_names
 
+from pptsm.errors import ParamsError, UserError
 from pptsm.prefect_names import with_flow_name
 
 
@@ -79,12 +83,48 @@ def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
         (["-p", "overrides=[]", "sweep", "--watch"], ["-p", "overrides=[]", "sweep/sweep", "--watch"]),
         (["--id", "0f3a", "--watch"], ["--id", "0f3a", "--watch"]),
         (["--flow-run-name", "sweep", "train-pptsm"], ["--flow-run-name", "sweep", "train-pptsm/train-pptsm"]),
+        (["--params={}", "sweep"], ["--params={}", "sweep/sweep"]),
         ([], []),
     ],
 )
 def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str]) -> None:
     """And nothing else on the command line is touched."""
     assert with_flow_name(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("index.val_groups=[a,b]", "index", "val_groups", ["a", "b"]),
+        ("report.title='a, b=c'", "report", "title", "a, b=c"),
+        ("model.shift=false", "model", "shift", False),
+        ("index.label_file=null", "index", "label_file", None),
+    ],
+)
+def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:
+    """The values that are checked are those of the experiment."""
+    assert check_overrides([override])[section][key] == value
+
+
+@pytest.mark.parametrize(
+    "override", ["seed", "seed=", "~seed", "+seed2=1", "seed=1,2", "seed=[1", "training=3", "seed=@x"]
+)
+def test_an_override_that_dvc_would_refuse_is_refused_before(override: str) -> None:
+    """In a sentence."""
+    with pytest.raises(ParamsError):
+        check_overrides([override])
+
+
+def test_names_of_experiments_are_names_of_references_and_folders() -> None:
+    """Whatever the overrides are."""
+    runs = [["index.root=../x y"], ["report.title=x.lock"], ["report.title=" + "long" * 100]]
+    names = experiment_names("sweep", runs, baseline())
+    assert list(names)[:2] == ["sweep-index_root_x_y", "sweep-report_title_x_lock"]
+    for name in names:
+        check_name(name)
+    for name in ("-x", "a/b", "a b", "x" * 101, ""):
+        with pytest.raises(UserError, match="cannot name an experiment"):
+            check_name(name)
 
 
 def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Operation:
             facts = process.info
             if facts["status"] != psutil.STATUS_ZOMBIE and facts["cwd"] == str(self.project):
                 command = " ".join(facts["cmdline"] or [])
-                if "pptsm student" in command or "dvc repro" in command:
+                if "pptsm student" in command or "--single-item" in command:
                     found.append(process)
         return found
 
@@ -187,6 +187,11 @@ def test_a_deployment_is_run_by_its_bare_name_too(operation: Operation, name: st
     [
         ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'"),
         ('overrides=["no.such=1"]', "override 'no.such=1': expected section.key=value with a key of params.yaml"),
+        (
+            'overrides=["training.step_epochs=[1, 2"]',
+            "override 'training.step_epochs=[1, 2': expected section.key=value",
+        ),
+        ('overrides=["report.title=A,B"]', "stands for several values"),
         ("overrides=7", "Validation failed for field 'overrides'"),
         ('stages={"from": "reprt"}', "'reprt' is not one of ['motion', 'index'"),
         ('stages={"from": "report", "to": "index"}', "'report' comes after 'index'"),
@@ -221,16 +226,21 @@ def test_a_sweep_compares_experiments_and_takes_up_what_is_done(operation: Opera
     runs = [["report.title=A"], ["export.latency_runs=2", "report.title=B"], ["index.root=nowhere"]]
     first = operation.submit("sweep", runs=runs, name="trial")
     operation.wait_for(first, "Failed")
-    assert "1 of 3 experiments failed: trial-index.root_nowhere" in operation.about(first)["state"]["message"]
+    assert "1 of 3 experiments failed: trial-index_root_nowhere" in operation.about(first)["state"]["message"]
     operation.wait_for_line(first, "No such file or directory")
     table = (operation.project / "reports/experiments.md").read_text(encoding="utf-8")
-    for name in ("(checkout)", "trial-report.title_A", "trial-export.latency_runs_2-report.title_B"):
+    for name in ("(checkout)", "trial-report_title_A", "trial-export_latency_runs_2-report_title_B"):
         assert table.count(f"| {name} ") == 4  # teacher and student, uniform and dense
     second = operation.submit("sweep", runs=runs[:2], name="trial")
     operation.wait_for(second, "Completed")
-    operation.wait_for_line(second, "trial-export.latency_runs_2-report.title_B: done before")
+    operation.wait_for_line(second, "trial-export_latency_runs_2-report_title_B: done before")
     assert operation.log_of(second).count("done before") == 2
     assert operation.log_of(second).count("Running stage") == 0
+    write_params(operation.project / "params.yaml", TINY, {"report": {"wrong_clips": 3}})
+    third = operation.submit("sweep", runs=runs[:1], name="trial")
+    operation.wait_for(third, "Failed")
+    assert "was done with other parameters than params.yaml has now" in operation.about(third)["state"]["message"]
+    write_params(operation.project / "params.yaml", TINY)
 
 
 def test_a_folder_is_predicted_each_video_once(operation: Operation) -> None:
@@ -297,6 +307,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
     operation.wait_for_line(first, "student: epoch 3 of 25")
     second = operation.submit()
     operation.wait_for(second, "AwaitingConcurrencySlot")
+    assert operation.stage_processes()
     operation.prefect("flow-run", "cancel", first)
     operation.wait_for(first, "Cancelled")
     assert operation.stage_processes() == []
@@ -330,6 +341,7 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation) -> Non
     needs_training(operation, seed=3)
     killed = operation.submit()
     operation.wait_for_line(killed, "student: epoch 3 of 25")
+    assert operation.stage_processes()
     family = [operation.worker, *operation.worker.children()]
     for process in family:
         process.send_signal(signal.SIGKILL)

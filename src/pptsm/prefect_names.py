@@ -22,6 +22,8 @@ def setup_environment(*, ctx: HookContext) -> None:
     if ctx.api_url is not None:
         try:
             requests.get(f"{ctx.api_url}/health", timeout=10)
+        except requests.exceptions.SSLError:
+            return  # somebody answers; whether to trust it is for Prefect to say
         except requests.RequestException:
             sys.exit(
                 f"error: no Prefect server answers at {ctx.api_url}. `make serve` starts one with a worker (it prints "
@@ -33,7 +35,7 @@ def with_flow_name(arguments: list[str]) -> list[str]:
     """Arguments of `prefect deployment run` with NAME as NAME/NAME."""
     for place, word in enumerate(arguments):
         before = arguments[place - 1] if place else ""
-        is_value = before.startswith("-") and before not in ("--watch", "--no-watch")
+        is_value = before.startswith("-") and "=" not in before and before not in ("--watch", "--no-watch")
         if not is_value and re.fullmatch(r"\w[\w-]*", word):
             return [*arguments[:place], f"{word}/{word}", *arguments[place + 1 :]]
     return arguments

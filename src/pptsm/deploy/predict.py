@@ -1,7 +1,10 @@
 """Classify video files with an exported ONNX file; needs neither Paddle nor params.yaml."""
 
 import concurrent.futures
+import ctypes
 import multiprocessing
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from pptsm.evaluation.metrics import ranking, softmax
 from pptsm.params import Sampling
 
 BATCH_VIEWS = 10
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ _predictor: Predictor | None = None  # of the process that predicts
 
 def _open_predictor(model: Path, sampling: Sampling | None) -> None:
     global _predictor  # noqa: PLW0603  opened once a process
+    if sys.platform == "linux":  # a decoder that hangs must not outlive a killed starter
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _predictor = Predictor(model, sampling)
 
 

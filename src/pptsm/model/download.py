@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,10 +16,12 @@ from urllib3.util.retry import Retry
 from pptsm.console import note, progress
 from pptsm.errors import TEMPORARY, UserError
 from pptsm.files import sha256_of, state_dir
+from pptsm.model.pickles import read_weights
 
 CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
 TIMEOUT_SEC = (10, 60)  # to connect, and between two packets
 TRIES = 4  # a transfer that breaks off is resumed so often
+LATER = (408, 425, 429)  # the server asks to come again
 RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
@@ -60,9 +63,9 @@ def locate_weights(source: str, sha256: str | None) -> Path:
     """
     known = known_weights()
     if source in known:
-        return download(known[source].url, sha256 or known[source].sha256)
+        return download(known[source].url, sha256 or known[source].sha256, look=read_weights)
     if urlsplit(source).scheme in ("http", "https"):
-        return download(source, sha256)
+        return download(source, sha256, look=read_weights)
     path = Path(source)
     if not path.is_file():
         raise DownloadError(
@@ -78,16 +81,22 @@ def locate_weights(source: str, sha256: str | None) -> Path:
     return path
 
 
-def download(url: str, sha256: str | None = None) -> Path:
+def download(url: str, sha256: str | None = None, look: Callable[[Path], object] | None = None) -> Path:
     """Fetch a file into the state folder, unless it is there already.
 
     A transfer that breaks off is resumed where it stopped. The first download of a URL records its
-    SHA-256 beside it, and every later use is held to that. Of two processes that want the same file, one
-    waits for the other.
+    SHA-256 beside it, and every later use is held to that. What was damaged since is fetched again. Of two
+    processes that want the same file, one waits for the other.
+
+    Args:
+        url: where the file is.
+        sha256: what it must hash to (or begin with), or None.
+        look: looks into the file before it is kept, and raises a UserError if it is not what it should be.
 
     Raises:
         TransferError: the server fails or the line breaks again and again.
         DownloadError: the server refuses, or the hash is wrong.
+        UserError: `look` refused.
     """
     name = Path(urlsplit(url).path).name or "weights"
     folder = state_dir("downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -96,8 +105,7 @@ def download(url: str, sha256: str | None = None) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         recorded = record.read_text().split()[0] if record.exists() else None
-        if target.exists():
-            _check(target, recorded, url)
+        if target.exists() and recorded == sha256_of(target):
             _check(target, sha256, url)
             return target
         _transfer(url, partial)
@@ -108,7 +116,9 @@ def download(url: str, sha256: str | None = None) -> Path:
                     f"{url} is not the file it was: SHA-256 {digest} now, {recorded} at the first download. If the "
                     f"change is meant, delete {record}."
                 )
-        except DownloadError:
+            if look is not None:
+                look(partial)
+        except UserError:
             partial.unlink()
             _version_of(partial).unlink(missing_ok=True)
             raise
@@ -151,7 +161,7 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
             partial.unlink(missing_ok=True)
             version.unlink(missing_ok=True)
             return "the server has no more bytes than were already received; starting again"
-        if 400 <= response.status_code < 500:
+        if 400 <= response.status_code < 500 and response.status_code not in LATER:
             raise DownloadError(
                 f"{url}: the server answered {response.status_code} {response.reason}. Check the address."
             )
