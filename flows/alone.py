@@ -1,14 +1,11 @@
 """Lets a flow's file run as a script without a server: imported first, before Prefect reads its settings.
 
-Where no address is in PREFECT_API_URL, Prefect starts a temporary server of its own for the run. Its database is
-temporary too: what a killed script would leave in it could only mislead others.
+Where no address is in PREFECT_API_URL, Prefect starts a temporary server of its own for the run. Its database is not
+that of `make serve`, which a killed script could only mislead.
 """
 
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -16,9 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 if "PREFECT_API_URL" not in os.environ:
-    home = tempfile.mkdtemp(prefix="prefect-")
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
-    os.environ["PREFECT_HOME"] = home
+    os.environ["PREFECT_HOME"] = str(ROOT / ".prefect/scripts")
     # Prefect reads prefect.toml where it is started; from elsewhere the server named there, where perhaps nobody
     # listens, is not asked for
     os.chdir(ROOT / "flows")

@@ -1,5 +1,6 @@
 """What may run at the same time: one stage a machine on its device, whichever run it belongs to."""
 
+import contextlib
 from contextlib import AbstractContextManager
 
 from prefect.client.orchestration import get_client
@@ -18,6 +19,12 @@ def ensure_limits() -> None:
             client.read_global_concurrency_limit_by_name(DEVICE_LIMIT)
         except ObjectNotFound:
             client.upsert_global_concurrency_limit_by_name(DEVICE_LIMIT, 1)
+
+
+def forget_limits() -> None:
+    """Remove the limit from a script's own server: whoever held a place there was killed."""
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
+        client.delete_global_concurrency_limit_by_name(DEVICE_LIMIT)
 
 
 def device_slot() -> AbstractContextManager[None]:
