@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 if "PREFECT_API_URL" not in os.environ:
-    os.environ["PREFECT_HOME"] = str(ROOT / ".prefect/scripts")
+    home = ROOT / ".prefect/scripts"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["PREFECT_HOME"] = str(home)
     # Prefect reads prefect.toml where it is started; from elsewhere the server named there, where perhaps nobody
     # listens, is not asked for
     os.chdir(ROOT / "flows")
