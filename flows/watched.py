@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psutil
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".prefect"
@@ -129,7 +131,8 @@ def _end_dead_runs(api: str) -> None:
     Otherwise a new run would wait some minutes, until the dead one's place is given back.
     """
     unfinished = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}}}
-    runs = requests.post(f"{api}/flow_runs/filter", json=unfinished, timeout=30).json()
+    client = patient_client()
+    runs = client.post(f"{api}/flow_runs/filter", json=unfinished, timeout=30).json()
     alive = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -140,6 +143,14 @@ def _end_dead_runs(api: str) -> None:
             requests.post(
                 f"{api}/flow_runs/{run['id']}/set_state", json={"state": state}, timeout=30
             ).raise_for_status()
+
+
+def patient_client() -> requests.Session:
+    """A session that asks again on 503, which the server answers while its SQLite is locked."""
+    session = requests.Session()
+    again = Retry(total=6, backoff_factor=0.5, status_forcelist=(503,), allowed_methods=None)
+    session.mount("http://", HTTPAdapter(max_retries=again))
+    return session
 
 
 def _deploy(environment: dict[str, str]) -> None:
