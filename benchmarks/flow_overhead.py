@@ -12,12 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-import requests
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from flows.watched import server_and_worker  # noqa: E402  found by the line above
+from flows.watched import patient_client, server_and_worker  # noqa: E402  found by the line above
 
 UP_TO_DATE = "Data and pipelines are up to date"
 
@@ -26,6 +24,7 @@ def main() -> None:
     """Take turns, so that both see the same machine."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     plain, flow, slowest, command = [], [], [], []
+    client = patient_client()
     with server_and_worker() as (address, environment):
         for _ in range(repeats):
             seconds, output = timed(["dvc", "repro"], environment)
@@ -35,9 +34,9 @@ def main() -> None:
             assert "0 of 10 stages had work to do" in output.replace("\n", " "), output
             command.append(seconds)
             newest = {"sort": "START_TIME_DESC", "limit": 1}
-            run = requests.post(f"{address}/api/flow_runs/filter", json=newest, timeout=30).json()[0]
+            run = client.post(f"{address}/api/flow_runs/filter", json=newest, timeout=30).json()[0]
             tasks = {"flow_runs": {"id": {"any_": [run["id"]]}}}
-            stages = requests.post(f"{address}/api/task_runs/filter", json=tasks, timeout=30).json()
+            stages = client.post(f"{address}/api/task_runs/filter", json=tasks, timeout=30).json()
             flow.append(run["total_run_time"])
             slowest.append(max(stage["total_run_time"] for stage in stages))
     for name, values in (

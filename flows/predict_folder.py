@@ -27,8 +27,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.states import Completed
 from pydantic import Field
 
-from pptsm.data.video import VIDEO_SUFFIXES
-from pptsm.deploy.predict import Answer, Predictor, predict_files
+from pptsm.deploy.predict import Answer, Predictor, predict_files, videos_below
 from pptsm.errors import UserError
 from pptsm.files import whole_file
 
@@ -109,7 +108,7 @@ def new_videos(folder: Path, table: pd.DataFrame) -> tuple[dict[Path, Identity],
         raise UserError(f"there is no folder {folder}. Create it, or name another as `folder`.")
     known = set(zip(table["file"], table["size_bytes"], table["changed_ns"], strict=True))
     new, unsettled = {}, 0
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()):
+    for path in videos_below(folder):
         facts = path.stat()
         name = os.fsencode(path.relative_to(folder).as_posix()).decode(
             errors="backslashreplace"

@@ -28,12 +28,12 @@ def predict(
     """
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
-    from pptsm.deploy.predict import Predictor, predict_files
+    from pptsm.deploy.predict import Predictor, predict_files, videos_below
 
     files: list[Path] = []
     for path in videos:
         if path.is_dir():
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+            files += videos_below(path)
         else:
             files.append(path)
     if not files:
