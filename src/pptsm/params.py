@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pptsm.errors import ParamsError
 
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveReal = Annotated[float, Field(gt=0)]
@@ -27,11 +28,12 @@ Device = Literal["auto", "cpu", "gpu"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Motion(Section):
     videos_per_class: Count
+    seed: Seed
     groups: Positive
     frame_px: Annotated[int, Field(ge=32, multiple_of=2)]
     num_frames: Annotated[int, Field(ge=2)]
@@ -44,14 +46,19 @@ class Motion(Section):
 class Index(Section):
     root: str
     pattern: str
+    group_file: str | None
     label_file: str | None
     train_share: Share
     val_share: Share
     test_share: Share
+    split_seed: Seed
     val_groups: list[str]
     test_groups: list[str]
     train_list: str | None
     test_list: str | None
+    max_unmatched_share: Share
+    max_missing_share: Share
+    max_unlisted_share: Share
     probe_timeout_sec: PositiveReal
     workers: Count
 
@@ -187,6 +194,7 @@ class Student(Section):
     distillation: Literal["hinton", "mutual"]
     distillation_weight: Share
     temperature: PositiveReal
+    weak_teacher: Literal["stop", "without"]
 
 
 class Evaluate(Section):
@@ -212,7 +220,7 @@ class Report(Section):
 class Params(Section):
     """The whole of params.yaml."""
 
-    seed: Count
+    seed: Seed
     sampling: Sampling
     motion: Motion
     index: Index

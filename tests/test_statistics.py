@@ -1,0 +1,44 @@
+"""Intervals and the verdict on chance, from hand-made results."""
+
+import numpy as np
+import pytest
+
+from pptsm.evaluation.statistics import interval, interval_by_group, judge
+
+
+def test_wilson_interval_equals_the_published_example() -> None:
+    """8 of 10: 0.4902 to 0.9433; all and none stay inside 0..1."""
+    assert interval(8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
+    assert interval(0, 5)[0] == 0
+    assert interval(5, 5)[1] == 1
+
+
+def test_few_groups_of_many_videos_tell_little() -> None:
+    """59 videos in six groups, one of which is wrong throughout: far wider than by video."""
+    groups = [f"g{number % 6}" for number in range(59)]
+    right = np.array([group != "g0" for group in groups])
+    by_video, by_group = interval(int(right.sum()), 59), interval_by_group(right, groups)
+    assert by_group[0] < by_video[0] - 0.1
+    assert by_group[1] >= by_video[1]
+
+
+def test_groups_of_one_are_videos_and_groups_all_alike_count_as_one_each() -> None:
+    """Each its own group: Wilson's. All right in five groups of ten: as five of five."""
+    right = np.array([True, True, False, True])
+    assert interval_by_group(right, list("abcd")) == interval(3, 4)
+    assert interval_by_group(np.ones(50, dtype=bool), [str(number % 5) for number in range(50)]) == interval(5, 5)
+
+
+@pytest.mark.parametrize(
+    ("right", "labels", "above"),
+    [
+        ([True] * 56 + [False] * 44, [0, 1] * 50, False),  # 56 % of two classes
+        ([True] * 70 + [False] * 30, [0, 1] * 50, True),
+        ([True] * 80 + [False] * 20, [0] * 80 + [1] * 20, False),  # always the larger class
+    ],
+)
+def test_above_chance_means_the_whole_interval_is(right: list[bool], labels: list[int], above: bool) -> None:
+    """Chance is guessing, or always naming the largest class."""
+    verdict = judge(np.array(right), np.array(labels), [str(number) for number in range(100)], 2)
+    assert verdict.above_chance is above
+    assert verdict.chance == max(0.5, np.mean(np.array(labels) == 0))
