@@ -47,7 +47,7 @@ def test_every_parameter_that_a_stage_reads_is_one_of_its_params(stage: str) -> 
 
 
 LEVELS = [
-    {"params", "errors", "console", "files"},
+    {"params", "errors", "console", "files", "processor"},
     {"data", "model"},
     {"evaluation"},
     {"deploy", "training", "report"},

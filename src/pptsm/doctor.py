@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pptsm.processor import kernels, processor_name
+
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
 )  # fmt: skip
@@ -28,7 +30,17 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Run all checks; needs a few seconds, for Paddle is imported to ask for its device."""
-    return [_python(), *map(_package, REQUIRED), *_paddle(), _cores(), _disk(), _shared_memory(), _cache(), _git()]
+    return [
+        _python(),
+        *map(_package, REQUIRED),
+        *_paddle(),
+        _cores(),
+        _kernels(),
+        _disk(),
+        _shared_memory(),
+        _cache(),
+        _git(),
+    ]
 
 
 def _python() -> Finding:
@@ -75,6 +87,10 @@ _ASK_DEVICE = (
 
 def _cores() -> Finding:
     return Finding("cores", True, f"{os.cpu_count()} (PPTSM_THREADS sets how many training takes)")
+
+
+def _kernels() -> Finding:
+    return Finding("processor", True, f"{processor_name()}, matrix kernels: {kernels()}")
 
 
 def _disk() -> Finding:
