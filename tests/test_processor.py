@@ -32,7 +32,9 @@ def test_avx2_is_asked_for_where_mkl_would_not_take_it(
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     processor.choose_kernels(tmp_path / "cpuinfo")
     assert os.environ.get(processor.VARIABLE) == after
-    assert (after or "MKL's own") in processor.kernels()
+    monkeypatch.delenv("PPTSM_THREADS", raising=False)
+    assert processor.training_threads() == (1 if after == "5" else os.cpu_count())
+    assert processor.computing().startswith(f"{processor.VARIABLE}={after}" if after else "kernels of its own choice")
 
 
 def test_only_the_first_processor_is_read(tmp_path: Path) -> None:

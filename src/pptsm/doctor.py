@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pptsm.processor import kernels, processor_name
+from pptsm.processor import computing, processor_name
 
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
@@ -86,11 +86,11 @@ _ASK_DEVICE = (
 
 
 def _cores() -> Finding:
-    return Finding("cores", True, f"{os.cpu_count()} (PPTSM_THREADS sets how many training takes)")
+    return Finding("cores", True, f"{os.cpu_count()} (PPTSM_THREADS sets how many threads training takes)")
 
 
 def _kernels() -> Finding:
-    return Finding("processor", True, f"{processor_name()}, matrix kernels: {kernels()}")
+    return Finding("processor", True, f"{processor_name()}; Paddle computes with {computing()}")
 
 
 def _disk() -> Finding:

@@ -1,15 +1,15 @@
 """Where Paddle computes: one call before a stage builds its first layer."""
 
-import os
 from typing import Literal
 
 import paddle
 
 from pptsm.errors import UserError
+from pptsm.processor import training_threads
 
 
 def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
-    """Choose the device, take all cores on a CPU, and make GPU results repeatable.
+    """Choose the device, the threads of a CPU, and make GPU results repeatable.
 
     Args:
         wanted: "auto" is a GPU where Paddle finds one.
@@ -32,6 +32,5 @@ def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
         return "gpu"
     paddle.set_device("cpu")
     # Paddle computes on one thread unless told otherwise; OMP_NUM_THREADS works too but warns at import.
-    threads = int(os.environ.get("PPTSM_THREADS", os.cpu_count() or 1))
-    paddle.base.core.set_num_threads(threads)
+    paddle.base.core.set_num_threads(training_threads())
     return "cpu"
