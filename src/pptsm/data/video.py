@@ -24,8 +24,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4
 COMPLETE_SHARE = 0.95
 
 # FFmpeg's names. Programme and transport streams have no index: a seek in them lands anywhere.
-MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-INDEXED_CONTAINERS = ("avi", "matroska,webm", MOV)
+AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
 # Codecs in which every packet shows one frame. H.264 and HEVC also mark key frames that later frames look back
 # beyond; the types of the units that do start afresh are given, as FFmpeg's filter `filter_units` takes them.
 INDEXED_CODECS = {"h264": "5", "hevc": "19|20", "mjpeg": None, "mpeg4": None, "vp9": None}
@@ -158,11 +157,12 @@ def _read_packets(path: Path) -> _Packets:
 
     with _container(path) as (container, stream):
         name, codec = container.format.name, stream.codec_context.name
-        indexed = name in INDEXED_CONTAINERS and codec in INDEXED_CODECS
+        indexed = name in (AVI, MATROSKA, MOV) and codec in INDEXED_CODECS
         smallest = SMALLEST_FRAME_BYTES.get(codec, OTHER_SMALLEST_FRAME_BYTES)
-        times: list[int] = []
+        decoded_at: list[int] = []
+        shown_at: list[int] = []
         keys: list[int] = []
-        count = discarded = ticks = 0
+        discarded = 0
         try:
             types = INDEXED_CODECS.get(codec)
             fresh_starts = BitStreamFilterContext(f"filter_units=pass_types={types}", stream) if types else None
@@ -170,23 +170,25 @@ def _read_packets(path: Path) -> _Packets:
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 discarded += packet.is_discard
-                ticks = max(ticks, (packet.dts or 0) + 1)
                 indexed = indexed and packet.pts is not None and packet.size >= smallest and not packet.is_corrupt
-                times.append(packet.pts)
+                decoded_at.append(packet.dts or 0)
+                shown_at.append(packet.pts)
                 if packet.is_keyframe and indexed:
-                    keys.append(count)
-                    indexed = fresh_starts is None or len(fresh_starts.filter(packet)) > 0
-                count += 1
+                    keys.append(len(shown_at) - 1)
+                    indexed = fresh_starts is None or len(fresh_starts.filter(packet)) > 0  # takes the packet
         except av.FFmpegError:
             indexed = False
+        count = len(shown_at)
+        if name != MATROSKA:  # whose index has the key frames only
+            indexed = indexed and decoded_at == [entry.timestamp for entry in stream.index_entries]
         promised = int(stream.frames)
-        if name == "avi":  # the header also counts the frames that were dropped, and they take up time
-            promised -= max(0, ticks - count)
+        if name == AVI and (ticks := max(decoded_at, default=0) + 1) > count:
+            promised = promised * count // ticks  # the header also counts the time of dropped frames
         elif discarded and name == MOV:  # an edit list shows a part; the header counts the whole
             promised = len(stream.index_entries) - discarded
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
-    indexed = indexed and discarded == 0 and _keys_divide(np.array(times), np.array(keys))
+    indexed = indexed and discarded == 0 and _keys_divide(np.array(shown_at), np.array(keys))
     return _Packets(count - discarded, promised, fps, width, height, indexed)
 
 
