@@ -119,10 +119,6 @@ def probe(path: Path) -> Probe:
             problem = str(error)
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
-        # decord fills up with the last frame where fewer decode than there are packets
-        if video.decoder == "decord" and not problem and (really := len(_Pyav(path, video.packets))) != count:
-            problem = f"damaged: {count} frames are stored, {really} decode"
-            count = really
         promised = max(video.packets.promised, video.packets.count)
         if count < COMPLETE_SHARE * promised:
             problem = f"cut off: the file promises {promised} frames, {count} decode"
@@ -222,12 +218,13 @@ class _Decord:
 
         decord.logging.set_level(decord.logging.QUIET)
         try:
-            # one thread: several readers work side by side in processes, and memory stays small
-            reader = decord.VideoReader(str(path), num_threads=1)
+            # one thread: several readers work side by side in processes, and memory stays small; no tolerance:
+            # decord would return the frame before in place of one that does not decode
+            reader = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
             if len(reader) != num_packets:
                 return None
             starts_sec = reader.get_frame_timestamp(np.arange(num_packets))[:, 0]
-        except (RuntimeError, AssertionError, decord.DECORDError):
+        except _decord_errors():
             return None
         return _Decord(reader) if (np.diff(starts_sec) > 0).all() else None
 
@@ -235,22 +232,18 @@ class _Decord:
         return len(self._reader)
 
     def __iter__(self) -> Iterator[Image]:
-        import decord
-
         self._reader.seek_accurate(0)
         for index in range(len(self)):
             try:
                 yield _rgb(self._reader.next().asnumpy())
-            except (StopIteration, RuntimeError, decord.DECORDError) as error:
+            except _decord_errors() as error:
                 raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
 
     def frames(self, indices: list[int]) -> Frames:
-        import decord
-
         _check(indices, len(self))
         try:
             return np.stack([_rgb(self._reader[index].asnumpy()) for index in indices])
-        except (RuntimeError, decord.DECORDError) as error:
+        except _decord_errors() as error:
             raise VideoError(f"frames {indices} do not decode ({_first_line(error)})") from None
 
 
@@ -334,6 +327,12 @@ def _container(path: Path) -> Iterator[tuple[Any, Any]]:
         if stream is None or stream.codec_context is None:
             raise VideoError(f"nothing to see in it: {container.format.long_name}, without video that can be decoded")
         yield container, stream
+
+
+def _decord_errors() -> tuple[type[Exception], ...]:
+    from decord._ffi.base import DECORDError, DECORDLimitReachedError
+
+    return DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError, StopIteration
 
 
 def _check(indices: list[int], count: int) -> None:
