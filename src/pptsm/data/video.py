@@ -28,9 +28,9 @@ AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
 # Codecs in which every packet shows one frame. H.264 and HEVC also mark key frames that later frames look back
 # beyond; the types of the units that do start afresh are given, as FFmpeg's filter `filter_units` takes them.
 INDEXED_CODECS = {"h264": "5", "hevc": "19|20", "mjpeg": None, "mpeg4": None, "vp9": None}
-# A smaller packet may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
-SMALLEST_FRAME_BYTES = {"vp9": 1}
-OTHER_SMALLEST_FRAME_BYTES = 16
+# A smaller picture may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
+SMALLEST_PICTURE_BYTES = {"vp9": 1}
+OTHER_SMALLEST_PICTURE_BYTES = 16
 
 
 class VideoError(Exception):
@@ -100,6 +100,8 @@ class Video:
         Raises:
             VideoError: one of them is not there or cannot be decoded.
         """
+        if negative := [int(index) for index in indices if index < 0]:
+            raise VideoError(f"there are no frames {negative}: numbers begin at 0")
         return self._reader.frames([int(index) for index in indices])
 
 
@@ -154,7 +156,7 @@ def _read_packets(path: Path) -> _Packets:
     with _container(path) as (container, stream):
         name, codec = container.format.name, stream.codec_context.name
         indexed = name in (AVI, MATROSKA, MOV) and codec in INDEXED_CODECS
-        smallest = SMALLEST_FRAME_BYTES.get(codec, OTHER_SMALLEST_FRAME_BYTES)
+        smallest = SMALLEST_PICTURE_BYTES.get(codec, OTHER_SMALLEST_PICTURE_BYTES)
         decoded_at: list[int] = []
         shown_at: list[int] = []
         keys: list[int] = []
@@ -166,7 +168,8 @@ def _read_packets(path: Path) -> _Packets:
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 discarded += packet.is_discard
-                indexed = indexed and packet.pts is not None and packet.size >= smallest and not packet.is_corrupt
+                size = _mpeg4_picture_bytes(bytes(packet)) if codec == "mpeg4" else packet.size
+                indexed = indexed and packet.pts is not None and size >= smallest and not packet.is_corrupt
                 decoded_at.append(packet.dts or 0)
                 shown_at.append(packet.pts)
                 if packet.is_keyframe and indexed:
@@ -186,6 +189,13 @@ def _read_packets(path: Path) -> _Packets:
         width, height = stream.codec_context.width, stream.codec_context.height
     indexed = indexed and discarded == 0 and _keys_divide(np.array(shown_at), np.array(keys))
     return _Packets(count - discarded, promised, fps, width, height, indexed)
+
+
+def _mpeg4_picture_bytes(packet: bytes) -> int:
+    """Length of the picture in an MPEG-4 packet, without the headers and user data that may stand around it."""
+    start = packet.find(b"\0\0\1\xb6")
+    end = packet.find(b"\0\0\1", start + 4)
+    return 0 if start < 0 else (end if end > 0 else len(packet)) - start
 
 
 def _keys_divide(times: NDArray[np.int64], keys: NDArray[np.int64]) -> bool:
@@ -336,7 +346,7 @@ def _decord_errors() -> tuple[type[Exception], ...]:
 
 
 def _check(indices: list[int], count: int) -> None:
-    if absent := sorted(index for index in indices if not 0 <= index < count):
+    if absent := sorted(index for index in indices if index >= count):
         raise VideoError(f"there are no frames {absent}: {count} decode")
 
 
