@@ -1,4 +1,4 @@
-"""What a person types beside the stages: predict, convert, preset, weights, fetch and doctor."""
+"""What a person types beside the stages: predict, views, convert, preset, weights, fetch and doctor."""
 
 import json
 import sys
@@ -61,6 +61,60 @@ def predict(
             print(f"error: {answer['file']}: {answer['error']}", file=sys.stderr)
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
+
+
+def views(
+    video: Annotated[Path, typer.Argument(help="A video file.")],
+    out: Annotated[
+        Path, typer.Option(help="FILE.npy: float32 [V*S, 3, H, W], normalised; FILE.png: a sheet to look at.")
+    ],
+    params_path: Annotated[Path, typer.Option("--params", help="Parameters with clip, frames and sampling.")] = Path(
+        "params.yaml"
+    ),
+    source: Annotated[
+        Literal["archive", "file"],
+        typer.Option(help="archive: through JPEGs, as training and evaluation read; file: as `pptsm predict` reads."),
+    ] = "file",
+    sampling: Annotated[
+        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling in the parameters.")
+    ] = None,
+) -> None:
+    """Write what the network is given of a video: the frames of all its evaluation views, cropped and normalised."""
+    import tempfile
+
+    import numpy as np
+
+    from pptsm.data.archive import read_frames, write_archive
+    from pptsm.data.clips import evaluation_indices, views_of, views_of_file
+    from pptsm.data.transforms import contact_sheet
+    from pptsm.data.video import Video, VideoError
+    from pptsm.files import whole_file
+    from pptsm.params import load_params
+
+    if out.suffix not in (".npy", ".png"):
+        raise UserError(
+            f"--out {out} ends in neither .npy (the array) nor .png (a sheet to look at): name one of them."
+        )
+    params = load_params(params_path)
+    sampling = sampling or params.sampling
+    try:
+        if source == "file":
+            clips = views_of_file(video, params.clip, sampling)
+        else:
+            num_frames = len(Video(video))
+            with tempfile.TemporaryDirectory() as folder:
+                archive = Path(folder) / "frames.zip"
+                write_archive(archive, video, num_frames, params.frames)
+                frames = read_frames(archive, evaluation_indices(num_frames, params.clip, sampling))
+            clips = views_of(frames, params.clip, sampling)
+    except VideoError as error:
+        raise UserError(f"{video} cannot be read: {error}.") from None
+    with whole_file(out) as partial, partial.open("wb") as file:
+        if out.suffix == ".npy":
+            np.save(file, clips)
+        else:
+            contact_sheet(clips, params.clip.num_segments).save(file, "PNG")
+    print(f"{out}: {len(clips) // params.clip.num_segments} views of {params.clip.num_segments} frames, {sampling}")
 
 
 def convert(

@@ -15,7 +15,7 @@ from pptsm.errors import UserError
 from pptsm.files import state_dir
 from pptsm.params import Frames
 
-LAYOUT = "1"  # part of every archive's key: raise it when the content of an archive changes
+LAYOUT = "2"  # part of every archive's key: raise it when the content of an archive changes
 
 
 def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames) -> None:

@@ -24,7 +24,7 @@ from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 from pptsm.params import Index
 
-PROBE_VERSION = 1  # raise it when a probe finds out other things: stored ones are then not used
+PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -147,7 +147,7 @@ def _missing_rows(names: list[str], params: Index, numbers: dict[str, int]) -> p
         label = (match.groupdict().get("label") if match else None) or ""
         rows.append(
             dict.fromkeys(COLUMNS, 0)
-            | dict.fromkeys(("group", "split", "sha256"), "")
+            | dict.fromkeys(("group", "split", "decoder", "sha256"), "")
             | {"id": name, "label": label, "label_index": numbers.get(label, -1)}
             | {"status": "missing", "reason": "named in a split list, but not below index.root"}
         )
@@ -198,12 +198,12 @@ def _read_lines(name: str, what: str) -> list[str]:
 
 
 def _hash_and_probe(path: Path) -> tuple[str, Probe]:
-    """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoder."""
+    """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoders."""
     try:
         digest = sha256_of(path)
     except OSError as error:
-        return "", Probe("unreadable", f"cannot be read: {error.strerror}", 0, 0.0, 0, 0)
-    key = f"{PROBE_VERSION}-{version('decord')}-{digest}"
+        return "", Probe.unreadable(f"cannot be read: {error.strerror}")
+    key = f"{PROBE_VERSION}-{version('decord')}-{version('av')}-{digest}"
     with diskcache.Cache(str(state_dir("probes")), disk=diskcache.JSONDisk) as known:
         values = known.get(key)
         if values is None:
@@ -235,4 +235,4 @@ def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
 
 
 def _broken(path: Path, reason: str) -> tuple[str, Probe]:
-    return sha256_of(path), Probe("unreadable", reason, 0, 0.0, 0, 0)
+    return sha256_of(path), Probe.unreadable(reason)

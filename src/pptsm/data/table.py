@@ -16,6 +16,7 @@ COLUMNS: Mapping[str, str] = {
     "split": "str",  # train, val, test, or empty: takes no part
     "status": "str",  # ok, truncated, unreadable, missing or unmatched
     "reason": "str",
+    "decoder": "str",  # decord or pyav: which of them reads the file; empty where none does
     "num_frames": "int64",
     "fps": "float64",
     "width": "int64",

@@ -174,6 +174,15 @@ def normalise(frames: Frames) -> ClipArray:
     return np.ascontiguousarray((frames * scale - offset).transpose(0, 3, 1, 2))
 
 
+def contact_sheet(views: ClipArray, num_segments: int) -> Image.Image:
+    """A picture of normalised views [V*S, 3, H, W], a row a view, in the colours that they had before `normalise`."""
+    mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (MEAN, STD))
+    pixels = ((views * std + mean) * 255).round().clip(0, 255).astype(np.uint8)
+    height, width = pixels.shape[2:]
+    rows = pixels.reshape(-1, num_segments, 3, height, width).transpose(0, 3, 1, 4, 2)  # [V, H, S, W, 3]
+    return Image.fromarray(rows.reshape(-1, num_segments * width, 3))
+
+
 def _resize(frame: NDArray[np.uint8], size: Sequence[int], box: Box | None = None) -> NDArray[np.uint8]:
     if box is None and (frame.shape[1], frame.shape[0]) == tuple(size):
         return frame

@@ -1,21 +1,36 @@
 """The only place where videos are decoded.
 
-Frames are uint8 RGB arrays; shape legend: T frames, H/W pixels. Decoding is decord's; the container's own
-claims (which may be wrong) are read with PyAV for comparison.
+Frames are uint8 RGB arrays, turned as the file says a player must turn them; shape legend: T frames, H/W pixels.
+A frame's number is its place in the order of presentation. Two decoders give the same pixels to within two levels:
+decord where its random access can be trusted, PyAV from the first frame on everywhere else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Image = NDArray[np.uint8]  # [H, W, 3]
 Frames = NDArray[np.uint8]  # [T, H, W, 3]
+Decoder = Literal["decord", "pyav"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 # Fewer decodable frames than this share of what the container claims: the file was cut off.
 COMPLETE_SHARE = 0.95
+
+# FFmpeg's names. Programme and transport streams have no index: a seek in them lands anywhere.
+AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
+# Codecs in which every packet shows one frame. H.264 and HEVC also mark key frames that later frames look back
+# beyond; the types of the units that do start afresh are given, as FFmpeg's filter `filter_units` takes them.
+INDEXED_CODECS = {"h264": "5", "hevc": "19|20", "mjpeg": None, "mpeg4": None, "vp9": None}
+# A smaller picture may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
+SMALLEST_PICTURE_BYTES = {"vp9": 1}
+OTHER_SMALLEST_PICTURE_BYTES = 16
 
 
 class VideoError(Exception):
@@ -28,6 +43,7 @@ class Probe:
 
     status: str  # "ok", "truncated" or "unreadable"
     reason: str  # empty when ok
+    decoder: str  # "decord", "pyav", or empty when unreadable
     num_frames: int  # frames that really decode
     fps: float
     width: int
@@ -38,9 +54,14 @@ class Probe:
         """Length by frame count and rate."""
         return self.num_frames / self.fps if self.fps > 0 else 0.0
 
+    @staticmethod
+    def unreadable(reason: str) -> "Probe":
+        """Nothing decodes, for this reason."""
+        return Probe("unreadable", reason, "", 0, 0.0, 0, 0)
+
 
 class Video:
-    """An open video file with random access to its frames.
+    """A video file with access to its frames by number.
 
     Open it in the process that reads it: decord's readers do not survive a fork.
 
@@ -49,53 +70,39 @@ class Video:
     """
 
     def __init__(self, path: Path) -> None:
-        import decord
-
-        decord.logging.set_level(decord.logging.QUIET)
-        self.path = path
         if not path.is_file():
             raise VideoError(f"no such file: {path}")
         if path.stat().st_size == 0:
             raise VideoError("the file is empty")
-        try:
-            # one thread: several readers work side by side in processes, and memory stays small
-            self._reader = decord.VideoReader(str(path), num_threads=1)
-        except (RuntimeError, decord.DECORDError) as error:
-            raise VideoError(f"not a readable video ({_first_line(error)})") from None
-        if len(self._reader) == 0:
+        self.packets = _read_packets(path)
+        if self.packets.count == 0:
             raise VideoError("the file has no frames")
-        self.fps = float(self._reader.get_avg_fps())
+        reader = _Decord.open(path, self.packets.count) if self.packets.indexed else None
+        self._reader: _Decord | _Pyav = reader or _Pyav(path, self.packets)
+        self.decoder: Decoder = self._reader.name
+        self.fps = self._reader.fps
 
     def __len__(self) -> int:
-        """Frames that the file's packets promise; fewer may decode."""
+        """Frames that decode, up to the first that does not. For PyAV's files this decodes the file, once."""
         return len(self._reader)
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+    def __iter__(self) -> Iterator[Image]:
         """All frames [H, W, 3] in order.
 
         Raises:
             VideoError: a frame cannot be decoded.
         """
-        import decord
-
-        for index in range(len(self._reader)):
-            try:
-                yield _rgb(self._reader.next().asnumpy())
-            except (StopIteration, RuntimeError, decord.DECORDError) as error:
-                raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
+        return iter(self._reader)
 
     def frames(self, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, in that order: [T, H, W, 3].
 
         Raises:
-            VideoError: one of them cannot be decoded.
+            VideoError: one of them is not there or cannot be decoded.
         """
-        import decord
-
-        try:
-            return np.stack([_rgb(self._reader[int(index)].asnumpy()) for index in indices])
-        except (IndexError, RuntimeError, decord.DECORDError) as error:
-            raise VideoError(f"frames {list(map(int, indices))} do not decode ({_first_line(error)})") from None
+        if negative := [int(index) for index in indices if index < 0]:
+            raise VideoError(f"there are no frames {negative}: numbers begin at 0")
+        return self._reader.frames([int(index) for index in indices])
 
 
 def probe(path: Path) -> Probe:
@@ -113,33 +120,242 @@ def probe(path: Path) -> Probe:
         except VideoError as error:
             problem = str(error)
         if count == 0:
-            return Probe("unreadable", problem or "no frame decodes", 0, 0.0, 0, 0)
-        promised = max(_promised_frames(path), len(video))
+            return Probe.unreadable(problem or "no frame decodes")
+        promised = max(video.packets.promised, video.packets.count)
         if count < COMPLETE_SHARE * promised:
             problem = f"cut off: the file promises {promised} frames, {count} decode"
         status = "truncated" if problem else "ok"
-        return Probe(status, problem, count, video.fps, width, height)
+        return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:
-        return Probe("unreadable", str(error), 0, 0.0, 0, 0)
+        return Probe.unreadable(str(error))
 
 
-def _rgb(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Packets:
+    """What a file's packets tell without decoding."""
+
+    count: int  # packets that are to be shown
+    promised: int  # frames to be shown by the container's header; 0 where it has none
+    fps: float  # 0 where the container does not say
+    width: int  # as stored, before turning
+    height: int
+    indexed: bool  # frame numbers follow from the packets, so decord can be trusted to find them
+
+
+def _read_packets(path: Path) -> _Packets:
+    """Read all packets of the video.
+
+    decord numbers frames by the sorted times of the packets, key frames by the order of the packets, seeks to the
+    latter and counts on from there (its source: video_reader.cc). So a frame is where decord looks for it if both
+    orders agree at each key frame, each packet has a time of its own and shows a frame, and nothing after a key
+    frame needs what was before it. Otherwise it returns other frames than asked for, without a word.
+    """
+    import av
+    from av.bitstream import BitStreamFilterContext
+
+    with _container(path) as (container, stream):
+        name, codec = container.format.name, stream.codec_context.name
+        indexed = name in (AVI, MATROSKA, MOV) and codec in INDEXED_CODECS
+        smallest = SMALLEST_PICTURE_BYTES.get(codec, OTHER_SMALLEST_PICTURE_BYTES)
+        decoded_at: list[int] = []
+        shown_at: list[int] = []
+        keys: list[int] = []
+        discarded = 0
+        try:
+            types = INDEXED_CODECS.get(codec)
+            fresh_starts = BitStreamFilterContext(f"filter_units=pass_types={types}", stream) if types else None
+            for packet in container.demux(stream):
+                if packet.size == 0 and packet.dts is None:
+                    continue  # PyAV's own, to flush a decoder
+                discarded += packet.is_discard
+                size = _mpeg4_picture_bytes(bytes(packet)) if codec == "mpeg4" else packet.size
+                indexed = indexed and packet.pts is not None and size >= smallest and not packet.is_corrupt
+                decoded_at.append(packet.dts or 0)
+                shown_at.append(packet.pts)
+                if packet.is_keyframe and indexed:
+                    keys.append(len(shown_at) - 1)
+                    indexed = fresh_starts is None or len(fresh_starts.filter(packet)) > 0  # takes the packet
+        except av.FFmpegError:
+            indexed = False
+        count = len(shown_at)
+        if name != MATROSKA:  # whose index has the key frames only
+            indexed = indexed and decoded_at == [entry.timestamp for entry in stream.index_entries]
+        promised = int(stream.frames)
+        if name == AVI and (ticks := max(decoded_at, default=0) + 1) > count:
+            promised = promised * count // ticks  # the header also counts the time of dropped frames
+        elif discarded and name == MOV:  # an edit list shows a part; the header counts the whole
+            promised = len(stream.index_entries) - discarded
+        fps = float(stream.average_rate) if stream.average_rate else 0.0
+        width, height = stream.codec_context.width, stream.codec_context.height
+    indexed = indexed and discarded == 0 and _keys_divide(np.array(shown_at), np.array(keys))
+    return _Packets(count - discarded, promised, fps, width, height, indexed)
+
+
+def _mpeg4_picture_bytes(packet: bytes) -> int:
+    """Length of the picture in an MPEG-4 packet, without the headers and user data that may stand around it."""
+    start = packet.find(b"\0\0\1\xb6")
+    end = packet.find(b"\0\0\1", start + 4)
+    return 0 if start < 0 else (end if end > 0 else len(packet)) - start
+
+
+def _keys_divide(times: NDArray[np.int64], keys: NDArray[np.int64]) -> bool:
+    """Whether all times differ, and what is stored before a key frame is shown before it, the rest after it.
+
+    Args:
+        times: when each packet is shown, in the order of storage.
+        keys: the key frames' places in that order; the first packet must be one.
+    """
+    if len(keys) == 0 or keys[0] != 0 or len(np.unique(times)) < len(times):
+        return False
+    place = np.argsort(np.argsort(times))  # in the order of presentation
+    last_so_far = np.maximum.accumulate(place)
+    return bool((place[keys] == keys).all() and (last_so_far[keys] == keys).all())
+
+
+class _Decord:
+    """Random access by decord; for files whose packets divide at the key frames."""
+
+    name: Decoder = "decord"
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.fps = float(reader.get_avg_fps())
+
+    @staticmethod
+    def open(path: Path, num_packets: int) -> "_Decord | None":
+        """None where decord refuses the file or sees other packets in it than PyAV does."""
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        try:
+            # one thread: several readers work side by side in processes, and memory stays small; no tolerance:
+            # decord would return the frame before in place of one that does not decode
+            reader = decord.VideoReader(str(path), num_threads=1, fault_tol=1e-9)
+            if len(reader) != num_packets:
+                return None
+            starts_sec = reader.get_frame_timestamp(np.arange(num_packets))[:, 0]
+        except _decord_errors():
+            return None
+        return _Decord(reader) if (np.diff(starts_sec) > 0).all() else None
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __iter__(self) -> Iterator[Image]:
+        self._reader.seek_accurate(0)
+        for index in range(len(self)):
+            try:
+                yield _rgb(self._reader.next().asnumpy())
+            except _decord_errors() as error:
+                raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
+
+    def frames(self, indices: list[int]) -> Frames:
+        _check(indices, len(self))
+        try:
+            return np.stack([_rgb(self._reader[index].asnumpy()) for index in indices])
+        except _decord_errors() as error:
+            raise VideoError(f"frames {indices} do not decode ({_first_line(error)})") from None
+
+
+class _Pyav:
+    """Frames by decoding from the first one on; the file is open only while that goes on."""
+
+    name: Decoder = "pyav"
+
+    def __init__(self, path: Path, packets: _Packets) -> None:
+        self.path = path
+        self.packets = packets
+        self.fps = packets.fps
+
+    def __len__(self) -> int:
+        return self._num_decoded
+
+    @cached_property
+    def _num_decoded(self) -> int:
+        count = 0
+        try:
+            for _ in self._decoded():
+                count += 1
+        except VideoError:
+            if count == 0:
+                raise
+        if count == 0:
+            raise VideoError("no frame decodes")
+        return count
+
+    def __iter__(self) -> Iterator[Image]:
+        return map(self._converter(), self._decoded())
+
+    def frames(self, indices: list[int]) -> Frames:
+        convert, images, count = self._converter(), {}, 0
+        for count, frame in enumerate(self._decoded(), start=1):
+            if count - 1 in indices:
+                images[count - 1] = convert(frame)
+            if count > max(indices):
+                break
+        _check(indices, count)
+        return np.stack([images[index] for index in indices])
+
+    def _decoded(self) -> Iterator[Any]:
+        """PyAV's frames, not yet converted."""
+        import av
+
+        count = 0
+        with _container(self.path) as (container, stream):
+            stream.codec_context.thread_count = 1
+            try:
+                for frame in container.decode(stream):
+                    yield frame
+                    count += 1
+            except av.FFmpegError as error:
+                raise VideoError(f"frame {count} does not decode ({error.strerror})") from None
+
+    def _converter(self) -> Callable[[Any], Image]:
+        from av.video.reformatter import VideoReformatter
+
+        reformatter = VideoReformatter()  # one for all frames: making it costs more than its work on a small frame
+
+        def convert(frame: Any) -> Image:
+            # all frames get the size that the container gives, as with decord, even if the stream changes it
+            rgb = reformatter.reformat(frame, self.packets.width, self.packets.height, "rgb24", threads=1).to_ndarray()
+            return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+        return convert
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[tuple[Any, Any]]:
+    """PyAV's open container and its main video stream."""
+    import av
+
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise VideoError(f"not a readable video ({error.strerror})") from None
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise VideoError(f"nothing to see in it: {container.format.long_name}, without video that can be decoded")
+        yield container, stream
+
+
+def _decord_errors() -> tuple[type[Exception], ...]:
+    from decord._ffi.base import DECORDError, DECORDLimitReachedError
+
+    return DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError, StopIteration
+
+
+def _check(indices: list[int], count: int) -> None:
+    if absent := sorted(index for index in indices if index >= count):
+        raise VideoError(f"there are no frames {absent}: {count} decode")
+
+
+def _rgb(frame: Image) -> Image:
     """At some widths (48, 72) decord takes the padding at each row's end for a fourth channel."""
     height, width, channels = frame.shape
     if channels == 3:
         return frame
     return frame.reshape(height, width * channels)[:, : width * 3].reshape(height, width, 3)
-
-
-def _promised_frames(path: Path) -> int:
-    """The frame count in the container's header; 0 where it has none."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return int(container.streams.video[0].frames)
-    except (av.FFmpegError, IndexError):
-        return 0
 
 
 def write_video(path: Path, frames: Frames, fps: int, codec: str) -> None:

@@ -1,0 +1,87 @@
+"""Do memory and open files stay flat while many clips are read from video? Exit code 1 if they grow.
+
+    python benchmarks/memory_of_reading.py [CLIPS [VIDEO ...]]      # 20,000 clips by default
+
+Reads clips of eight frames through `frames.source: video`'s own path, in turn from videos that decord serves and videos
+that PyAV serves (drawn for the purpose unless some are named), with a video that cannot be read among them. Prints the
+resident memory and the open files of the process at intervals.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+
+from pptsm.data.clips import FrameSource
+from pptsm.data.video import Video
+from pptsm.errors import UserError
+
+KINDS = [
+    ("h264.mp4", "libx264", {"preset": "ultrafast", "bf": "2"}),
+    ("h264.mkv", "libx264", {"preset": "ultrafast", "bf": "2"}),
+    ("h264.avi", "libx264", {"preset": "ultrafast", "bf": "2"}),
+    ("mpeg4.avi", "mpeg4", {}),
+    ("mpeg4_b.avi", "mpeg4", {"bf": "2"}),
+    ("mpeg4.mov", "mpeg4", {}),
+    ("mpeg1.mpg", "mpeg1video", {"bf": "2"}),
+    ("mpeg2.mpeg", "mpeg2video", {"bf": "2"}),
+    ("vp9.webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    ("av1.mp4", "libsvtav1", {"preset": "12", "svtav1-params": "lp=1"}),
+]
+NUM_FRAMES, SIZE_PX = 64, (160, 120)
+WARM_UP = 0.2  # of the clips: allocators and codecs fill their pools in it
+ALLOWED_MB = 10.0  # growth from there to the end
+
+
+def main() -> None:
+    """Read, print, judge."""
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    with tempfile.TemporaryDirectory() as folder:
+        videos = [Path(name).resolve() for name in sys.argv[2:]] or [draw(Path(folder), *kind) for kind in KINDS]
+        counts = {path: len(Video(path)) for path in videos}
+        print(*(f"{path.name}: {counts[path]} frames, {Video(path).decoder}" for path in videos), sep="\n")
+        broken = Path(folder) / "broken.mp4"
+        broken.write_bytes(videos[0].read_bytes()[:3000])
+        source, rng, process = FrameSource("video", Path("/")), np.random.default_rng(1), psutil.Process()
+        started, measured = time.monotonic(), []
+        for number in range(clips + 1):
+            if number % max(1, clips // 20) == 0:
+                measured.append((process.memory_info().rss / 1e6, process.num_fds()))
+                print(f"{number:6} clips  {measured[-1][0]:7.1f} MB  {measured[-1][1]:3} open files", flush=True)
+            path = videos[number % len(videos)]
+            source.read(str(path), rng.integers(0, counts[path], size=8))
+            if number % 50 == 0:
+                try:
+                    source.read(str(broken), np.array([0]))
+                except UserError:
+                    pass
+                else:
+                    raise AssertionError("a cut-off file was read")
+        print(f"{(time.monotonic() - started) / clips * 1e3:.1f} ms a clip")
+    settled = measured[int(WARM_UP * len(measured)) :]
+    growth_mb = settled[-1][0] - settled[0][0]
+    more_files = settled[-1][1] - settled[0][1]
+    print(f"after the first {WARM_UP:.0%}: {growth_mb:+.1f} MB, {more_files:+} open files")
+    sys.exit(growth_mb > ALLOWED_MB or more_files > 0)
+
+
+def draw(folder: Path, name: str, encoder: str, options: dict[str, str]) -> Path:
+    """A video of noise that moves."""
+    path, noise = folder / name, np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    ground = noise.repeat(4, axis=0).repeat(4, axis=1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(encoder, rate=25, options=options)
+        (stream.width, stream.height), stream.pix_fmt = SIZE_PX, "yuv420p"
+        for number in range(NUM_FRAMES):
+            image = np.ascontiguousarray(np.roll(ground, number, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,449 @@
+"""Frames by number: every frame of every test video says which one it is, and the one asked for must come back.
+
+The number stands in eight black or white fields, each above its own negative, in the middle of the frame: large enough
+for any codec, and inside the square that the network sees.
+"""
+
+import functools
+import re
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+from conftest import params_with, pptsm, write_params
+from pptsm.data.archive import read_frames, write_archive
+from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
+from pptsm.data.frames import extract_all
+from pptsm.data.transforms import MEAN, STD
+from pptsm.data.video import Video, VideoError, probe
+from pptsm.files import sha256_of
+
+WANTED = [5, 17, 29, 41, 53, 65, 77, 89]
+MIXED = [89, 5, 5, 41, 40, 42, 41, 99, 0, 98, 24, 23, 25]
+CODE_SHARE = 0.8  # of the short side
+CLIP = {"clip": {"num_segments": 8, "resize_px": 224, "crop_px": 224, "keep_aspect": True, "dense_window": 64}}
+RATE = 25
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to make a video file, and the decoder that must serve it."""
+
+    suffix: str
+    encoder: str
+    decoder: str
+    options: dict[str, str] = field(default_factory=dict)
+    width: int = 320
+    height: int = 240
+    container: str | None = None  # what the suffix says
+    every_ms: Callable[[int], int] | None = None  # milliseconds from frame n to the next; None: 40
+    count: int = 100
+    dropped: tuple[int, ...] = ()
+    rotation: int = 0  # degrees, anticlockwise
+
+
+X264 = {"preset": "ultrafast", "bf": "3", "g": "24", "b_strategy": "0", "crf": "28"}
+MPEG4 = {"g": "24", "qscale": "4"}
+OPEN_GOP = {"preset": "ultrafast", "x264-params": "keyint=24:min-keyint=24:bframes=3:b-adapt=0:scenecut=0:open-gop=1"}
+REFRESH = {"preset": "ultrafast", "x264-params": "keyint=24:bframes=0:intra-refresh=1"}
+HEVC = {"preset": "ultrafast", "x265-params": "keyint=24:bframes=3:log-level=none:open-gop="}
+MPEG2 = {"g": "15", "bf": "2", "b": "2000000"}
+VP9 = {"deadline": "realtime", "cpu-used": "8", "g": "24"}
+AV1 = {"preset": "12", "g": "24", "crf": "20", "svtav1-params": "lp=1:enable-tf=0:pred-struct=1"}
+
+KINDS = {
+    "h264 mp4": Kind(".mp4", "libx264", "decord", X264),
+    "h264 mp4 1280x720": Kind(".mp4", "libx264", "decord", X264, 1280, 720),
+    "h264 mp4 720x1280": Kind(".mp4", "libx264", "decord", X264, 720, 1280),
+    "h264 mp4, uneven times": Kind(".mp4", "libx264", "decord", X264, every_ms=lambda n: 15 + 37 * n % 101),
+    "h264 mkv": Kind(".mkv", "libx264", "decord", X264),
+    "h264 mov": Kind(".mov", "libx264", "decord", X264),
+    "h264 m4v": Kind(".m4v", "libx264", "decord", X264, container="mp4"),
+    "h264 avi": Kind(".avi", "libx264", "pyav", X264),
+    "h264 avi 720x1280": Kind(".avi", "libx264", "pyav", X264, 720, 1280),
+    "h264 open groups, mp4": Kind(".mp4", "libx264", "pyav", OPEN_GOP),
+    "h264 refreshed by columns, mkv": Kind(".mkv", "libx264", "pyav", REFRESH),
+    "h264 transport stream": Kind(".mpg", "libx264", "pyav", X264, container="mpegts"),
+    "hevc closed groups, mp4": Kind(".mp4", "libx265", "decord", {**HEVC, "x265-params": HEVC["x265-params"] + "0"}),
+    "hevc open groups, mkv": Kind(".mkv", "libx265", "pyav", {**HEVC, "x265-params": HEVC["x265-params"] + "1"}),
+    "mpeg4 mp4": Kind(".mp4", "mpeg4", "decord", MPEG4),
+    "mpeg4 avi": Kind(".avi", "mpeg4", "decord", MPEG4),
+    "mpeg4 avi, dropped frames": Kind(".avi", "mpeg4", "decord", MPEG4, count=112, dropped=tuple(range(7, 112, 9))),
+    "mpeg4 B-frames avi": Kind(".avi", "mpeg4", "pyav", {**MPEG4, "bf": "2"}),
+    "mpeg4 B-frames mp4": Kind(".mp4", "mpeg4", "pyav", {**MPEG4, "bf": "2"}),
+    "mpeg1 mpg": Kind(".mpg", "mpeg1video", "pyav", MPEG2),
+    "mpeg2 mpeg": Kind(".mpeg", "mpeg2video", "pyav", MPEG2),
+    "mpeg2 mpg 1280x720": Kind(".mpg", "mpeg2video", "pyav", {**MPEG2, "b": "9000000"}, 1280, 720),
+    "mpeg2 mkv": Kind(".mkv", "mpeg2video", "pyav", MPEG2),
+    "mjpeg avi": Kind(".avi", "mjpeg", "decord"),
+    "vp9 webm": Kind(".webm", "libvpx-vp9", "decord", VP9),
+    "av1 webm": Kind(".webm", "libsvtav1", "pyav", AV1),
+    "av1 mp4": Kind(".mp4", "libsvtav1", "pyav", AV1),
+}
+ENTRANCES = ["h264 mp4", "h264 mp4 720x1280", "mpeg4 B-frames avi", "h264 avi", "mpeg1 mpg", "av1 webm"]
+
+
+@functools.cache
+def numbered(number: int, width: int, height: int) -> np.ndarray:
+    """uint8 [H, W, 3]: the number in binary, before a slanted ground that moves."""
+    rows, columns = np.ogrid[:height, :width]
+    ground = ((columns + 2 * rows + 3 * number) % 256).astype(np.uint8)
+    frame = np.stack([ground, np.full_like(ground, 128), ground[::-1]], axis=-1)
+    for bit, place in enumerate(fields(width, height)):
+        for box, value in zip(place, (number >> bit & 1, ~number >> bit & 1), strict=True):
+            frame[box] = 255 * value
+    return frame
+
+
+def fields(width: int, height: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """For each of eight bits the boxes of its field and of its negative: four columns in two double rows."""
+    cell = int(CODE_SHARE * min(width, height)) // 4
+    top, left = (height - 4 * cell) // 2, (width - 4 * cell) // 2
+
+    def box(row: int, column: int) -> tuple[slice, slice]:
+        return np.s_[top + row * cell : top + (row + 1) * cell, left + column * cell : left + (column + 1) * cell]
+
+    return [(box(2 * (bit // 4), bit % 4), box(2 * (bit // 4) + 1, bit % 4)) for bit in range(8)]
+
+
+def number_in(frame: np.ndarray) -> int:
+    """The number in a frame [H, W, 3] of any scale; -1 where a field cannot be told from its negative."""
+    number = 0
+    for bit, (one, zero) in enumerate(fields(frame.shape[1], frame.shape[0])):
+        difference = np.median(frame[one]) - np.median(frame[zero])
+        if abs(difference) < 0.3 * np.ptp(frame):
+            return -1
+        number |= int(difference > 0) << bit
+    return number
+
+
+def numbers_in(frames: Sequence[np.ndarray] | np.ndarray) -> list[int]:
+    return [number_in(frame) for frame in frames]
+
+
+def numbers_seen(views: np.ndarray) -> list[int]:
+    """The numbers in normalised views [V*S, 3, H, W]."""
+    return numbers_in((views * np.reshape(STD, (3, 1, 1)) + np.reshape(MEAN, (3, 1, 1))).transpose(0, 2, 3, 1))
+
+
+def encode(path: Path, kind: Kind, change: Callable[[int, av.Packet], av.Packet] | None = None) -> Path:
+    """Write a numbered video; `change` may replace the n-th packet."""
+    step = Fraction(1, 1000) if kind.every_ms else Fraction(1, RATE)
+    with av.open(str(path), "w", format=kind.container) as container:
+        stream = container.add_stream(kind.encoder, rate=RATE, options=dict(kind.options))
+        stream.width, stream.height = kind.width, kind.height
+        stream.pix_fmt = "yuvj420p" if kind.encoder == "mjpeg" else "yuv420p"
+        stream.time_base = stream.codec_context.time_base = step
+        if kind.rotation:
+            stream.set_display_rotation(kind.rotation)
+        packets, time = 0, 0
+        for number in [*range(kind.count), None]:
+            if number in kind.dropped:
+                continue
+            frame = None
+            if number is not None:
+                frame = av.VideoFrame.from_ndarray(numbered(number, kind.width, kind.height), format="rgb24")
+                frame.pts, frame.time_base = (time if kind.every_ms else number), step
+                time += kind.every_ms(number) if kind.every_ms else 1
+            for packet in stream.encode(frame):
+                container.mux(change(packets, packet) if change else packet)
+                packets += 1
+    return path
+
+
+def replaced(packet: av.Packet, data: bytes) -> av.Packet:
+    """Other bytes at the same time."""
+    new = av.Packet(data)
+    new.stream, new.time_base = packet.stream, packet.time_base
+    new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
+    return new
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The video of each of KINDS, made when it is first asked for."""
+    folder = tmp_path_factory.mktemp("videos") / "numbers"
+    folder.mkdir()
+
+    @functools.cache
+    def video(name: str) -> Path:
+        return encode(folder / (name.replace(" ", "_") + KINDS[name].suffix), KINDS[name])
+
+    return video
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_frames_that_are_asked_for_come_back(library: Callable[[str], Path], name: str) -> None:
+    """In order, out of order, repeated, at both ends; from the decoder that can be trusted with the file."""
+    kind, video = KINDS[name], Video(library(name))
+    there = [number for number in range(kind.count) if number not in kind.dropped]
+    assert video.decoder == kind.decoder
+    assert video.frames(np.array(WANTED)).shape == (8, kind.height, kind.width, 3)
+    for indices in (WANTED, MIXED, WANTED[::-1]):
+        assert numbers_in(video.frames(np.array(indices))) == [there[index] for index in indices]
+    for index in (97, 24, 12):
+        assert numbers_in(Video(library(name)).frames(np.array([index]))) == [there[index]]
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.width == 320])
+def test_all_frames_are_counted_and_read_in_order(library: Callable[[str], Path], name: str) -> None:
+    """The same count for `len`, for reading and for the probe; reading begins with the first, whatever came before."""
+    kind, video = KINDS[name], Video(library(name))
+    there = [number for number in range(kind.count) if number not in kind.dropped]
+    video.frames(np.array([50]))
+    assert numbers_in(list(video)) == there
+    found = probe(library(name))
+    assert len(video) == found.num_frames == len(there)
+    assert (found.status, found.reason, found.decoder) == ("ok", "", kind.decoder)
+    assert (found.width, found.height) == (kind.width, kind.height)
+
+
+@pytest.mark.parametrize("source", ["file", "archive"])
+@pytest.mark.parametrize("name", ENTRANCES)
+def test_the_command_gives_the_network_the_right_frames(
+    library: Callable[[str], Path], tmp_path: Path, name: str, source: str
+) -> None:
+    """`pptsm views`, straight from the file and through an archive."""
+    write_params(tmp_path / "params.yaml", CLIP)
+    pptsm("views", library(name), "--source", source, "--out", "views.npy", cwd=tmp_path)
+    views = np.load(tmp_path / "views.npy")
+    assert (views.dtype, views.shape) == (np.float32, (8, 3, 224, 224))
+    clip = params_with(**CLIP).clip
+    assert numbers_seen(views) == evaluation_indices(100, clip, "uniform").tolist()
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_prediction_and_evaluation_see_the_frames_that_sampling_chose(
+    library: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampling: Any
+) -> None:
+    """Prediction's own path; evaluation from archives that the frames stage wrote, and from video."""
+    monkeypatch.chdir(tmp_path)
+    params = params_with(**CLIP)
+    files = [library(name) for name in ENTRANCES]
+    videos = pd.DataFrame({"id": [file.name for file in files], "num_frames": 100, "label_index": 0})
+    videos["sha256"] = [sha256_of(file) for file in files]
+    extract_all(videos, files[0].parent, tmp_path / "frames", params.frames)
+    archives = EvaluationVideos(videos, FrameSource("archive", tmp_path / "frames"), params.clip, sampling)
+    from_video = EvaluationVideos(videos, FrameSource("video", files[0].parent), params.clip, sampling)
+    wanted = evaluation_indices(100, params.clip, sampling).tolist()
+    for number, file in enumerate(files):
+        for views in (archives[number][0], from_video[number][0], views_of_file(file, params.clip, sampling)):
+            centre = views[-len(wanted) :]  # the last of the three crops of a dense view
+            assert numbers_seen(centre) == wanted, file.name
+
+
+def test_the_index_names_the_decoder(library: Callable[[str], Path], tmp_path: Path) -> None:
+    """A column of its own; both decoders' files are usable."""
+    for label in ("jump", "run"):
+        for group, name in enumerate(["h264 mp4", "mpeg1 mpg", "av1 webm"]):
+            target = tmp_path / "videos" / label / f"g{group}_1{library(name).suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(library(name).read_bytes())
+    write_params(tmp_path / "params.yaml", {"index": {"root": "videos"}})
+    pptsm("index", "--out", "index.csv", "--labels", "labels.txt", cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "index.csv").set_index("id")
+    assert set(table["status"]) == {"ok"}
+    assert table["decoder"].filter(like="run/").tolist() == ["decord", "pyav", "pyav"]
+
+
+@pytest.mark.parametrize("around", ["", "000001b2" + "41" * 30], ids=["bare", "with user data"])
+def test_a_packet_that_shows_nothing_shifts_no_frame(tmp_path: Path, around: str) -> None:
+    """MPEG-4 stores a dropped frame as a few bytes: 100 packets, 99 frames, and none of them is the one before."""
+    not_coded = bytes.fromhex("000001b65b4f" + around)  # a P picture 22/25 s after a full second, marked as not coded
+    path = encode(
+        tmp_path / "a.avi", KINDS["mpeg4 avi"], lambda n, packet: replaced(packet, not_coded) if n == 47 else packet
+    )
+    there = [number for number in range(100) if number != 47]
+    video = Video(path)
+    assert numbers_in(video.frames(np.array(WANTED))) == [there[index] for index in WANTED]
+    assert numbers_in(list(video)) == there
+    assert len(video) == probe(path).num_frames == 99
+    write_archive(tmp_path / "a.zip", path, 99, params_with().frames)
+    assert numbers_in(read_frames(tmp_path / "a.zip", np.arange(99))) == there
+
+
+def test_a_hole_in_an_avi_shifts_no_frame(tmp_path: Path) -> None:
+    """A chunk is gone, its entry in the index is not: reading in order and seeking then count differently."""
+    path = encode(tmp_path / "a.avi", KINDS["mpeg4 avi"])
+    data = bytearray(path.read_bytes())
+    chunk = data.index(b"movi")
+    for _ in range(24):  # to the frame before the second key frame: no other looks back at it
+        chunk = data.index(b"00dc", chunk + 1)
+    data[chunk : chunk + 4] = b"JUNK"
+    path.write_bytes(data)
+    there = [number for number in range(100) if number != 23]
+    assert numbers_in(list(Video(path))) == there
+    assert numbers_in(Video(path).frames(np.array(MIXED[:7]))) == [there[index] for index in MIXED[:7]]
+    for index in (98, 23, 50):
+        assert numbers_in(Video(path).frames(np.array([index]))) == [there[index]]
+
+
+def test_what_an_edit_list_cuts_away_is_no_part_of_the_video(tmp_path: Path) -> None:
+    """Frames 30 to 79 of 100 are to be shown; they are all of the video, and it is not cut off."""
+    path = encode(tmp_path / "a.mp4", KINDS["h264 mp4"])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    duration_ms, start, rate = struct.unpack(">IiI", data[at : at + 12])
+    assert (duration_ms, rate) == (4000, 0x10000)
+    data[at : at + 12] = struct.pack(">IiI", 2000, start + 30 * 512, rate)  # 12800 units a second
+    path.write_bytes(data)
+    video = Video(path)
+    assert numbers_in(video.frames(np.array([0, 49, 25]))) == [30, 79, 55]
+    assert numbers_in(list(video)) == list(range(30, 80))
+    found = probe(path)
+    assert (len(video), found.num_frames, found.status) == (50, 50, "ok")
+
+
+def test_a_frame_that_does_not_decode_is_not_made_up(tmp_path: Path) -> None:
+    """A packet of remarks where a frame is due: decord would repeat the last frame and count a hundred."""
+    remarks = bytes.fromhex("00000001" + "4e01" + "0518" + "41" * 24 + "80")  # a unit of supplementary information
+    path = encode(
+        tmp_path / "a.mp4",
+        KINDS["hevc closed groups, mp4"],
+        lambda n, packet: replaced(packet, remarks) if n == 95 else packet,
+    )
+    assert Video(path).decoder == "decord"
+    found = probe(path)
+    assert (found.status, found.num_frames) == ("truncated", 99)
+    assert "frame 99 does not decode" in found.reason
+    with pytest.raises(VideoError, match="frame 99 does not decode"):
+        list(Video(path))
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+@pytest.mark.parametrize("name", ["h264 mp4", "h264 open groups, mp4"])
+def test_both_decoders_turn_a_frame_as_a_player_does(tmp_path: Path, name: str, rotation: int) -> None:
+    """A phone held upright stores lying frames and says how to turn them."""
+    kind = KINDS[name]
+    small = {"count": 30, "width": 160, "height": 96}
+    turned = encode(tmp_path / "a.mp4", Kind(**{**vars(kind), **small, "rotation": rotation}))
+    straight = encode(tmp_path / "b.mp4", Kind(**{**vars(kind), **small}))
+    assert Video(turned).decoder == kind.decoder
+    indices = np.array([20, 3])
+    expected = np.rot90(Video(straight).frames(indices), rotation // 90, axes=(1, 2))
+    np.testing.assert_array_equal(Video(turned).frames(indices), expected)
+    np.testing.assert_array_equal(list(Video(turned))[20], expected[0])
+    assert (probe(turned).height, probe(turned).width) == expected.shape[1:3]
+
+
+@pytest.mark.parametrize(("width", "height"), [(48, 64), (72, 48), (161, 121)])
+@pytest.mark.parametrize("name", ["mpeg4 avi", "mpeg4 B-frames avi"])
+def test_odd_sizes_keep_their_pixels(tmp_path: Path, name: str, width: int, height: int) -> None:
+    """Widths at which decord pads its rows, and sides that are no multiple of two: close to what was drawn."""
+    kind = KINDS[name]
+    path = encode(tmp_path / "a.avi", Kind(**{**vars(kind), "width": width, "height": height, "count": 30}))
+    for frame, number in zip(Video(path).frames(np.array([20, 3])), (20, 3), strict=True):
+        assert np.abs(frame.astype(int) - numbered(number, width, height)).mean() < 25
+        assert number_in(frame) == number
+
+
+@pytest.mark.parametrize("name", ["h264 mp4", "mpeg1 mpg"])
+@pytest.mark.parametrize(("index", "says"), [(-1, "numbers begin at 0"), (100, "100 decode")])
+def test_frames_beyond_the_ends_are_refused(library: Callable[[str], Path], name: str, index: int, says: str) -> None:
+    """No frame stands for one that is not there."""
+    with pytest.raises(VideoError, match=rf"there are no frames \[{index}\]: {says}"):
+        Video(library(name)).frames(np.array([3, index]))
+
+
+def test_text_in_another_encoding_does_not_make_a_video_unreadable(tmp_path: Path) -> None:
+    """A title in Latin-1, as old cameras write it."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Caf-"
+        stream = container.add_stream("mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number, 320, 240), format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"Caf-" in data
+    path.write_bytes(data.replace(b"Caf-", b"Caf\xe9"))
+    assert numbers_in(list(Video(path))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["h264 mp4", "mpeg1 mpg"])
+def test_no_file_stays_open(library: Callable[[str], Path], name: str) -> None:
+    """However reading ended: after the last wanted frame, in the middle, or with an error."""
+    path = library(name)
+
+    def read() -> int:
+        video = Video(path)
+        video.frames(np.array([30]))
+        next(iter(video))
+        with pytest.raises(VideoError):
+            video.frames(np.array([500]))
+        del video
+        return psutil.Process().num_fds()
+
+    assert read() == read() == read()
+
+
+def test_real_videos_give_at_random_what_they_give_in_order(shared: Path) -> None:
+    """Every frame of the clips in the style of UCF101; one of them holds a frame less than it says."""
+    counts = {}
+    for path in sorted((shared / "data" / "ucf_style").rglob("*.avi")):
+        in_order = list(Video(path))
+        video = Video(path)
+        counts[path.stem] = len(video)
+        assert len(video) == len(in_order) == probe(path).num_frames
+        indices = np.random.default_rng(7).permutation(len(video))
+        if video.decoder == "pyav":
+            np.testing.assert_array_equal(video.frames(indices), np.stack(in_order)[indices])
+            continue
+        for index in indices[:40]:
+            np.testing.assert_array_equal(video.frames(np.array([index]))[0], in_order[index], str((path, index)))
+    assert counts["v_BaseballPitch_g01_c03"] == 103
+
+
+def test_the_contact_sheet_shows_the_frames_in_their_colours(library: Callable[[str], Path], tmp_path: Path) -> None:
+    """A row a view, a column a frame."""
+    write_params(tmp_path / "params.yaml", {"clip": {**CLIP["clip"], "dense_clips": 2}})
+    pptsm("views", library("h264 mp4"), "--sampling", "dense", "--out", "sheet.png", cwd=tmp_path)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (6 * 224, 8 * 224, 3)
+    clip = params_with(clip={**CLIP["clip"], "dense_clips": 2}).clip
+    wanted = evaluation_indices(100, clip, "dense").reshape(2, 8)
+    for row, expected in ((4, wanted[0]), (5, wanted[1])):  # the centre crops come last
+        cells = [sheet[row * 224 : (row + 1) * 224, column * 224 : (column + 1) * 224] for column in range(8)]
+        assert numbers_in(cells) == expected.tolist()
+    frame = Video(library("h264 mp4")).frames(wanted[0][:1])[0]
+    assert np.abs(sheet[4 * 224 : 5 * 224, :224].mean(axis=(0, 1)) - frame[:, 40:-40].mean(axis=(0, 1))).max() < 4
+
+
+@pytest.mark.parametrize(
+    ("video", "out", "says"),
+    [
+        ("a.mp4", "views.jpg", "neither .npy .* nor .png"),
+        ("none.mp4", "views.npy", "none.mp4 cannot be read: no such file"),
+        ("text.mp4", "views.npy", "text.mp4 cannot be read: not a readable video"),
+        ("sound.mp4", "views.png", "sound.mp4 cannot be read: nothing to see in it"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_sentence(tmp_path: Path, video: str, out: str, says: str) -> None:
+    """Exit code 1, no trace, and no file left behind."""
+    write_params(tmp_path / "params.yaml", CLIP)
+    (tmp_path / "text.mp4").write_text("not a video " * 100)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        sound = container.add_stream("aac", rate=48000)
+        silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        silence.sample_rate = 48000
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    before = sorted(tmp_path.iterdir())
+    done = pptsm("views", video, "--out", out, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(says, done.stderr), done.stderr
+    assert sorted(tmp_path.iterdir()) == before
