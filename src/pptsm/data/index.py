@@ -72,11 +72,12 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     table["label_index"] = table["label_index"].where(table["reason"] != OTHER_CLASS).fillna(-1)
 
     takes_part = table["status"] == "ok"
-    if len(classes := sorted(set(table.loc[takes_part, "label"]))) < 2:
+    classes = sorted(set(table.loc[takes_part, "label"]))
+    if len(classes) < 2:
         raise UserError(
-            f"at least two classes are needed, but the {takes_part.sum()} of {len(ids)} videos in {params.root} that take "
-            f"part are of {len(classes)} ({', '.join(classes)}). Look at index.pattern (its group `label` is the class), "
-            "at the lists if there are any, and at the folders."
+            f"at least two classes are needed, but {takes_part.sum()} of {len(ids)} videos in {params.root} take part, "
+            f"of {len(classes)} ({', '.join(classes)}). Look at index.pattern (its group `label` is the class), at the "
+            "lists if there are any, and at the folders."
         )
     if params.group_file:
         wanted = list(table.loc[takes_part, "id"])
