@@ -27,7 +27,8 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.states import Completed
 from pydantic import Field
 
-from pptsm.deploy.predict import Answer, Predictor, predict_files, videos_below
+from pptsm.data.walk import videos_below
+from pptsm.deploy.predict import Answer, Predictor, predict_files
 from pptsm.errors import UserError
 from pptsm.files import whole_file
 
@@ -109,6 +110,9 @@ def new_videos(folder: Path, table: pd.DataFrame) -> tuple[dict[Path, Identity],
     known = set(zip(table["file"], table["size_bytes"], table["changed_ns"], strict=True))
     new, unsettled = {}, 0
     for path in videos_below(folder):
+        if not path.exists():  # a link to a file that has not come yet
+            unsettled += 1
+            continue
         facts = path.stat()
         name = os.fsencode(path.relative_to(folder).as_posix()).decode(
             errors="backslashreplace"

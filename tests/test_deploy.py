@@ -11,6 +11,7 @@ import pytest
 
 from conftest import moving_square, pptsm, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
+from pptsm.data.index import find_videos
 from pptsm.data.video import write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
 from pptsm.deploy.metadata import ModelMetadata
@@ -98,6 +99,20 @@ def test_one_unreadable_file_among_ten_is_reported_and_nine_are_answered(place: 
     assert "not a readable video" in next(answer["error"] for answer in answers if "error" in answer)
     assert "1 of 10 files could not be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_prediction_takes_from_a_folder_what_the_index_takes(place: Path) -> None:
+    """Linked folders are followed; hidden files and folders are not taken."""
+    (place / "more").mkdir()
+    (place / "videos").rename(place / "elsewhere")
+    (place / "more" / "linked").symlink_to(place / "elsewhere")
+    (place / "elsewhere" / "4 ü.mp4").rename(place / "elsewhere" / ".4.mp4")
+    (place / "elsewhere" / ".hidden").mkdir()
+    (place / "elsewhere" / "9 ü.mp4").rename(place / "elsewhere" / ".hidden" / "9.mp4")
+    done = pptsm("predict", "more", "--model", "model.onnx", "--json", cwd=place)
+    names = [answer["file"] for answer in json.loads(done.stdout)]
+    assert names == [f"more/linked/{number} ü.mp4" for number in (0, 1, 2, 3, 5, 6, 7, 8)]
+    assert names == [f"more/{name}" for name in find_videos(place / "more")]
 
 
 def test_answers_are_probabilities_best_first_in_words(place: Path) -> None:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from flows.experiments import baseline, check_name
 from flows.graph import check_overrides
+from flows.predict_folder import new_videos, read_results
 from flows.processes import CommandError, run_streaming
 from flows.sweep import experiment_names
 
@@ -32,6 +33,18 @@ def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
     )
     assert [line for _, line in seen] == ["one", "two"]
     assert seen[1][0] - seen[0][0] > 0.5
+
+
+def test_hidden_files_are_no_new_videos_and_a_link_to_nothing_waits(tmp_path: Path) -> None:
+    """The folder is walked as the index walks its root."""
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.mp4", "in/.b.mp4"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "in" / "c.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    new, unsettled = new_videos(tmp_path / "in", read_results(tmp_path / "none.csv"))
+    assert [path.name for path in new] == ["a.mp4"]
+    assert unsettled == 1
 
 
 def test_a_failure_carries_exit_code_and_last_lines(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ def test_every_parameter_that_a_stage_reads_is_one_of_its_params(stage: str) -> 
             assert section in listed, f"{stage} reads {section}"
 
 
+def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
+    """Three seeds are three trainings on one dataset: no stage before them runs again."""
+    assert {name for name, stage in GRAPH.items() if "seed" in stage.get("params", [])} == {"teacher", "student"}
+
+
 LEVELS = [
     {"params", "errors", "console", "files", "processor"},
     {"data", "model"},

@@ -28,7 +28,8 @@ def predict(
     """
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
-    from pptsm.deploy.predict import Predictor, predict_files, videos_below
+    from pptsm.data.walk import videos_below
+    from pptsm.deploy.predict import Predictor, predict_files
 
     files: list[Path] = []
     for path in videos:
@@ -132,8 +133,8 @@ def convert(
 
     import numpy as np
 
+    from pptsm.data.annotations import read_label_file
     from pptsm.data.clips import clip_shape, views_of_file
-    from pptsm.data.index import read_label_file
     from pptsm.data.video import VideoError
     from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata

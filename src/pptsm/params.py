@@ -20,6 +20,7 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveReal = Annotated[float, Field(gt=0)]
 NonNegativeReal = Annotated[float, Field(ge=0)]
+PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
 Sampling = Literal["uniform", "dense"]
@@ -68,6 +69,8 @@ class Index(Section):
             names = re.compile(self.pattern).groupindex
         except re.error as error:
             raise ValueError(f"pattern is no regular expression: {error}") from None
+        if unknown := sorted(set(names) - PATTERN_GROUPS):
+            raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
         if "label" not in names:
             raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
         if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
@@ -78,7 +81,17 @@ class Index(Section):
             raise ValueError(f"{sorted(both)} stand both in val_groups and in test_groups")
         if (self.train_list is None) != (self.test_list is None):
             raise ValueError("train_list and test_list go together: give both or neither")
+        decided = "the lists" if self.train_list else "the pattern's group split" if "split" in names else None
+        if self.test_groups and decided:
+            raise ValueError(f"test_groups is given, but {decided} already say which videos are for the test")
         return self
+
+    @property
+    def may_have_validation(self) -> bool:
+        """False where it is certain, before any video is seen, that none is for validation."""
+        if self.val_groups or self.train_list or self.test_groups:
+            return bool(self.val_groups)
+        return self.val_share > 0 or "split" in re.compile(self.pattern).groupindex
 
 
 class Validate(Section):
@@ -248,8 +261,7 @@ class Params(Section):
             used = role == "student" or self.teacher.enabled
             if used and section.epochs == 0 and starts[role] is None:
                 raise ValueError(f"{role}.epochs is 0, but pretrained.{role} names no weights: it would be random")
-        no_validation = self.index.val_share == 0 and not self.index.val_groups and "<split>" not in self.index.pattern
-        if self.training.keep == "best" and no_validation:
+        if self.training.keep == "best" and not self.index.may_have_validation:
             raise ValueError("training.keep is best, but the index has no validation split to tell it by")
         return self
 

@@ -13,83 +13,90 @@ from importlib.metadata import version
 from pathlib import Path
 
 import diskcache
-import numpy as np
 import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
 from pptsm.console import progress
-from pptsm.data.table import COLUMNS, SPLITS
+from pptsm.data.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
+from pptsm.data.splits import assign_splits, splits_of_folders
+from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
 from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
+from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 from pptsm.params import Index
 
 PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
-def build_index(params: Index, seed: int) -> tuple[pd.DataFrame, list[str]]:
-    """Find, probe, label and split the videos under `params.root`.
+def build_index(params: Index) -> tuple[pd.DataFrame, list[str]]:
+    """Find, label, split and probe the videos under `params.root`; only those that take part are opened.
 
     Returns:
         The table (columns as `COLUMNS`, sorted by id) and the class names in the order of `label_index`.
 
     Raises:
-        UserError: the root, a list or the label file is missing, or no file there can be used.
+        UserError: the root has no videos, or as `plan_index`.
     """
     root = Path(params.root)
-    ids = find_videos(root)
-    table = pd.DataFrame({"id": ids})
-    matches = [re.fullmatch(params.pattern, name) for name in ids]
-    if not any(matches):
-        raise UserError(
-            f"index.pattern matches none of the {len(ids)} videos in {root} (for example {ids[0]!r}). "
-            f"It is {params.pattern!r} and must match the whole path below that folder."
-        )
-    parts = [match.groupdict() if match else {} for match in matches]
-    table["label"] = [part.get("label") or "" for part in parts]
-    # without a group each video is its own
-    table["group"] = [part.get("group") or name for part, name in zip(parts, ids, strict=True)]
-    table = table.join(_probe_all(root, ids, params))
-    unmatched = [match is None for match in matches]
-    table.loc[unmatched, ["status", "reason"]] = "unmatched", "the path does not match index.pattern"
-
-    labels = _name_classes(params, table)
-    numbers = {label: number for number, label in enumerate(labels)}
-    table["label_index"] = [numbers.get(label, -1) for label in table["label"]]
-
-    usable = table["status"] == "ok"
-    given = pd.Series([SPLIT_NAMES.get((part.get("split") or "").lower(), "") for part in parts], index=table.index)
-    listed: dict[str, str] = {}
-    if params.train_list and params.test_list:
-        train, test = _read_list(params.train_list), _read_list(params.test_list)
-        if both := sorted(set(train) & set(test)):
-            raise UserError(f"{len(both)} videos stand in both split lists, for example {both[0]!r}.")
-        listed = dict.fromkeys(train, "train") | dict.fromkeys(test, "test")
-        given = pd.Series([listed.get(name, "") for name in ids], index=table.index)
-        table.loc[usable & (given == ""), "reason"] = "in neither split list"
-        usable &= given != ""
-    table["split"] = ""
-    table.loc[usable, "split"] = given[usable]
-    free = usable & (given == "")
-    table.loc[free, "split"] = assign_splits(table[free], params, seed)
-    table = pd.concat([table, _missing_rows(sorted(set(listed) - set(ids)), params, numbers)])
+    table, labels = plan_index(find_videos(root), params)
+    takes_part = table["status"] == "ok"
+    planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
+    table = pd.concat([planned.join(_probe_all(root, list(planned["id"]), params)), table[~takes_part]])
+    table = table.fillna(EMPTY)
+    table.loc[table["status"] != "ok", "split"] = ""
     return table[list(COLUMNS)].astype(dict(COLUMNS)).sort_values("id", ignore_index=True), labels
 
 
+def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
+    """What names, lists, label file and shares say, before any video is opened.
+
+    Args:
+        ids: paths below the root, as `find_videos` gives them.
+        params: section index.
+
+    Returns:
+        A row for each file, and for each one that a list names and the root has not: columns id, label,
+        label_index, group, split, status and reason. Status "ok" stands for: takes part if it decodes.
+
+    Raises:
+        UserError: pattern, lists, label file or groups do not fit the files, too many of them are left out,
+            or fewer than two classes take part.
+    """
+    table = _read_names(ids, params)
+    if params.train_list and params.test_list:
+        table = _keep_listed(table, read_split_lists(params.train_list, params.test_list), params)
+    labels = _name_classes(table, params)
+    table["label_index"] = table["label"].map({label: number for number, label in enumerate(labels)})
+    table["label_index"] = table["label_index"].where(table["reason"] != OTHER_CLASS).fillna(-1)
+
+    takes_part = table["status"] == "ok"
+    classes = sorted(set(table.loc[takes_part, "label"]))
+    if len(classes) < 2:
+        raise UserError(
+            f"at least two classes are needed, but {takes_part.sum()} of {len(ids)} videos in {params.root} take part, "
+            f"of {len(classes)} ({', '.join(classes)}). Look at index.pattern (its group `label` is the class), at the "
+            "lists if there are any, and at the folders."
+        )
+    if params.group_file:
+        wanted = list(table.loc[takes_part, "id"])
+        groups = read_groups(params.group_file, set(table["id"]), wanted)
+        table.loc[takes_part, "group"] = [groups[name] for name in wanted]
+    table.loc[takes_part, "split"] = assign_splits(table[takes_part], params)
+    table.loc[~takes_part, "split"] = ""
+    return table, labels
+
+
 def find_videos(root: Path) -> list[str]:
-    """Paths below `root` of all files with a video suffix, sorted, with / between folders.
+    """Paths below `root` of all video files, sorted, with / between folders.
 
     Raises:
         UserError: no such folder, or no video in it.
     """
     if not root.is_dir():
         raise UserError(f"index.root is {str(root)!r}, but there is no such folder (looked from {Path.cwd()}).")
-    found = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    found = sorted(path.relative_to(root).as_posix() for path in videos_below(root))
     if not found:
         others = sum(path.is_file() for path in root.rglob("*"))
         raise UserError(
@@ -99,102 +106,111 @@ def find_videos(root: Path) -> list[str]:
     return found
 
 
-def assign_splits(videos: pd.DataFrame, params: Index, seed: int) -> pd.Series:
-    """Give each group to train, val or test, so that shares and classes come out as evenly as they can.
-
-    Groups named in `val_groups` and `test_groups` go there; if any are named, all others are for
-    training. Otherwise groups are dealt out in random order, each to the split that lacks most of the
-    classes it holds.
-
-    Args:
-        videos: columns `label` and `group`.
-
-    Returns:
-        The split of each row, with the index of `videos`.
-    """
-    groups = sorted(set(videos["group"]))
-    if params.val_groups or params.test_groups:
-        if missing := {*params.val_groups, *params.test_groups} - set(groups):
-            raise UserError(
-                f"index.val_groups or index.test_groups name {sorted(missing)}, but the videos' groups are "
-                f"{groups[:20]}{' ...' if len(groups) > 20 else ''}."
-            )
-        named = dict.fromkeys(params.val_groups, "val") | dict.fromkeys(params.test_groups, "test")
-        return videos["group"].map(lambda group: named.get(group, "train"))
-
-    shares = np.array([params.train_share, params.val_share, params.test_share])
-    counts = pd.crosstab(videos["group"], videos["label"])
-    wanted = shares[:, None] * counts.to_numpy().sum(axis=0)  # [split, class]
-    have = np.zeros_like(wanted)
-    order = np.random.default_rng(seed).permutation(len(counts))
-    chosen = {}
-    for row in order:
-        group_counts = counts.to_numpy()[row]
-        # how much of what is wanted is still lacking, in the classes of this group
-        lack = ((wanted - have) / np.maximum(wanted, 1e-9))[:, group_counts > 0].mean(axis=1)
-        lack[shares == 0] = -np.inf
-        split = int(np.argmax(lack))
-        have[split] += group_counts
-        chosen[counts.index[row]] = SPLITS[split]
-    return videos["group"].map(chosen)
-
-
-def _missing_rows(names: list[str], params: Index, numbers: dict[str, int]) -> pd.DataFrame:
-    """Rows for videos that a split list names and the root has not: they count as unreadable, they do not vanish."""
-    rows = []
-    for name in names:
-        match = re.fullmatch(params.pattern, name)
-        label = (match.groupdict().get("label") if match else None) or ""
-        rows.append(
-            dict.fromkeys(COLUMNS, 0)
-            | dict.fromkeys(("group", "split", "decoder", "sha256"), "")
-            | {"id": name, "label": label, "label_index": numbers.get(label, -1)}
-            | {"status": "missing", "reason": "named in a split list, but not below index.root"}
+def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
+    """Label, group and split of each path by index.pattern; "unmatched" where it does not match."""
+    matches = [re.fullmatch(params.pattern, name) for name in ids]
+    if not any(matches):
+        raise UserError(
+            f"index.pattern matches none of the {len(ids)} videos in {params.root} (for example {ids[0]!r}). "
+            f"It is {params.pattern!r} and must match the whole path below that folder."
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    _require_share(
+        [name for name, match in zip(ids, matches, strict=True) if not match],
+        len(ids),
+        params.max_unmatched_share,
+        f"of the {len(ids)} videos in {params.root} are not matched by index.pattern ({params.pattern})",
+        "Mend the pattern, or move these files away",
+        "max_unmatched_share",
+    )
+    ignored = {"group" if params.group_file else "", "split" if params.train_list else ""}
+    used = set(re.compile(params.pattern).groupindex) - ignored
+    for part in sorted(used):
+        if empty := [name for name, match in zip(ids, matches, strict=True) if match and not match[part]]:
+            raise UserError(
+                f"the group `{part}` of index.pattern ({params.pattern}) is empty for {len(empty)} of {len(ids)} "
+                f"videos: {by_folder(empty)}. It must match a part of every path."
+            )
+    table = pd.DataFrame({"id": ids, "status": ["ok" if match else "unmatched" for match in matches]})
+    table["reason"] = ["" if match else "the path does not match index.pattern" for match in matches]
+    table["label"] = [match["label"] if match else "" for match in matches]
+    # without a group each video is its own
+    table["group"] = [
+        match["group"] if match and "group" in used else name for name, match in zip(ids, matches, strict=True)
+    ]
+    table["split"] = ""
+    if "split" in used:
+        given = pd.Series({row: match["split"] for row, match in enumerate(matches) if match})
+        table.loc[given.index, "split"] = splits_of_folders(given)
+    return table
 
 
-def read_label_file(name: str) -> list[str]:
-    """Class names in the order of the logits; lines are "archery" or, as published lists have it, "17 archery".
+def _keep_listed(table: pd.DataFrame, listed: dict[str, str], params: Index) -> pd.DataFrame:
+    """Set aside what the lists do not name, and add a row for each video that they name and the root has not."""
+    missing = sorted(set(listed) - set(table["id"]))
+    _require_share(
+        missing,
+        len(listed),
+        params.max_missing_share,
+        f"of the {len(listed)} videos in index.train_list and index.test_list are not in {params.root}, where paths "
+        f"are like {table['id'].iloc[0]!r}",
+        "Fetch them, or mend the lists",
+        "max_missing_share",
+    )
+    matches = [re.fullmatch(params.pattern, name) for name in missing]
+    rows = pd.DataFrame({"id": missing, "label": [match["label"] or "" if match else "" for match in matches]})
+    why = "named in a split list, but not below index.root"
+    table = pd.concat([table, rows.assign(status="missing", reason=why, group="", split="")], ignore_index=True)
 
-    Raises:
-        UserError: the file cannot be read, or names a class twice.
+    named = table["id"].isin(list(listed))
+    classes = set(table.loc[named & (table["label"] != ""), "label"].map(plain))
+    of_classes = (table["status"] == "ok") & table["label"].map(plain).isin(classes)
+    unlisted = of_classes & ~named
+    _require_share(
+        list(table.loc[unlisted, "id"]),
+        int(of_classes.sum()),
+        params.max_unlisted_share,
+        f"of the {of_classes.sum()} videos of the lists' classes are in neither index.train_list nor index.test_list",
+        "Add them to the lists, or move them away",
+        "max_unlisted_share",
+    )
+    table.loc[unlisted, ["status", "reason"]] = "unlisted", UNLISTED
+    table.loc[(table["status"] == "ok") & ~named, ["status", "reason"]] = "unlisted", OTHER_CLASS
+    table["split"] = table["id"].map(listed).fillna("")
+    return table
+
+
+def _require_share(names: list[str], of: int, limit: float, what: str, remedy: str, parameter: str) -> None:
+    """Raise a UserError with folders and examples where these are more than the share that a parameter allows."""
+    if names and len(names) / of > limit:
+        raise UserError(
+            f"{len(names)} {what}: {by_folder(names)}. That is {len(names) / of:.1%}, and index.{parameter} allows "
+            f"{limit:.1%}. {remedy}; if it is meant to be so, raise index.{parameter}."
+        )
+
+
+def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
+    """All class names; labels in the table are put into one spelling ("air drumming", "air_drumming").
+
+    It is the label file's, or else that of the folders.
     """
-    lines = [line.strip() for line in _read_lines(name, "index.label_file") if line.strip()]
-    if all(re.match(r"\d+\s+\S", line) for line in lines):
-        lines = [re.sub(r"^\d+\s+", "", line) for line in lines]
-    if twice := sorted({line for line in lines if lines.count(line) > 1}):
-        raise UserError(f"the label file {name!r} has {twice[:5]} more than once.")
-    return lines
-
-
-def _name_classes(params: Index, table: pd.DataFrame) -> list[str]:
-    """All class names; labels in the table are put into the label file's spelling ("air drumming", "air_drumming")."""
-    matched = table["status"] != "unmatched"
+    present = sorted(set(table.loc[table["status"] == "ok", "label"]))
+    spelt = set(map(plain, present))
+    refuse_alike(sorted({*present, *table.loc[table["reason"] == UNLISTED, "label"]}), f"the folder {params.root!r}")
     if params.label_file is None:
-        return sorted(set(table.loc[matched, "label"]))
-    labels = read_label_file(params.label_file)
-    spelling = {_plain(label): label for label in labels}
-    if unknown := {label for label in table.loc[matched, "label"] if _plain(label) not in spelling}:
-        raise UserError(f"classes {sorted(unknown)[:10]} are not in index.label_file {params.label_file!r}.")
-    table.loc[matched, "label"] = [spelling[_plain(label)] for label in table.loc[matched, "label"]]
+        # a class that is missing altogether stays one, so that validation stops; one video's odd spelling makes none
+        missing = set(table.loc[table["status"] == "missing", "label"]) - {""}
+        labels = sorted({*present, *(label for label in missing if plain(label) not in spelt)})
+    else:
+        labels = read_label_file(params.label_file)
+        known = set(map(plain, labels))
+        if unknown := [label for label in present if plain(label) not in known]:
+            raise UserError(
+                f"classes {unknown[:10]} are not in index.label_file {params.label_file!r}, which names {labels[:5]}"
+                f"{' ...' if len(labels) > 5 else ''}."
+            )
+    spelling = {plain(label): label for label in labels}
+    table["label"] = [spelling.get(plain(label), label) for label in table["label"]]
     return labels
-
-
-def _plain(label: str) -> str:
-    return label.replace(" ", "_").casefold()
-
-
-def _read_list(name: str) -> list[str]:
-    # "Class/video.avi 1": the number is the class, which the path tells as well
-    return [re.sub(r" \d+$", "", line).strip() for line in _read_lines(name, "a split list") if line.strip()]
-
-
-def _read_lines(name: str, what: str) -> list[str]:
-    try:
-        return Path(name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {what} {name!r} as UTF-8 text: {error}.") from None
 
 
 def _hash_and_probe(path: Path) -> tuple[str, Probe]:
@@ -225,7 +241,7 @@ def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
                     digest, result = _broken(root / name, f"decoding took longer than {params.probe_timeout_sec:g} s")
                 except ProcessExpired as error:
                     digest, result = _broken(root / name, f"the decoder crashed (exit code {error.exitcode})")
-                size = (root / name).stat().st_size
+                size = (root / name).stat().st_size if (root / name).exists() else 0
                 row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
                 rows.append(asdict(result) | row)
         except BaseException:

@@ -35,11 +35,11 @@ class Pose:
     angle: float
 
 
-def draw_dataset(folder: Path, params: Motion, seed: int) -> int:
+def draw_dataset(folder: Path, params: Motion) -> int:
     """Write `videos_per_class` videos of each class as folder/<class>/<scene>_<number>.mp4.
 
     A scene fixes the look of the ground and of the shape; videos of one scene belong on the same side of
-    a split. The same parameters and seed give the same bytes.
+    a split. The same parameters give the same bytes.
 
     Returns:
         The number of videos written.
@@ -47,8 +47,8 @@ def draw_dataset(folder: Path, params: Motion, seed: int) -> int:
     jobs = [(name, number) for number in range(params.videos_per_class) for name in CLASSES]
     for name, number in progress(jobs, "motion", "videos"):
         scene = number % params.groups
-        rng = np.random.default_rng([seed, CLASSES.index(name), number])
-        scene_rng = np.random.default_rng([seed, 1_000 + scene])
+        rng = np.random.default_rng([params.seed, CLASSES.index(name), number])
+        scene_rng = np.random.default_rng([params.seed, 1_000 + scene])
         frames = draw_video(name, params, scene_rng, rng)
         path = folder / name / f"scene{scene:02d}_{number:03d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)

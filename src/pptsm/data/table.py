@@ -7,14 +7,20 @@ import pandas as pd
 
 SPLITS = ("train", "val", "test")
 
+# What decoding showed, or why a file was not opened: named in a list but not there, there but not named, not matched.
+DECODED = ("ok", "truncated", "unreadable")
+STATUSES = (*DECODED, "missing", "unlisted", "unmatched")
+UNLISTED = "in neither split list"  # the reasons of "unlisted"
+OTHER_CLASS = "its class is in neither split list"
+
 # column -> type; `id` is the path below the root, with / between folders
 COLUMNS: Mapping[str, str] = {
     "id": "str",
     "label": "str",
-    "label_index": "int64",  # -1 where the label is not known
+    "label_index": "int64",  # -1 where the label is not known, or its class takes no part
     "group": "str",
     "split": "str",  # train, val, test, or empty: takes no part
-    "status": "str",  # ok, truncated, unreadable, missing or unmatched
+    "status": "str",  # one of STATUSES
     "reason": "str",
     "decoder": "str",  # decord or pyav: which of them reads the file; empty where none does
     "num_frames": "int64",

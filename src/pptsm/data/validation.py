@@ -19,12 +19,11 @@ import great_expectations.expectations as gxe
 from great_expectations.checkpoint import UpdateDataDocsAction
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from pptsm.data.table import COLUMNS, SPLITS
+from pptsm.data.table import COLUMNS, DECODED, OTHER_CLASS, SPLITS, STATUSES
 from pptsm.params import Validate
 
-STATUSES = ["ok", "truncated", "unreadable", "missing", "unmatched"]
-UNREADABLE = ["truncated", "unreadable", "missing"]
 ROWS_SHOWN = 10
+ROWS_KEPT = 50  # of a warning
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,8 @@ def validate_index(
         results = next(iter(outcome.run_results.values())).results
         expectations += len(results)
         faults += [_fault(result, rows) for result in results if not result.success]
-    return Result(expectations, faults, _duplicates(usable), _facts(table, usable))
+    warnings = [*_duplicates(usable), *_left_out(table), *_beside(usable, needed)]
+    return Result(expectations, faults, warnings, _facts(table, usable))
 
 
 def save_result(result: Result, path: Path) -> None:
@@ -115,17 +115,21 @@ def _suites(
     table: pd.DataFrame, usable: pd.DataFrame, labels: list[str], params: Validate, needed: Sequence[str]
 ) -> dict[str, tuple[pd.DataFrame, list[Any]]]:
     """What is checked: a table and its rules, each rule with a sentence that says it."""
-    splits = [split for split in SPLITS if (usable["split"] == split).any()]
+    splits = [split for split in needed or SPLITS if (usable["split"] == split).any()]
+    # also a class without any usable video; but not one that the lists leave out
+    known = table[~table["status"].isin(["unmatched", "unlisted"]) & (table["label_index"] >= 0)]
     by_class = pd.crosstab(usable["label"], usable["split"]).reindex(
-        index=sorted(set(table.loc[table["status"] != "unmatched", "label"])), columns=splits, fill_value=0
+        index=sorted({*known["label"], *usable["label"]}), columns=list(SPLITS), fill_value=0
     )
     classes = pd.DataFrame(
-        {"id": by_class.index, "videos": by_class.sum(axis=1), "splits": (by_class > 0).sum(axis=1)}
+        {"id": by_class.index, "videos": by_class.sum(axis=1), "splits": (by_class[splits] > 0).sum(axis=1)}
     ).reset_index(drop=True)
     groups = usable.groupby("group")["split"].nunique().rename_axis("id").reset_index(name="splits")
-    unreadable = float(table["status"].isin(UNREADABLE).mean())
-    files = pd.DataFrame({"id": ["all files"], "unreadable_share": [unreadable]})
-    matched = table[table["status"] != "unmatched"].reset_index(drop=True)
+    decoded = table[table["status"].isin(DECODED)].reset_index(drop=True)
+    unreadable = float((decoded["status"] != "ok").mean()) if len(decoded) else 0.0
+    files = pd.DataFrame(
+        {"id": ["all files"], "unreadable_share": [unreadable], "classes": [int(usable["label"].nunique())]}
+    )
     return {
         "index": (
             table,
@@ -135,7 +139,7 @@ def _suites(
                 ),
                 gxe.ExpectColumnValuesToBeUnique(column="id", meta=_says("every file has one row")),
                 gxe.ExpectColumnValuesToBeInSet(
-                    column="status", value_set=STATUSES, meta=_says(f"a status is one of {', '.join(STATUSES)}")
+                    column="status", value_set=list(STATUSES), meta=_says(f"a status is one of {', '.join(STATUSES)}")
                 ),
                 gxe.ExpectColumnValuesToMatchRegex(
                     column="sha256", regex="^(?:[0-9a-f]{64})?$", meta=_says("a hash is one of SHA-256")
@@ -146,7 +150,7 @@ def _suites(
             ],
         ),
         "labels": (
-            matched,
+            decoded,
             [
                 gxe.ExpectColumnValuesToBeInSet(
                     column="label", value_set=labels, meta=_says("every label is a known class")
@@ -184,7 +188,13 @@ def _suites(
                     None,
                     f"a class has at least {params.min_videos_per_class} usable videos (validate.min_videos_per_class)",
                 ),
-                _between("splits", len(splits), None, f"every class is in each split ({', '.join(splits)})"),
+                _between(
+                    "splits",
+                    len(splits),
+                    None,
+                    f"every class is in each split ({', '.join(splits)}); another index.split_seed, or "
+                    "index.val_groups and test_groups, deal otherwise",
+                ),
             ],
         ),
         "splits": (
@@ -199,9 +209,10 @@ def _suites(
                     "unreadable_share",
                     None,
                     params.max_unreadable_share,
-                    f"at most {params.max_unreadable_share:.1%} of the files are unreadable, cut off or missing "
+                    f"at most {params.max_unreadable_share:.1%} of the files that take part are unreadable or cut off "
                     "(validate.max_unreadable_share)",
-                )
+                ),
+                _between("classes", 2, None, "at least two classes have usable videos"),
             ],
         ),
     }
@@ -235,6 +246,29 @@ def _duplicates(usable: pd.DataFrame) -> list[Fault]:
         same = usable[usable["sha256"] == digest]
         rows.append(" = ".join(f"{row.id} ({row.split})" for row in same.itertuples()))
     return [Fault("same_content_in_two_splits", "files with the same bytes", rows)] if rows else []
+
+
+def _left_out(table: pd.DataFrame) -> list[Fault]:
+    """Files that the index set aside, within the shares that params.yaml allows; not those of other classes."""
+    left_out = table[table["reason"] != OTHER_CLASS]
+    found = []
+    for status, what in (
+        ("unmatched", "files that index.pattern does not match"),
+        ("missing", "videos that the split lists name, but that are not there"),
+        ("unlisted", "videos of the lists' classes that no split list names"),
+    ):
+        if ids := list(left_out.loc[left_out["status"] == status, "id"]):
+            found.append(Fault(f"{status}_files", f"{len(ids)} {what}", ids[:ROWS_KEPT]))
+    return found
+
+
+def _beside(usable: pd.DataFrame, needed: Sequence[str]) -> list[Fault]:
+    """Classes that a split misses which neither training nor evaluation needs: a validation curve, say."""
+    rows = []
+    for split in [split for split in SPLITS if needed and split not in needed]:
+        there = set(usable.loc[usable["split"] == split, "label"])
+        rows += [f"{label}: not in {split}" for label in sorted({*usable["label"]} - there) if there]
+    return [Fault("class_missing_from_split", "classes that a split misses", rows[:ROWS_KEPT])] if rows else []
 
 
 def _facts(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, Any]:

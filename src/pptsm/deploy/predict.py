@@ -13,7 +13,7 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.clips import views_of_file
-from pptsm.data.video import VIDEO_SUFFIXES, VideoError
+from pptsm.data.video import VideoError
 from pptsm.deploy.metadata import ModelMetadata
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
@@ -79,11 +79,6 @@ class Predictor:
         ).mean(axis=0, keepdims=True)
         scores = softmax(logits)[0]
         return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]
-
-
-def videos_below(folder: Path) -> list[Path]:
-    """The video files of a folder and its subfolders, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
 def predict_files(

@@ -12,4 +12,4 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     from pptsm.files import whole_folder
 
     with whole_folder(out) as folder:
-        draw_dataset(folder, params.motion, params.seed)
+        draw_dataset(folder, params.motion)

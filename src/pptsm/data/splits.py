@@ -1,0 +1,158 @@
+"""Which videos are for training, validation and test, where names, lists and shares say so.
+
+A group's place follows from its name and index.split_seed alone (docs/decisions/0006): new videos and new
+groups move no old one. The price is that shares come out by chance, and that a class with few groups may
+miss a split; `advice` then says what to do.
+"""
+
+import hashlib
+import re
+
+import pandas as pd
+
+from pptsm.data.table import SPLITS
+from pptsm.errors import UserError
+from pptsm.params import Index
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SEEDS_TRIED = 10_000
+SHOWN = 5  # examples in a sentence
+
+
+def splits_of_folders(names: pd.Series) -> pd.Series:
+    """train, val or test for what the pattern's group `split` matched.
+
+    Raises:
+        UserError: a name is not known; it would be a guess whether those videos may be trained on.
+    """
+    splits = names.str.lower().map(SPLIT_NAMES)
+    if (unknown := names[splits.isna()]).size:
+        found = ", ".join(f"{name!r} ({count} videos)" for name, count in unknown.value_counts().items())
+        raise UserError(
+            f"the group `split` of index.pattern matches {found}, which names no split. Known are "
+            f"{', '.join(SPLIT_NAMES)}: rename the folders, or leave those out in the pattern."
+        )
+    return splits
+
+
+def assign_splits(videos: pd.DataFrame, params: Index) -> pd.Series:
+    """The split of each video.
+
+    Where lists or the pattern have decided, `val_groups` takes groups out of the training videos. Otherwise
+    groups named in `val_groups` and `test_groups` go there; if any are named, all others are for training.
+    If none are, each group is placed by the hash of its name.
+
+    Args:
+        videos: columns `group` and `split`; the latter as lists or pattern give it, or empty throughout.
+        params: section index.
+
+    Returns:
+        Values of `SPLITS`, with the index of `videos`.
+
+    Raises:
+        UserError: a named group is not there, or there are fewer groups than splits with a share.
+    """
+    groups = sorted(set(videos["group"]))
+    few = f"{groups[:20]}{' ...' if len(groups) > 20 else ''}"
+    if missing := {*params.val_groups, *params.test_groups} - set(groups):
+        raise UserError(
+            f"index.val_groups or index.test_groups name {sorted(missing)}, but the videos' groups are {few}."
+        )
+    if (videos["split"] != "").any():
+        held = videos["group"].isin(params.val_groups) & (videos["split"] == "train")
+        if idle := set(params.val_groups) - set(videos.loc[held, "group"]):
+            raise UserError(f"index.val_groups names {sorted(idle)}, but no training video is of these groups.")
+        return videos["split"].mask(held, "val")
+    if not is_drawn(params):
+        named = dict.fromkeys(params.val_groups, "val") | dict.fromkeys(params.test_groups, "test")
+        return videos["group"].map(lambda group: named.get(group, "train"))
+    shares = _shares(params)
+    if len(groups) < len(shares):
+        raise UserError(
+            f"the groups are too coarse: {len(groups)} ({', '.join(groups)}) cannot fill {len(shares)} splits "
+            f"({', '.join(f'{split} {share:g}' for split, share in shares.items())}), for a group is never divided. "
+            "Let index.pattern or index.group_file tell smaller groups, or set the share of a split to 0."
+        )
+    return videos["group"].map({group: place(group, shares, params.split_seed) for group in groups})
+
+
+def is_drawn(params: Index) -> bool:
+    """Whether shares decide the split: no lists, no split in the pattern, no named groups."""
+    in_pattern = "split" in re.compile(params.pattern).groupindex
+    return not (params.train_list or in_pattern or params.val_groups or params.test_groups)
+
+
+def place(group: str, shares: dict[str, float], seed: int) -> str:
+    """The split that a group falls to: a hash of seed and name is a point in [0, 1), each split a stretch of it.
+
+    Test lies first and train last: another share for validation then moves no group into or out of the test.
+    """
+    digest = hashlib.sha256(f"{seed}/{group}".encode(errors="surrogateescape")).digest()
+    point = int.from_bytes(digest[:6]) / 2**48
+    for split in reversed(shares):
+        point -= shares[split]
+        if point < 0:
+            return split
+    return next(iter(shares))  # shares may add up to a hair below 1
+
+
+def advice(videos: pd.DataFrame, params: Index) -> str | None:
+    """A sentence where a split drawn by shares misses a class; None where all is well, or shares do not decide.
+
+    Args:
+        videos: the usable ones; columns `label`, `group` and `split`.
+        params: section index.
+    """
+    if not is_drawn(params):
+        return None
+    shares = _shares(params)
+    found = set(zip(videos["label"], videos["split"], strict=True))
+    lacking = {split: sorted({*videos["label"]} - {label for label, of in found if of == split}) for split in shares}
+    if not any(lacking.values()):
+        return None
+    gaps = [
+        f"{split} has no video of {', '.join(map(repr, labels[:SHOWN]))}{' ...' if len(labels) > SHOWN else ''}"
+        for split, labels in lacking.items()
+        if labels
+    ]
+    seed = covering_seed(videos, params)
+    if seed is None:
+        remedy = (
+            "No seed near it does better: set index.val_share to 0, or name groups in index.val_groups and test_groups"
+        )
+    else:
+        remedy = f"With index.split_seed: {seed} each split has every class; or name index.val_groups and test_groups"
+    return f"{'; '.join(gaps)} (index.split_seed {params.split_seed}). {remedy}."
+
+
+def covering_seed(videos: pd.DataFrame, params: Index) -> int | None:
+    """The first split_seed, from the present one on, that gives each split every class; None if none is near."""
+    shares = _shares(params)
+    groups = sorted((set(of_class) for _, of_class in videos.groupby("label")["group"]), key=len)  # the hardest first
+    if len(groups[0]) < len(shares):
+        return None
+    return next(
+        (
+            seed
+            for seed in range(params.split_seed, min(params.split_seed + SEEDS_TRIED, 2**32))
+            if all(len({place(group, shares, seed) for group in names}) == len(shares) for names in groups)
+        ),
+        None,
+    )
+
+
+def split_sizes(videos: pd.DataFrame) -> list[str]:
+    """A line for each split: its videos, its groups, and a few of them by name."""
+    lines = []
+    for split in SPLITS:
+        part = videos[videos["split"] == split]
+        groups = sorted(set(part["group"]))
+        names = f" ({', '.join(groups[:SHOWN])}{', ...' if len(groups) > SHOWN else ''})" if groups else ""
+        lines.append(f"{split}: {len(part)} videos of {len(groups)} groups{names}")
+    return lines
+
+
+def _shares(params: Index) -> dict[str, float]:
+    """The splits that have a share, in the order of `SPLITS`."""
+    shares = dict(zip(SPLITS, (params.train_share, params.val_share, params.test_share), strict=True))
+    return {split: share for split, share in shares.items() if share > 0}
