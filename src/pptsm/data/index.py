@@ -192,7 +192,7 @@ def _read_list(name: str) -> list[str]:
 
 def _read_lines(name: str, what: str) -> list[str]:
     try:
-        return Path(name).read_text(encoding="utf-8").splitlines()
+        return Path(name).read_text(encoding="utf-8").split("\n")  # splitlines would break names at U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {what} {name!r} as UTF-8 text: {error}.") from None
 
