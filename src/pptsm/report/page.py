@@ -89,13 +89,13 @@ def doubts(metrics: dict[str, Any], sampling: str, histories: dict[str, pd.DataF
             continue
         among = f" in {values['groups']} groups" if values["groups"] < values["videos"] else ""
         text = (
-            f"Top-1 is {values['top1']:.1%} of {values['videos']} videos{among} (95 % interval "
-            f"{values['top1_low_by_group']:.1%} to {values['top1_high_by_group']:.1%}). Guessing among "
-            f"{values['classes']} classes reaches {1 / values['classes']:.1%}, always naming the largest class "
-            f"{values['largest_class']:.1%}."
+            f"Top-1 is {_percent(values['top1'])} of {values['videos']} videos{among} (95 % interval "
+            f"{_percent(values['top1_low_by_group'])} to {_percent(values['top1_high_by_group'])}). Guessing among "
+            f"{values['classes']} classes reaches {_percent(1 / values['classes'])}, always naming the largest class "
+            f"{_percent(values['largest_class'])}."
         )
         if (train_top1 := _last_train_top1(histories.get(role))) is not None:
-            text += f" Of its training videos it recognised {train_top1:.1%} in its last epoch."
+            text += f" Of its training videos it recognised {_percent(train_top1)} in its last epoch."
         found[role] = text
     return found
 
@@ -127,11 +127,13 @@ def advice(
             "that model and clip are those that the weights were trained with (a preset has them).",
             labels,
         ]
-    longer = f"Train longer: it had {student.epochs} epochs (student.epochs, training.clips_per_video)."
+    longer = (
+        f"Train longer: student.epochs is {student.epochs}, training.clips_per_video {params.training.clips_per_video}."
+    )
     more = f"Add videos, above all of other groups: it was trained on {train_videos}."
     steps = []
     if params.pretrained.student is None:
-        steps.append("Start from published weights instead of random ones: pretrained.student, see `pptsm weights`.")
+        steps.append("Start from published weights instead of random ones: pretrained.student, see pptsm weights.")
     if params.training.flip == "none":
         steps.append("Mirror training clips (training.flip: horizontal), unless classes differ by direction.")
     by_heart = train_top1 > (1 + values["chance"]) / 2
@@ -177,10 +179,12 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
     trunk = {"pptsm": "-vd", "tsm": ""}[params.model.network]
     rows = []
     for role in metrics:
-        section = params.student if role == "student" else params.teacher  # a peer has the teacher's network
+        # a peer of mutual learning has the teacher's network and the student's training
+        section = params.student if role == "student" else params.teacher
+        epochs = params.teacher.epochs if role == "teacher" else params.student.epochs
         width = "" if section.width == 1 else f", width {section.width:g}"
         distilled = "no"
-        if section.epochs == 0:
+        if epochs == 0:
             distilled = "as published"  # nothing was trained here
         elif role != "teacher" and params.student.distillation_weight > 0:
             distilled = "yes"
@@ -223,6 +227,10 @@ def _wrong_clips(
             strip = figures.strip(frames.read(row["id"], middle))
         clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
     return clips
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
 
 
 def _last_train_top1(history: pd.DataFrame | None) -> float | None:
