@@ -14,7 +14,7 @@ from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.index import find_videos
 from pptsm.data.video import write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
-from pptsm.deploy.metadata import ModelMetadata
+from pptsm.deploy.metadata import ModelMetadata, chance_warning
 from pptsm.errors import UserError
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.params import Clip
@@ -78,6 +78,28 @@ def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
         ModelMetadata.from_properties({}, "x")
 
 
+def test_a_warning_goes_with_the_file(tmp_path: Path) -> None:
+    """Written and read back where there is one; a file without the property has none."""
+    warned = ModelMetadata(LABELS, CLIP, "uniform", "student-0", "do not trust it")
+    properties = warned.to_properties()
+    assert ModelMetadata.from_properties(properties, "x") == warned
+    assert "pptsm.warning" not in ModelMetadata(LABELS, CLIP, "uniform", "student-0").to_properties()
+    del properties["pptsm.warning"]
+    assert ModelMetadata.from_properties(properties, "x").warning is None
+
+
+def test_only_a_network_at_chance_is_warned_of() -> None:
+    """With its figures and the better way to know nothing; no verdict (nothing held out, older cards) is no warning."""
+    verdict = {"split": "val", "videos": 59, "groups": 6, "top1": 0.56, "low": 0.31, "guessing": 0.5}
+    verdict |= {"largest_class": 0.525, "above_chance": False, "train_top1": 0.6}
+    sentence = chance_warning(verdict)
+    assert sentence is not None
+    assert "56.0% of 59 validation videos (95 % interval from 31.0%), and knowing nothing reaches 52.5%" in sentence
+    assert "59 training videos" in str(chance_warning(verdict | {"split": "train"}))
+    assert chance_warning(verdict | {"above_chance": True}) is None
+    assert chance_warning(None) is None
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """An exported model and ten videos, one of them text."""
@@ -97,6 +119,8 @@ def test_one_unreadable_file_among_ten_is_reported_and_nine_are_answered(place: 
     assert len(answers) == 10
     assert [len(answer["top"]) for answer in answers if "top" in answer] == [2] * 9
     assert "not a readable video" in next(answer["error"] for answer in answers if "error" in answer)
+    assert not any("warning" in answer for answer in answers)  # the model's file has none
+    assert "warning" not in done.stderr
     assert "1 of 10 files could not be read" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -204,8 +228,9 @@ def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path)
     assert not (place / "wrong.onnx").exists()
 
 
-def test_prediction_needs_no_paddle(place: Path) -> None:
-    """A module named paddle that fails on import is never touched."""
-    (place / "paddle.py").write_text("raise RuntimeError('imported')")
+@pytest.mark.parametrize("module", ["paddle", "scipy"])
+def test_prediction_starts_without_what_only_training_needs(place: Path, module: str) -> None:
+    """A module of that name that fails on import is never touched."""
+    (place / f"{module}.py").write_text("raise RuntimeError('imported')")
     pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=str(place))
     shutil.rmtree(place / "videos")

@@ -24,7 +24,8 @@ def predict(
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities.
 
-    A file that cannot be read is reported, the others are answered; the exit code is then 1.
+    A file that cannot be read is reported, the others are answered; the exit code is then 1. A model that was not above
+    chance when its training ended says so.
     """
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
@@ -39,16 +40,21 @@ def predict(
             files.append(path)
     if not files:
         raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
-    used = Predictor(model, sampling).sampling  # a bad model is refused before anything starts
+    predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
+    used, warning = predictor.sampling, predictor.metadata.warning
+    doubt = {"warning": warning} if warning else {}
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     answers: list[dict[str, Any]] = []
     failed = 0
     found = predict_files(files, model, sampling, top_k, timeout_sec)
     for answer in progress(found, "predict", "videos", total=len(files), disable=len(files) < 5):
         if answer.error is None:
-            answers.append({"file": str(answer.file), "sampling": used, "top": [vars(guess) for guess in answer.top]})
+            top = [vars(guess) for guess in answer.top]
+            answers.append({"file": str(answer.file), "sampling": used, "top": top, **doubt})
         else:
             failed += 1
-            answers.append({"file": str(answer.file), "error": answer.error})
+            answers.append({"file": str(answer.file), "error": answer.error, **doubt})
     if as_json:
         print(json.dumps(answers, indent=2, ensure_ascii=False))
     else:

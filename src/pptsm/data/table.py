@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pptsm.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 # What decoding showed, or why a file was not opened: named in a list but not there, there but not named, not matched.
@@ -44,9 +46,23 @@ def load_index(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=types, keep_default_na=False)
 
 
+def save_labels(labels: list[str], path: Path) -> None:
+    """Write class names, one a line.
+
+    Raises:
+        UserError: a name has a line break in it.
+    """
+    if broken := [label for label in labels if "\n" in label or "\r" in label]:
+        raise UserError(
+            f"class names {broken[:5]} have a line break in them, but a file of class names has one name a line. "
+            "Rename their folders, or change index.pattern."
+        )
+    path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="\n")
+
+
 def load_labels(path: Path) -> list[str]:
-    """Class names, one a line."""
-    return path.read_text(encoding="utf-8").splitlines()
+    """Class names, one a line; only a line feed ends a line, all that Unicode also calls a line break is text."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pptsm.errors import UserError
 from pptsm.params import Clip, Sampling
@@ -18,10 +19,11 @@ class ModelMetadata:
     clip: Clip
     sampling: Sampling
     revision: str  # hash of the parameters and inputs of its training
+    warning: str | None = None  # a sentence for everyone who asks it: why its answers are not to be trusted
 
     def to_properties(self) -> dict[str, str]:
         """As ONNX metadata properties."""
-        return {
+        properties = {
             f"{PREFIX}labels": json.dumps(self.labels, ensure_ascii=False),
             f"{PREFIX}clip": self.clip.model_dump_json(),
             f"{PREFIX}sampling": self.sampling,
@@ -31,6 +33,7 @@ class ModelMetadata:
                 "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, layout [N, T, 3, H, W]"
             ),
         }
+        return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], origin: str) -> "ModelMetadata":
@@ -45,9 +48,27 @@ class ModelMetadata:
                 clip=Clip.model_validate_json(properties[f"{PREFIX}clip"]),
                 sampling="dense" if properties[f"{PREFIX}sampling"] == "dense" else "uniform",
                 revision=properties[f"{PREFIX}revision"],
+                warning=properties.get(f"{PREFIX}warning"),
             )
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{origin} was not written by `pptsm export`: its metadata lack or garble {error}. "
                 "Without them nobody knows its classes and its preprocessing."
             ) from None
+
+
+def chance_warning(verdict: Mapping[str, Any] | None) -> str | None:
+    """The sentence for a network that did no better than chance when its training ended.
+
+    Args:
+        verdict: as its card has it; None (nothing was held out, or an older card) says nothing.
+    """
+    if verdict is None or verdict["above_chance"]:
+        return None
+    videos = {"train": "training", "val": "validation"}.get(verdict["split"], verdict["split"])
+    chance = max(verdict["guessing"], verdict["largest_class"])
+    return (
+        f"this model was not above chance: at the end of its training it recognised {verdict['top1']:.1%} of "
+        f"{verdict['videos']} {videos} videos (95 % interval from {verdict['low']:.1%}), and knowing nothing reaches "
+        f"{chance:.1%}. Do not rely on its answers."
+    )

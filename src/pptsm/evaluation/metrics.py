@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Logits = NDArray[np.floating]  # [N, K]
 Labels = NDArray[np.int64]  # [N]
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -19,27 +18,21 @@ class Accuracy:
 
     videos: int
     top1: float
-    top1_low: float  # 95 % interval
-    top1_high: float
     top5: float
     mean_class_accuracy: float
     loss: float
 
 
 def accuracy(logits: Logits, labels: Labels) -> Accuracy:
-    """All headline figures of one evaluation.
+    """All headline figures of one evaluation; how far they can be trusted is in `statistics`.
 
     Args:
         logits: [N, K], N at least 1.
         labels: [N].
     """
-    right = int(in_top(logits, labels, 1).sum())
-    low, high = wilson_interval(right, len(labels))
     return Accuracy(
         videos=len(labels),
-        top1=right / len(labels),
-        top1_low=low,
-        top1_high=high,
+        top1=float(in_top(logits, labels, 1).mean()),
         top5=float(in_top(logits, labels, 5).mean()),
         mean_class_accuracy=float(np.nanmean(class_accuracy(logits, labels))),
         loss=cross_entropy(logits, labels),
@@ -68,19 +61,6 @@ def class_accuracy(logits: Logits, labels: Labels) -> NDArray[np.float64]:
     matrix = confusion_matrix(logits, labels)
     totals = matrix.sum(axis=1)
     return np.asarray(np.divide(np.diag(matrix), totals, out=np.full(len(totals), np.nan), where=totals > 0))
-
-
-def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share; sensible near 0 and 1 and for few videos.
-
-    Source: Wilson, "Probable Inference" (1927); Brown et al., "Interval Estimation for a Binomial
-    Proportion" (2001).
-    """
-    share, z2 = right / total, Z_95**2
-    center = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z_95 * np.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
-    # rounding must not push the bound past the share itself (0 or all right)
-    return min(share, max(0.0, float(center - half))), max(share, min(1.0, float(center + half)))
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

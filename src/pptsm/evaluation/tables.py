@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pptsm.evaluation.metrics import Labels, Logits, accuracy, class_accuracy, ranking, softmax
+from pptsm.evaluation.metrics import Labels, Logits, accuracy, class_accuracy, in_top, ranking, softmax
+from pptsm.evaluation.statistics import interval, interval_by_group, judge
 
 TOP = 5
 
@@ -34,9 +35,38 @@ def class_rows(logits: Logits, labels: Labels, classes: list[str]) -> pd.DataFra
     return table[table["videos"] > 0].reset_index(drop=True)
 
 
-def metric_values(logits: Logits, labels: Labels) -> dict[str, Any]:
-    """The headline figures, rounded for reading."""
-    return {
-        name: round(value, 6) if isinstance(value, float) else value
-        for name, value in asdict(accuracy(logits, labels)).items()
+def metric_values(logits: Logits, labels: Labels, groups: list[str]) -> dict[str, Any]:
+    """The headline figures with their intervals and the verdict on chance, rounded for reading.
+
+    Args:
+        logits: [N, K], N at least 1.
+        labels: [N].
+        groups: the group of each video; `top1_low` and `top1_high` take videos for independent,
+            `top1_low_by_group` and `top1_high_by_group` take groups for it.
+    """
+    right, classes = in_top(logits, labels, 1), logits.shape[1]
+    low, high = interval(int(right.sum()), len(right))
+    low_by_group, high_by_group = interval_by_group(right, groups)
+    verdict = judge(right, labels, groups, classes)
+    values = asdict(accuracy(logits, labels)) | {
+        "top1_low": low,
+        "top1_high": high,
+        "groups": verdict.groups,
+        "top1_low_by_group": low_by_group,
+        "top1_high_by_group": high_by_group,
+        "classes": classes,
+        "chance": verdict.chance,
+        "largest_class": verdict.largest_class,
+        "above_chance": verdict.above_chance,
     }
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def in_words(values: dict[str, Any]) -> str:
+    """The line that the evaluation prints of one row of `metric_values`."""
+    words = f"top-1 {values['top1']:.2%}"
+    if values["classes"] > TOP:  # with fewer, top-5 is always right
+        words += f", top-5 {values['top5']:.2%}"
+    if not values["above_chance"]:
+        words += f"; NOT ABOVE CHANCE ({values['chance']:.1%})"
+    return words

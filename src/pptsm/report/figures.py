@@ -5,6 +5,8 @@ Drawn the same way each time: the same table gives the same bytes.
 
 import base64
 import io
+import warnings
+from collections import Counter
 
 import matplotlib
 import numpy as np
@@ -16,14 +18,17 @@ matplotlib.use("Agg")  # no window, and it must be chosen before pyplot
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-TEACHER, STUDENT, INK, FAINT = "#c2701c", "#1f6feb", "#24292f", "#d0d7de"
-COLOURS = {"teacher": TEACHER, "student": STUDENT}
-MOST_NAMED_CLASSES = 60  # beyond it, class names cannot be read and are left out
+STUDENT, INK, FAINT = "#1f6feb", "#24292f", "#d0d7de"
+COLOURS = {"teacher": "#c2701c", "student": STUDENT, "peer": "#6f42c1"}
+TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
+MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
+MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the picture
 
 plt.rcParams.update(
     {
         "svg.hashsalt": "pptsm",
         "svg.fonttype": "none",  # text stays text: it can be searched and copied
+        "text.parse_math": False,  # class names are text: two dollar signs are no formula
         "font.family": "sans-serif",
         "font.size": 10,
         "axes.edgecolor": FAINT,
@@ -37,19 +42,27 @@ plt.rcParams.update(
 
 
 def training_curves(histories: dict[str, pd.DataFrame]) -> str:
-    """Loss, top-1 and learning rate over the epochs of each role, as SVG; empty without any epoch."""
+    """Loss, top-1 and learning rate over the epochs of each role, as SVG; empty without any epoch.
+
+    The loss is the cross-entropy with the labels, which can be compared with the validation's and between
+    roles. The whole of what training minimises (column `loss`: with a teacher's part it has another scale)
+    is drawn apart where it is something else.
+    """
     histories = {role: table for role, table in histories.items() if len(table)}
     if not histories:
         return ""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.1), layout="constrained")
     for role, table in histories.items():
-        style = {"color": COLOURS[role], "marker": "o", "markersize": 3}
-        left.plot(table["epoch"], table["loss"], label=f"{role}, training", **style)
-        middle.plot(table["epoch"], table["train_top1"] * 100, label=f"{role}, training", linestyle=":", **style)
+        epoch, style = table["epoch"], {"color": COLOURS[role], "marker": "o", "markersize": 3}
+        loss = table.get("cross_entropy", table["loss"])
+        left.plot(epoch, loss, label=f"{role}, training", linestyle=TRAINING, **style)
+        middle.plot(epoch, table["train_top1"] * 100, label=f"{role}, training", linestyle=TRAINING, **style)
         if "val_top1" in table:
-            middle.plot(table["epoch"], table["val_top1"] * 100, label=f"{role}, validation", **style)
-            left.plot(table["epoch"], table["val_loss"], label=f"{role}, validation", linestyle=":", **style)
-        right.plot(table["epoch"], table["lr"], label=role, **style)
+            left.plot(epoch, table["val_loss"], label=f"{role}, validation", linestyle=VALIDATION, **style)
+            middle.plot(epoch, table["val_top1"] * 100, label=f"{role}, validation", linestyle=VALIDATION, **style)
+        if not np.allclose(loss, table["loss"]):
+            left.plot(epoch, table["loss"], label=f"{role}, whole objective", color=COLOURS[role], linewidth=0.7)
+        right.plot(epoch, table["lr"], label=role, **style)
     for axis, title in ((left, "loss"), (middle, "top-1, %"), (right, "learning rate at the epoch's end")):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -59,32 +72,45 @@ def training_curves(histories: dict[str, pd.DataFrame]) -> str:
     return _svg(figure)
 
 
-def confusion(matrix: NDArray[np.int64], classes: list[str]) -> str:
-    """Rows are what it is, columns what it was taken for; shade is the share of the row."""
+def confusion(truth_N: list[str], guess_N: list[str]) -> str:
+    """Rows are what it is, columns what it was taken for; shade is the share of the row.
+
+    With very many classes only those with the most mistakes have a row and a column of their own.
+    """
+    names = sorted({*truth_N, *guess_N})
+    if len(names) > MOST_CLASSES:
+        mistakes = Counter(name for pair in zip(truth_N, guess_N, strict=True) if pair[0] != pair[1] for name in pair)
+        kept = sorted(sorted(names, key=lambda name: -mistakes[name])[:MOST_CLASSES])
+        others = f"{len(names) - MOST_CLASSES} other classes"
+        truth_N, guess_N = ([name if name in kept else others for name in side] for side in (truth_N, guess_N))
+        names = [*kept, others]
+    counts = pd.crosstab(pd.Series(truth_N), pd.Series(guess_N))
+    matrix = counts.reindex(index=names, columns=names, fill_value=0).to_numpy()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = min(11.0, max(4.0, 1.8 + 0.42 * len(classes)))
+    side = min(13.0, max(4.0, 1.8 + 0.42 * len(names)))
     figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= MOST_NAMED_CLASSES:
-        axis.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(classes)), classes)
-    if len(classes) <= 30:
-        for row, column in zip(*np.nonzero(matrix), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else INK
-            axis.text(column, row, matrix[row, column], ha="center", va="center", color=colour, fontsize=8)
+    size = 10 if len(names) <= 30 else 7
+    shown = [_shortened(name) for name in names]
+    axis.set_xticks(range(len(names)), shown, rotation=60, ha="right", rotation_mode="anchor", fontsize=size)
+    axis.set_yticks(range(len(names)), shown, fontsize=size)
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = "white" if shares[row, column] > 0.5 else INK
+        axis.text(column, row, matrix[row, column], ha="center", va="center", color=colour, fontsize=0.8 * size)
     axis.set(xlabel="taken for", ylabel="is")
     return _svg(figure)
 
 
 def class_bars(table: pd.DataFrame) -> str:
     """Accuracy of each class, worst first; with very many classes only the worst."""
-    table = table.sort_values(["accuracy", "class"]).head(MOST_NAMED_CLASSES)
+    table = table.sort_values(["accuracy", "class"]).head(MOST_CLASSES)
     figure, axis = plt.subplots(figsize=(6.5, 0.9 + 0.26 * len(table)), layout="constrained")
-    axis.barh(table["class"], table["accuracy"] * 100, color=STUDENT, height=0.7)
+    rows = range(len(table))
+    axis.barh(rows, table["accuracy"] * 100, color=STUDENT, height=0.7)
+    axis.set_yticks(rows, [_shortened(name) for name in table["class"]])
     for position, (share, videos) in enumerate(zip(table["accuracy"], table["videos"], strict=True)):
         axis.text(share * 100 + 1, position, f"{share:.0%} of {videos}", va="center", fontsize=8)
-    axis.set(xlim=(0, 118), xlabel="recognised, %", xticks=range(0, 101, 20))
-    axis.invert_yaxis()
+    axis.set(xlim=(0, 118), ylim=(len(table) - 0.5, -0.5), xlabel="recognised, %", xticks=range(0, 101, 20))
     return _svg(figure)
 
 
@@ -97,9 +123,18 @@ def strip(frames: NDArray[np.uint8], height_px: int = 84) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _shortened(name: str) -> str:
+    """A class's name without its middle if it is long: names often differ in their ends."""
+    half = MOST_LETTERS // 2
+    return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[-half:]}"
+
+
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # the text is drawn by the reader's browser, in fonts that have the letters
+        warnings.filterwarnings("ignore", message=r"(Glyph .* missing from|Matplotlib currently does not support)")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -36,7 +36,7 @@ def run(
     from pptsm.deploy.export import onnx_scorer
     from pptsm.errors import UserError
     from pptsm.evaluation.inference import paddle_scorer, score_videos
-    from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
+    from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
     from pptsm.model.device import use_device
     from pptsm.model.roles import load_role
@@ -71,8 +71,8 @@ def run(
                 workers=params.evaluate.workers,
                 what=f"{role}, {sampling}",
             )
-            values = metrics[role][sampling] = metric_values(logits, truth)
-            note(f"evaluate: {role}, {sampling}: top-1 {values['top1']:.2%}, top-5 {values['top5']:.2%}")
+            values = metrics[role][sampling] = metric_values(logits, truth, videos["group"].tolist())
+            note(f"evaluate: {role}, {sampling}: {in_words(values)}")
             which = {"role": role, "sampling": sampling}
             predictions.append(prediction_rows(videos, logits, classes).assign(**which))
             per_class.append(class_rows(logits, truth, classes).assign(**which))

@@ -28,16 +28,18 @@ def run(
     from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
-    from pptsm.deploy.metadata import ModelMetadata
+    from pptsm.deploy.metadata import ModelMetadata, chance_warning
     from pptsm.files import whole_file, whole_folder
     from pptsm.model.cost import count_macs, count_parameters
     from pptsm.model.device import use_device
-    from pptsm.model.roles import load_role, read_revision
+    from pptsm.model.roles import CARD, load_role, read_revision
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)
     shape = clip_shape(params.clip)
-    metadata = ModelMetadata(classes, params.clip, params.sampling, read_revision(student))
+    verdict = json.loads((student / CARD).read_text(encoding="utf-8")).get("verdict")
+    warning = chance_warning(verdict)
+    metadata = ModelMetadata(classes, params.clip, params.sampling, read_revision(student), warning)
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
     if videos.empty:
@@ -64,3 +66,5 @@ def run(
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")
     note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    if warning:
+        note(f"export: the file carries a warning: {warning}")

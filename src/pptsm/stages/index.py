@@ -20,13 +20,13 @@ def run(
     from pptsm.console import note
     from pptsm.data.index import build_index
     from pptsm.data.splits import advice, split_sizes
-    from pptsm.data.table import OTHER_CLASS, save_index
+    from pptsm.data.table import OTHER_CLASS, save_index, save_labels
     from pptsm.files import whole_file
 
     table, labels = build_index(params.index)
     with whole_file(out) as partial, whole_file(labels_out) as labels_partial:
         save_index(table, partial)
-        labels_partial.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        save_labels(labels, labels_partial)
     usable = table[table["split"] != ""]
     counts = ", ".join(f"{count} {name}" for name, count in table["status"].value_counts().items())
     note(f"index: {len(table)} files ({counts}), {len(labels)} classes, {usable['group'].nunique()} groups")

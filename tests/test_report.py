@@ -1,0 +1,439 @@
+"""The report: from a folder of videos with hard class names to the page, and what the page says of a bad result."""
+
+import contextlib
+import csv
+import html
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from conftest import ROOT, TINY, moving_square, params_with, pptsm, write_params
+from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.table import load_labels, save_labels
+from pptsm.data.video import write_video
+from pptsm.deploy.metadata import ModelMetadata
+from pptsm.errors import UserError
+from pptsm.evaluation.tables import in_words
+from pptsm.params import Params, load_params
+from pptsm.report import figures
+from pptsm.report.page import Sources, advice, doubts, gather, render
+
+sys.path.insert(0, str(ROOT))
+from flows.artifacts import accuracy_rows
+
+NAMES = [
+    "001", "1", "nan", "None", "$x$ and $y$", "$\\bad{$", "$HOME", "<b>bold &amp;", "line\u2028separator",
+    "next\x85line", "quote \" and '", "a, comma", "division\u2215slash", " lead", "trail ", "pipe | pipe", "long " * 40,
+    "שלום עולם", "走る",
+]  # fmt: skip
+SETTINGS = {
+    "index": {"root": "videos", "val_groups": ["g1"], "test_groups": ["g2", "g3"]},
+    "clip": {"dense_clips": 3},
+    "training": {"warmup_epochs": 0},
+    "teacher": {"enabled": False, "epochs": 0},
+    "student": {"epochs": 1, "distillation_weight": 0.0},
+    "validate": {"min_videos_per_class": 1},
+    "report": {"wrong_clips": 3},
+}
+AT_CHANCE = {"split": "val", "videos": 19, "groups": 1, "top1": 0.1, "low": 0.02, "guessing": 1 / 19} | {
+    "largest_class": 1 / 19, "above_chance": False, "train_top1": 0.2
+}  # fmt: skip
+VALUES = {  # a row of metrics.json
+    "videos": 60, "groups": 6, "classes": 2, "top1": 0.56, "top1_low": 0.43, "top1_high": 0.68, "top5": 1.0,
+    "top1_low_by_group": 0.31, "top1_high_by_group": 0.75, "mean_class_accuracy": 0.5, "loss": 0.7,
+    "chance": 0.525, "largest_class": 0.525, "above_chance": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the real stages have run over two test videos a class, its student one epoch old."""
+    from pptsm.stages import evaluate, export, frames, index, pretrained, report, student, teacher, validate
+
+    folder = tmp_path_factory.mktemp("names")
+    table, labels, archives, checked = map(Path, ("index.csv", "labels.txt", "frames", "result.json"))
+    trained, starts, untrained = Path("student"), Path("pretrained"), Path("teacher")
+    with contextlib.chdir(folder):
+        for number, name in enumerate(NAMES):
+            (folder / "videos" / name).mkdir(parents=True)
+            for group in range(4):
+                frames_THWC = moving_square(20, seed=4 * number + group)
+                write_video(folder / "videos" / name / f"g{group}_x.mp4", frames_THWC, 10, "h264")
+        write_params(Path("params.yaml"), TINY, SETTINGS)
+        index.run(table, labels)
+        validate.run(table, labels, checked, Path("docs"))
+        frames.run(table, checked, archives)
+        pretrained.run(starts)
+        teacher.run(table, labels, archives, starts, untrained, Path("teacher.csv"))
+        student.run(table, labels, archives, starts, untrained, trained, Path("student.csv"))
+        card = json.loads((trained / "card.json").read_text())
+        (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
+        evaluate.run(table, labels, archives, untrained, trained, Path("evaluation"))
+        export.run(table, labels, archives, trained, Path("export"), Path("export.json"))
+        report.run(
+            table, labels, archives, checked, Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
+            Path("teacher.csv"), Path("student.csv"), Path("accuracy.md"), Path("index.html"),
+        )  # fmt: skip
+    return folder
+
+
+def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
+    histories = {role: run / f"{role}.csv" for role in ("teacher", "student")}
+    files = [run / name for name in ("params.yaml", "index.csv", "labels.txt", "result.json")]
+    return Sources(*files, evaluation or run / "evaluation", run / "export.json", run / "export/model.onnx", histories)
+
+
+def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:
+    """What the report shows of the run, with other figures of some roles in place of its own."""
+    evaluation = run / "evaluation"
+    if metrics:
+        evaluation = run / "changed"
+        evaluation.mkdir(exist_ok=True)
+        for name in ("predictions.csv", "classes.csv"):
+            lines = (run / "evaluation" / name).read_bytes().splitlines(keepends=True)
+            (evaluation / name).write_bytes(b"".join(lines[:4]))  # small pictures: it is about the tables
+        found = json.loads((run / "evaluation" / "metrics.json").read_text())
+        (evaluation / "metrics.json").write_text(json.dumps(found | metrics))
+    params = params or load_params(run / "params.yaml")
+    return gather(params, sources_of(run, evaluation), FrameSource("archive", run / "frames"))
+
+
+def both(**changes: Any) -> dict[str, Any]:
+    """A role's figures, the same in both samplings."""
+    return dict.fromkeys(("uniform", "dense"), VALUES | changes)
+
+
+def column(file: Path, name: str) -> list[str]:
+    """A column as Python's own reader has it."""
+    with file.open(encoding="utf-8", newline="") as opened:
+        return [row[name] for row in csv.DictReader(opened)]
+
+
+# ---- class names ----------------------------------------------------------------------------------------------------
+
+
+def test_class_names_of_any_letters_go_through_all_stages(run: Path) -> None:
+    """From folder names to labels, tables, DVC's confusion plot and the metadata of the ONNX file, letter by letter."""
+    assert load_labels(run / "labels.txt") == sorted(NAMES)
+    assert column(run / "evaluation/classes.csv", "class") == 2 * sorted(NAMES)
+    assert set(column(run / "evaluation/confusion.csv", "actual")) == set(NAMES)
+    session = onnxruntime.InferenceSession(run / "export/model.onnx")
+    metadata = ModelMetadata.from_properties(session.get_modelmeta().custom_metadata_map, "x")
+    assert metadata.labels == sorted(NAMES)
+
+
+def test_all_mistakes_are_listed_with_the_names_they_have(run: Path) -> None:
+    """The page's table is predictions.csv's wrong rows, surest first; "001" and "1" are two classes."""
+    with (run / "evaluation/predictions.csv").open(encoding="utf-8", newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["sampling"] == "uniform"]
+    wrong = sorted(
+        (row for row in rows if row["label"] != row["top1"]), key=lambda row: (-float(row["score1"]), row["id"])
+    )
+    assert len(wrong) > 3  # more than have a strip
+    page = (run / "index.html").read_text(encoding="utf-8")
+    name = '<bdi class="name">(.*?)</bdi>'
+    listed = re.findall(f"<tr><td><code>{name}</code></td><td>{name}</td><td>{name}</td>", page, flags=re.DOTALL)
+    assert [tuple(map(html.unescape, cells)) for cells in listed] == [(w["id"], w["label"], w["top1"]) for w in wrong]
+    assert page.count('<img src="data:image/jpeg') == 3
+
+
+def test_class_names_are_drawn_as_text(run: Path) -> None:
+    """No formula, no mark-up, every class in both pictures; long ones without their middle."""
+    values = gathered(run)
+    for picture in (values["confusion"], values["bars"]):
+        drawn = {html.unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", picture, flags=re.DOTALL)}
+        short = {name if len(name) < 100 else "long long long…ong long long " for name in NAMES}
+        assert {text.strip() for text in drawn} >= {name.strip() for name in short}
+
+
+def test_classes_that_are_all_numbers_stay_words(run: Path) -> None:
+    """Nothing guesses a type: "001", "01" and "1" are three classes in pictures and mistakes."""
+    numbers = dict(zip(sorted(NAMES), ["001", "01", "1", *map(str, range(2, 18))], strict=True))
+    folder = run / "numbers"
+    folder.mkdir()
+    (folder / "metrics.json").write_bytes((run / "evaluation/metrics.json").read_bytes())
+    names = {"predictions.csv": ["label", *(f"top{place}" for place in range(1, 6))], "classes.csv": ["class"]}
+    for name, columns in names.items():
+        table = pd.read_csv(run / "evaluation" / name, dtype="str", keep_default_na=False)
+        table[columns] = table[columns].replace(numbers)
+        table.to_csv(folder / name, index=False)
+    values = gather(load_params(run / "params.yaml"), sources_of(run, folder), FrameSource("archive", run / "frames"))
+    for picture in (values["confusion"], values["bars"]):
+        assert set(re.findall(r">(0*1)</text>", picture)) >= {"001", "01", "1"}
+    assert [clip["label"] for clip in values["wrong"]] == [numbers[clip["label"]] for clip in gathered(run)["wrong"]]
+
+
+def test_a_class_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
+    """It would become two classes in the file of names; nothing is written."""
+    for name in ("two\nlines", "two\rlines"):
+        with pytest.raises(UserError, match="line break"):
+            save_labels(["one", name], tmp_path / "labels.txt")
+    assert not (tmp_path / "labels.txt").exists()
+
+
+def test_with_very_many_classes_the_worst_are_drawn_and_no_video_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 classes of 5 videos; of the last 10, each second is taken for the next: these stand by themselves."""
+    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
+    truth = [f"class {number:03}" for number in range(200) for _ in range(5)]
+    wrong = range(190, 200, 2)
+    guess = [f"class {number + 1 if number in wrong else number:03}" for number in range(200) for _ in range(5)]
+    axis = figures.confusion(truth, guess).axes[0]  # type: ignore[attr-defined]
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(rows) == 61
+    assert {f"class {number}" for number in range(190, 200)} <= set(rows)
+    assert rows[-1] == "140 other classes"
+    counts = {(int(text.get_position()[1]), int(text.get_position()[0])): int(text.get_text()) for text in axis.texts}
+    assert sum(counts.values()) == 1000
+    assert counts[60, 60] == 700
+    assert counts[rows.index("class 190"), rows.index("class 191")] == 5  # row: what it is
+
+
+# ---- the frames shown -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> None:
+    """Uniform: those that were scored. Dense: the middle one of three clips, and the page says so."""
+
+    class Watched(FrameSource):
+        def read(self, video_id: str, indices: np.ndarray) -> np.ndarray:
+            asked.append(indices.tolist())
+            return super().read(video_id, indices)
+
+    asked: list[list[int]] = []
+    params = load_params(run / "params.yaml").model_copy(update={"sampling": sampling})
+    values = gather(params, sources_of(run), Watched("archive", run / "frames"))
+    expected = evaluation_indices(20, params.clip, sampling).tolist()  # type: ignore[arg-type]
+    assert asked == 3 * [expected if sampling == "uniform" else expected[4:8]]
+    assert ("the middle one of its 3 dense clips" in render("index.html", values)) == (sampling == "dense")
+
+
+# ---- the curves -----------------------------------------------------------------------------------------------------
+
+HISTORY = pd.DataFrame(
+    {"epoch": [1, 2], "lr": [0.1, 0.01], "loss": [0.9, 0.5], "train_top1": [0.5, 0.6], "val_top1": [0.4, 0.5],
+     "val_loss": [1.1, 1.0]}
+)  # fmt: skip
+
+
+def drawn_lines(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The lines of the loss and of the top-1 picture, by their names in the legend."""
+    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
+    figure = figures.training_curves({"student": table})
+    assert isinstance(figure, Figure)
+    loss, top1 = ({line.get_label(): line for line in axis.lines} for axis in figure.axes[:2])
+    return loss, top1
+
+
+def test_training_and_validation_have_one_style_in_both_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader learns it once; and the two differ."""
+    loss, top1 = drawn_lines(monkeypatch, HISTORY)
+    training, validation = (loss[f"student, {name}"].get_linestyle() for name in ("training", "validation"))
+    assert training != validation
+    assert top1["student, training"].get_linestyle() == training
+    assert top1["student, validation"].get_linestyle() == validation
+
+
+def test_the_loss_is_the_labels_part_and_the_whole_objective_stands_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distilled student's whole falls below ln 2 at chance; where both are the same there is one line."""
+    loss, _ = drawn_lines(monkeypatch, HISTORY.assign(cross_entropy=[0.8, 0.7]))
+    assert loss["student, training"].get_ydata().tolist() == [0.8, 0.7]
+    assert loss["student, whole objective"].get_ydata().tolist() == [0.9, 0.5]
+    for table in (HISTORY, HISTORY.assign(cross_entropy=HISTORY["loss"])):
+        loss, _ = drawn_lines(monkeypatch, table)
+        assert loss["student, training"].get_ydata().tolist() == [0.9, 0.5]
+        assert "student, whole objective" not in loss
+
+
+# ---- a result that is not above chance ------------------------------------------------------------------------------
+
+
+def test_a_student_at_chance_is_called_that_first_of_all(run: Path) -> None:
+    """A box before the tiles, the first tile, the top of the Markdown: chance, largest class, training accuracy."""
+    values = gathered(run, student=both())
+    page, text = render("index.html", values), render("accuracy.md", values)
+    facts = ("Top-1 is 56.0 % of 60 videos in 6 groups (95 % interval 31.0 % to 75.0 %)", "2 classes reaches 50.0 %")
+    facts += ("the largest class 52.5 %", "Of its training videos it recognised")
+    box, tiles = page.index('<div class="box">'), page.index('<div class="tiles">')
+    for fact in facts:
+        assert fact in page[box:tiles]
+        assert fact in text[: text.index("| version")]
+    assert "not above chance" in page[tiles : page.index("mean class accuracy")]
+    assert "1. Train longer" in text
+    assert "<li>Train longer" in page
+
+
+def test_a_student_above_chance_has_no_box(run: Path) -> None:
+    """Neither the page nor the Markdown speaks of chance."""
+    values = gathered(run, student=both(above_chance=True))
+    for template in ("index.html", "accuracy.md"):
+        assert "above chance" not in render(template, values)
+    assert '<div class="box">' not in render("index.html", values)
+
+
+def test_the_verdict_is_that_of_the_sampling_trained_for() -> None:
+    """Chance in the other sampling makes no box."""
+    metrics = {"student": {"uniform": VALUES, "dense": VALUES | {"above_chance": True}}}
+    assert list(doubts(metrics, "uniform", {})) == ["student"]
+    assert doubts(metrics, "dense", {}) == {}
+    assert advice(params_with(sampling="dense"), metrics, HISTORY, 40) == []
+
+
+def test_a_teacher_at_chance_is_noted_after_the_student(run: Path) -> None:
+    """A note, no box; and a good student beside it keeps its tile."""
+    values = gathered(run, teacher=both(), student=both(above_chance=True))
+    page = render("index.html", values)
+    assert '<p class="warn">The teacher is not above chance.' in page
+    assert '<div class="box">' not in page
+    assert list(doubts({"teacher": both(), "student": both()}, "uniform", {})) == ["student", "teacher"]
+
+
+def first_steps(train_top1: float, *, teacher: bool = True, **changes: Any) -> list[str]:
+    history = HISTORY.assign(train_top1=[0.99, train_top1])
+    metrics = {"teacher": both(above_chance=teacher), "student": both()}
+    return advice(params_with(**changes), metrics, history, 40)
+
+
+def test_what_to_try_first_follows_from_the_training_accuracy() -> None:
+    """Videos learned by heart: more videos. Not even these: more training. The last epoch counts."""
+    assert "it was trained on 40" in first_steps(0.95)[0]
+    assert first_steps(0.6)[0].startswith("Train longer")
+
+
+def test_only_what_is_not_done_already_is_advised() -> None:
+    """Flip, a pretrained start, and the teacher's part of the blame."""
+    text = " ".join(first_steps(0.6))
+    assert "pretrained.student" in text
+    assert "training.flip" in text
+    assert "The teacher is at chance" not in text
+    done = " ".join(first_steps(0.6, pretrained={"student": "x"}, training={"flip": "horizontal"}))
+    assert "pretrained.student" not in done
+    assert "training.flip" not in done
+    assert first_steps(0.6, teacher=False)[0].startswith("The teacher is at chance")
+    alone = first_steps(0.6, teacher=False, student={"distillation_weight": 0.0})
+    assert not any("The teacher is at chance" in step for step in alone)
+
+
+def test_untrained_weights_at_chance_point_to_labels_and_preset() -> None:
+    """There is nothing to train longer."""
+    steps = advice(params_with(), {"student": both()}, HISTORY.head(0), 40)
+    assert "index.label_file" in steps[0]
+    assert not any("Train longer" in step for step in steps)
+
+
+# ---- the tables -----------------------------------------------------------------------------------------------------
+
+
+def test_intervals_by_group_stand_beside_those_by_video(run: Path) -> None:
+    """With a sentence that says what they mean; where every video is its own group, nothing of it."""
+    for template in ("index.html", "accuracy.md"):
+        text = render(template, gathered(run, student=both()))
+        assert "43.0–68.0" in text
+        assert "by group 31.0–75.0" in text
+        assert "The 60 videos are of 6 groups" in text
+        alone = render(template, gathered(run, student=both(groups=60)))
+        assert "by group" not in alone
+
+
+def test_the_real_run_has_both_intervals(run: Path) -> None:
+    """Two test videos a class, of two groups."""
+    metrics = json.loads((run / "evaluation/metrics.json").read_text())
+    for values in metrics["student"].values():
+        assert (values["videos"], values["groups"], values["classes"]) == (38, 2, 19)
+        assert values["top1_low_by_group"] <= values["top1_low"] <= values["top1"]
+        assert values["top1_high_by_group"] > values["top1_high"] + 0.1
+        assert values["largest_class"] == values["chance"] == pytest.approx(1 / 19, abs=1e-6)
+
+
+def test_every_role_that_was_scored_has_its_row(run: Path) -> None:
+    """A peer of mutual learning too: the teacher's network, taught by the student."""
+    params = load_params(run / "params.yaml")
+    student = params.student.model_copy(update={"distillation": "mutual", "distillation_weight": 0.5})
+    values = gathered(run, params.model_copy(update={"student": student}), peer=both())
+    peer = next(row for row in values["rows"] if row["version"] == "PP-TSM peer")
+    assert (peer["backbone"], peer["distilled"]) == ("ResNet18-vd, width 0.125", "yes")
+    page = render("index.html", values)
+    assert "PP-TSM peer" in page
+    assert "The peer is not above chance" in page
+    assert "**PP-TSM peer**" in render("accuracy.md", values)
+
+
+def test_top5_is_shown_only_where_there_are_more_than_five_classes(run: Path) -> None:
+    """Page, Markdown, the evaluation's line and the flow's table."""
+    for classes, shown in ((5, False), (6, True)):
+        figures_of_role = both(classes=classes)
+        values = gathered(run, student=figures_of_role)
+        assert ("top-5" in render("index.html", values)) == shown
+        assert ("top-5" in render("accuracy.md", values)) == shown
+        assert ("top-5" in in_words(figures_of_role["uniform"])) == shown
+        assert ("top-5" in accuracy_rows({"student": figures_of_role})[0]) == shown
+
+
+def test_the_flow_tells_intervals_by_group_and_chance_and_reads_older_metrics() -> None:
+    """Experiments from before these figures are compared with new ones."""
+    row = accuracy_rows({"student": both()})[0]
+    assert row["by group"] == "31.0% to 75.0%"
+    assert row["above chance"] == "NO (52.5%)"
+    old = {name: VALUES[name] for name in ("videos", "top1", "top1_low", "top1_high", "top5")}
+    assert accuracy_rows({"student": {"uniform": old}})[0]["top-5"] == "100.00%"
+
+
+def test_published_figures_of_kinetics_are_folded_away_for_other_data(run: Path) -> None:
+    """In the page behind a summary, in the Markdown in a table of their own; beside ours for 400 classes."""
+    values = gathered(run)
+    page, text = render("index.html", values), render("accuracy.md", values)
+    assert page.index("<details><summary>Published") < page.index("PP-TSM (PaddleVideo)") < page.index("</details>")
+    assert text.index("## Published elsewhere") < text.index("PP-TSM (PaddleVideo)")
+    values = gather(
+        load_params(run / "params.yaml"),
+        Sources(**(vars(sources_of(run)) | {"labels": kinetics_labels(run)})),
+        FrameSource("archive", run / "frames"),
+    )
+    assert "<details><summary>Published" not in render("index.html", values)
+    rows = render("accuracy.md", values).split("\n\n")
+    assert any("**PP-TSM student**" in block and "PP-TSM (PaddleVideo)" in block for block in rows)
+
+
+def kinetics_labels(run: Path) -> Path:
+    file = run / "kinetics.txt"
+    file.write_bytes((ROOT / "presets/labels/kinetics400.txt").read_bytes())
+    return file
+
+
+def test_the_markdown_tables_hold_together(run: Path) -> None:
+    """Every row of a table has as many cells as its head."""
+    for metrics in ({}, {"student": both()}, {"student": both(above_chance=True, classes=6)}):
+        for block in re.findall(r"(?:^\|.*\n)+", render("accuracy.md", gathered(run, **metrics)), flags=re.MULTILINE):
+            assert len({line.count("|") for line in block.splitlines()}) == 1, block
+            assert block.count("\n") > 2, block
+
+
+def test_the_same_inputs_give_the_same_bytes(run: Path) -> None:
+    """Pictures included."""
+    with contextlib.chdir(run):  # the git revision is that of the working folder
+        values = gathered(run)
+    for name in ("index.html", "accuracy.md"):
+        assert render(name, values) == (run / name).read_text(encoding="utf-8")
+
+
+# ---- the exported student -------------------------------------------------------------------------------------------
+
+
+def test_prediction_repeats_the_verdict_of_the_students_card(run: Path) -> None:
+    """On stderr before the answers, and in each file's entry of the JSON; the names are the folders'."""
+    (run / "text.mp4").write_text("text")
+    video = "videos/走る/g0_x.mp4"
+    done = pptsm("predict", video, "text.mp4", "--model", "export/model.onnx", "--json", cwd=run, check=False)
+    sentence = "it recognised 10.0% of 19 validation videos (95 % interval from 2.0%), and knowing nothing reaches 5.3%"
+    assert done.stderr.index(sentence) < done.stderr.index("error: text.mp4")
+    answers = json.loads(done.stdout)
+    assert [sentence in answer["warning"] for answer in answers] == [True, True]
+    assert {guess["label"] for guess in answers[0]["top"]} <= set(NAMES)
