@@ -3,9 +3,10 @@
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+import pandas as pd
 import pytest
 
-from conftest import params_with
+from conftest import GOLDEN, params_with
 from pptsm.model.network import build_model
 from pptsm.training.losses import cutmix, distillation, mix_clips, mixup, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.optimizer import (
@@ -19,8 +20,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 0.005), (97, 0.005448082), (194, 0.005896163), (1164, 0.009486677), (7954, 8.157623e-07)],
+    ("step", "rate"), list(pd.read_csv(GOLDEN / "learning_rates.csv").itertuples(index=False, name=None))
 )
 def test_learning_rate_equals_the_published_schedule(step: int, rate: float) -> None:
     """80 epochs of 100 steps, 10 of warm-up, 0.005 -> 0.01: to seven digits."""

@@ -1,5 +1,7 @@
 """Pixels: sizes, crop positions, order of views, and what training draws."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from pptsm.data.transforms import (
     MEAN,
     MULTI_SCALES,
     STD,
+    box_positions,
     center_crop,
     evaluation_views,
     full_height_crops,
@@ -84,6 +87,21 @@ def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None
     assert any((left + width == 341) & (top + height == 256) & (width == 168))
 
 
+@pytest.mark.parametrize(
+    ("step_x", "step_y", "tops"),
+    [
+        (5, 7, {0: 3, 7: 2, 14: 3, 21: 2, 28: 3}),
+        (0, 7, {0: 2, 7: 2, 14: 3, 21: 2, 28: 2}),  # full width: two corners fall away
+        (5, 0, {0: 11}),
+    ],
+)
+def test_a_corner_is_drawn_once_where_the_box_has_no_room(step_x: float, step_y: float, tops: dict) -> None:
+    """The official list of places, without its duplicate corners: 13 places, or 11."""
+    places = box_positions(step_x, step_y)
+    assert Counter(top for _, top in places) == tops
+    assert {left for left, _ in places} <= {k * step_x for k in range(5)}
+
+
 def test_training_clip_cuts_the_same_box_from_all_frames() -> None:
     """A clip of one repeated frame stays constant in time."""
     frame = RNG.integers(0, 256, (1, 90, 120, 3), dtype=np.uint8)
@@ -101,11 +119,13 @@ def test_flip_mirrors_the_same_clip() -> None:
 
 
 def test_brightness_changes_the_whole_clip_alike() -> None:
-    """Gain and offset are one pair a clip."""
+    """One contrast (around ImageNet's mean) and one shift a clip, drawn after the crop from its generator."""
     frames = RNG.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
     settings = {**RECIPE, "crop": "random", "crop_px": 256, "resize_px": 256}
     plain = training_clip(frames, np.random.default_rng(3), **settings)
     bright = training_clip(frames, np.random.default_rng(3), **{**settings, "brightness": 0.3})
-    gain, offset = np.polyfit(plain.ravel(), bright.ravel(), 1)
-    assert gain != pytest.approx(1, abs=1e-3)
-    np.testing.assert_allclose(bright, plain * gain + offset, atol=1e-4)
+    rng = np.random.default_rng(3)
+    rng.random(2)  # where the crop lies
+    contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3)
+    expected = plain * contrast + (brightness - 1) / np.mean(STD)
+    np.testing.assert_allclose(bright, expected, atol=1e-5)

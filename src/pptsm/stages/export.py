@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def run(
 
     from pptsm.console import note
     from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
-    from pptsm.data.table import in_split, load_index, load_labels
+    from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
     from pptsm.files import whole_file, whole_folder
@@ -42,8 +41,9 @@ def run(
     videos = in_split(table, "val")
     if videos.empty:
         videos = in_split(table, params.evaluate.split)
+    videos = spread_over_classes(videos, params.export.check_clips)
     views = EvaluationVideos(videos, frame_source(params, frames), params.clip, "uniform")
-    clips = [views[number][0] for number in islice(range(len(views)), params.export.check_clips)]
+    clips = [views[number][0] for number in range(len(views))]
 
     with whole_folder(out) as folder:
         inference = folder / "inference"
