@@ -42,6 +42,7 @@ def run(
     if videos.empty:
         videos = in_split(table, params.evaluate.split)
     videos = spread_over_classes(videos, params.export.check_clips)
+    num_classes = int(videos["label_index"].nunique())
     views = EvaluationVideos(videos, frame_source(params, frames), params.clip, "uniform")
     clips = [views[number][0] for number in range(len(views))]
 
@@ -54,7 +55,7 @@ def run(
         agreement = compare(model, folder / "model.onnx", clips)
         require(agreement, params.export.tolerance)
         values = {
-            "agreement": asdict(agreement),
+            "agreement": asdict(agreement) | {"classes": num_classes},
             "parameters": count_parameters(model),
             "macs_per_view": count_macs(model, shape),
             "onnx_bytes": (folder / "model.onnx").stat().st_size,
@@ -63,4 +64,6 @@ def run(
         }
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")
-    note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    note(
+        f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips of {num_classes} classes"
+    )
