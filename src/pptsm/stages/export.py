@@ -64,6 +64,5 @@ def run(
         }
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")
-    note(
-        f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips of {num_classes} classes"
-    )
+    checked = f"{agreement.clips} clips of {num_classes} classes"
+    note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {checked}")
