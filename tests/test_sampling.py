@@ -49,6 +49,12 @@ def test_training_indices_stay_in_their_part_and_reach_all_of_it(num_frames: int
     assert starts == set(range(max(1, num_frames - 64)))
 
 
+def test_one_segment_is_the_middle_of_the_video() -> None:
+    """The smallest clip there is."""
+    assert uniform_indices(9, 1).tolist() == [4]
+    assert dense_indices(9, 1, window=1, num_clips=2).tolist() == [[0], [8]]
+
+
 def test_a_count_of_zero_is_refused() -> None:
     """An empty video has no frames to name."""
     with pytest.raises(ValueError, match="must be at least 1"):

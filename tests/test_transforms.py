@@ -15,6 +15,7 @@ from pptsm.data.transforms import (
     evaluation_views,
     full_height_crops,
     multi_scale_box,
+    normalise,
     resized_size,
     training_clip,
 )
@@ -69,6 +70,14 @@ def test_evaluation_views_are_pillow_resize_crop_normalise(sampling: str, lefts:
     np.testing.assert_allclose(views, np.stack(expected), atol=1e-5)
 
 
+def test_black_and_white_are_what_imagenet_makes_of_them() -> None:
+    """The published numbers, channel by channel; the middle grey of each channel is 0."""
+    frames = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255)]).astype(np.uint8)
+    black, white = normalise(frames).reshape(2, 3)
+    np.testing.assert_allclose(black, [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6)
+    np.testing.assert_allclose(white, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], rtol=1e-6)
+
+
 def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None:
     """Scales of the short side, aspect one step at most, corners included."""
     rng, boxes = np.random.default_rng(0), []
@@ -108,6 +117,25 @@ def test_training_clip_cuts_the_same_box_from_all_frames() -> None:
     clip = training_clip(np.repeat(frame, 4, axis=0), np.random.default_rng(3), **RECIPE)
     assert clip.shape == (4, 3, 224, 224)
     assert (clip == clip[:1]).all()
+
+
+@pytest.mark.parametrize("zoom", [1, 2])
+@pytest.mark.parametrize("crop", ["random", "multi_scale"])
+def test_a_training_clip_lies_where_its_generator_says(crop: str, zoom: int) -> None:
+    """Every pixel holds its own column and row, in frames as large as `resize_px` and twice as large."""
+    x, y = np.meshgrid(np.arange(200 * zoom) / zoom, np.arange(100 * zoom) / zoom)
+    frames = np.stack([x, y, 0 * x], axis=2).round().astype(np.uint8)[None]
+    settings = RECIPE | {"resize_px": 100, "crop_px": 80, "crop": crop}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        clip = training_clip(frames, np.random.default_rng(seed), **settings)[0]
+        columns, rows = ((clip[c] * STD[c] + MEAN[c]) * 255 for c in (0, 1))
+        left, top, width, height = (0, 0, 200, 100) if crop == "random" else multi_scale_box(200, 100, 100, rng)
+        across, down = (80, 80) if crop == "random" else (0.8 * width, 0.8 * height)
+        left, top = left + (width - across) * rng.random(), top + (height - down) * rng.random()
+        middles = (np.arange(80) + 0.5) / 80
+        np.testing.assert_allclose(columns[40], left + middles * across - 0.5, atol=1.3)
+        np.testing.assert_allclose(rows[:, 40], top + middles * down - 0.5, atol=1.3)
 
 
 def test_flip_mirrors_the_same_clip() -> None:
