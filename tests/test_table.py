@@ -24,3 +24,4 @@ def test_a_split_is_its_rows_in_their_order_numbered_from_0() -> None:
     taken = in_split(SORTED.assign(split=["val", "train", "", "val", "test", "train", "val"]), "val")
     assert taken["id"].tolist() == ["a", "d", "g"]
     assert taken.index.tolist() == [0, 1, 2]
+    assert list(taken.columns) == list(SORTED.columns)
