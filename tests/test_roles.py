@@ -16,6 +16,7 @@ from pptsm.data.video import write_video
 from pptsm.errors import UserError
 from pptsm.model.pickles import read_weights, write_arrays
 from pptsm.model.roles import build_role
+from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
 from pptsm.stages import teacher as teacher_stage
@@ -77,11 +78,14 @@ def weights_of(folder: str) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if not name.endswith(("_mean", "_variance"))}
 
 
-def write_start(role: str, seed: int, width: float) -> None:
-    """A weights file to start from, as the stage `pretrained` leaves it."""
+def write_start(role: str, seed: int, width: float, head_bias: list[float] | None = None) -> None:
+    """A weights file to start from, as the stage `pretrained` leaves it; with `head_bias` it says that of any clip."""
     paddle.seed(seed)
     params = params_with(**merged(SETTINGS, {role: {"width": width}}))
     arrays = {name: value.numpy() for name, value in build_role(params, getattr(params, role), 2).state_dict().items()}
+    if head_bias is not None:
+        arrays["head.fc.weight"] *= 0
+        arrays["head.fc.bias"] = np.array(head_bias, dtype=np.float32)
     write_arrays(Path("pretrained") / f"{role}.pdparams", arrays)
 
 
@@ -106,11 +110,7 @@ def test_the_cross_entropy_of_a_distilled_student_is_that_of_the_labels_alone(pl
 
 def test_training_top1_under_mixing_counts_both_labels(place: Path) -> None:
     """A network that says nothing but "dark": of a balanced batch its score is one half, whatever is mixed."""
-    write_start("teacher", 1, 0.125)
-    path = Path("pretrained/teacher.pdparams")
-    arrays = read_weights(path)
-    arrays["head.fc.bias"] = np.array([1000, 0], dtype=np.float32)
-    write_arrays(path, arrays)
+    write_start("teacher", 1, 0.125, head_bias=[1.0, 0.0])
     mixed = {"training": {"mix": "mixup", "mix_alpha": 1.0, "batch_size": 16}}
     _, history = fit("teacher", mixed, STILL)
     assert history["train_top1"][0] == pytest.approx(0.5)  # all 16 clips are the batch: eight of each class
@@ -220,11 +220,7 @@ def test_a_student_goes_on_without_a_teacher_at_chance(place: Path, capsys: pyte
 
 def test_the_verdict_is_on_the_card_and_a_bad_one_in_the_log(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A network that cannot move from "always light"."""
-    write_start("teacher", 1, 0.125)
-    path = Path("pretrained/teacher.pdparams")
-    arrays = read_weights(path)
-    arrays["head.fc.bias"] = np.array([0, 1000], dtype=np.float32)
-    write_arrays(path, arrays)
+    write_start("teacher", 1, 0.125, head_bias=[0.0, 1.0])
     card, _ = fit("teacher", STILL)
     verdict = card["verdict"]
     assert (verdict["split"], verdict["videos"], verdict["groups"], verdict["top1"]) == ("val", 16, 16, 0.5)
@@ -242,6 +238,30 @@ def test_the_gate_looks_at_clips_of_all_classes(place: Path) -> None:
     export_stage.run(**options, student=Path("student"), out=Path("export"), card=Path("export.json"))
     agreement = json.loads(Path("export.json").read_text())["agreement"]
     assert (agreement["clips"], agreement["classes"]) == (2, 2)
+
+
+def test_the_best_epochs_weights_are_kept_and_judged(place: Path) -> None:
+    """It says "dark", and validation is dark; a second epoch on light videos alone ruins it: the first is kept."""
+    table = load_index(Path("index.csv"))
+    save_index(table[(table["split"] == "val") == (table["label"] == "dark")], Path("index.csv"))
+    write_start("teacher", 1, 0.125, head_bias=[0.1, 0.0])
+    ruin = {"schedule": "piecewise", "step_epochs": [1], "step_factor": 1e12, "base_lr": 1e-12, "keep": "best"}
+    card, history = fit("teacher", {"teacher": {"epochs": 2}, "student": {"epochs": 2}, "training": ruin})
+    assert history["val_top1"].tolist() == [1.0, 0.0]
+    assert card["verdict"]["top1"] == 1.0
+    assert read_weights(Path("teacher/weights.pdparams"))["head.fc.bias"].argmax() == 0
+
+
+def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
+    """The stage `evaluate` takes the peer from the student's folder, in the teacher's place."""
+    fit("student", MUTUAL, {"teacher": {"width": 0.25}})
+    evaluation = {"evaluate": {"split": "val", "engine": "paddle"}, "teacher": {"width": 0.25}}
+    write_params(Path("params.yaml"), SETTINGS, MUTUAL, evaluation)
+    options = stage_options("student")
+    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "params_path")}
+    evaluate_stage.run(**options, student=Path("student"), out=Path("evaluation"))
+    assert list(json.loads(Path("evaluation/metrics.json").read_text())) == ["peer", "student"]
+    assert set(pd.read_csv("evaluation/predictions.csv")["role"]) == {"peer", "student"}
 
 
 def test_a_role_that_is_not_trained_has_no_verdict(place: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import GOLDEN, params_with
 from pptsm.model.network import build_model
+from pptsm.training.loop import _batches_of_epoch, _statistics_are_due
 from pptsm.training.losses import (
     count_right,
     cutmix,
@@ -23,6 +24,7 @@ from pptsm.training.optimizer import (
     learning_rate,
     piecewise_learning_rate,
     precise_batch_norm,
+    scheduled_rate,
 )
 
 RNG = np.random.default_rng(0)
@@ -47,6 +49,36 @@ def test_piecewise_rate() -> None:
     """0.01 / 0.001 / 0.0001 from epochs 40 and 60 on."""
     rates = [piecewise_learning_rate(epoch, 0.01, [40, 60], 0.1) for epoch in (0, 39, 40, 59, 60, 79)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+
+
+def test_the_schedule_is_the_one_that_params_name() -> None:
+    """Ten steps an epoch: piecewise goes by whole epochs, cosine by steps."""
+    piecewise = {"schedule": "piecewise", "step_epochs": [2, 3], "step_factor": 0.5, "warmup_epochs": 0, "base_lr": 0.4}
+    training = params_with(training=piecewise).training
+    assert [scheduled_rate(training, step, 10, 8) for step in (0, 19, 20, 29, 30)] == [0.4, 0.4, 0.2, 0.2, 0.1]
+    training = params_with(training={"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4}).training
+    for step in (0, 5, 10, 33):
+        assert scheduled_rate(training, step, 10, 8) == learning_rate(step, 10, 8, 1, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "due"), [(8, 5, [0, 5, 7]), (6, 5, [0, 5]), (3, 1, [0, 1, 2]), (1, 5, [0]), (4, 0, [])]
+)
+def test_batch_norm_is_measured_after_the_epochs_of_the_official_code(epochs: int, every: int, due: list[int]) -> None:
+    """The first, every so many after it, and the last."""
+    assert [epoch for epoch in range(epochs) if _statistics_are_due(epoch, epochs, every)] == due
+
+
+@pytest.mark.parametrize(("num_clips", "sizes"), [(10, [4, 4]), (8, [4, 4]), (3, [3])])
+def test_an_epoch_is_full_batches_of_different_clips(num_clips: int, sizes: list[int]) -> None:
+    """What is left over is dropped; fewer clips than a batch are one batch; another epoch, another order."""
+    batches = _batches_of_epoch(num_clips, 4, [1, 0])
+    drawn = [number for batch in batches for number in batch]
+    assert [len(batch) for batch in batches] == sizes
+    assert len(set(drawn)) == len(drawn) == sum(sizes)
+    assert set(drawn) <= set(range(num_clips))
+    assert batches == _batches_of_epoch(num_clips, 4, [1, 0])
+    assert num_clips == 3 or batches != _batches_of_epoch(num_clips, 4, [1, 1])
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -149,9 +149,8 @@ def train(
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "cross_entropy": labels_sum / seen}
         row |= {"train_top1": right / seen, "clips_per_sec": seen / (time.monotonic() - started)}
 
-        # once in a while, from the first epoch on and after the last: batch norm statistics that fit the weights
-        last = epoch + 1 == epochs
-        if recipe.precise_bn_every and (last or epoch % recipe.precise_bn_every == 0):
+        # once in a while: batch norm statistics that fit the weights
+        if _statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
                 precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params))
@@ -180,6 +179,11 @@ def train(
     bar.close()
     weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
     return Trained(weights, pd.DataFrame(reached.history))
+
+
+def _statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
+    """Whether batch norm statistics are measured after this epoch (0-based): the first, every so many, the last."""
+    return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
 
 
 def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:
