@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from pptsm.params import Params, check_params
 
 ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)
 SHARED = ROOT.parent / "shared"
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import diskcache
 import numpy as np
 import pandas as pd
 import pytest
@@ -274,11 +275,14 @@ def test_a_label_file_gives_the_order_of_the_classes(videos: Path, tmp_path: Pat
 def test_probing_twice_decodes_once(videos: Path, tmp_path: Path) -> None:
     """Probes are kept by content: the second index takes them from the store."""
     first, _ = index_of(videos)
+    with diskcache.Cache(str(tmp_path / ".pptsm" / "probes"), disk=diskcache.JSONDisk) as known:
+        for key in known:
+            known[key] = known[key] | {"width": 7}  # no decoding would find this
     for path in videos.rglob("*.mp4"):
         path.rename(path.with_name(f"x{path.name}"))
     second, _ = index_of(videos)
     np.testing.assert_array_equal(first["sha256"], second["sha256"])
-    assert (tmp_path / ".pptsm" / "probes").is_dir()
+    assert set(second["width"]) == {7}
 
 
 def test_default_values_are_not_changed_by_tests() -> None:

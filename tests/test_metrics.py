@@ -66,6 +66,13 @@ def test_figures_are_json_of_plain_values() -> None:
     assert values["loss"] == round(values["loss"], 6)
 
 
+def test_softmax_and_loss_take_each_video_by_itself() -> None:
+    """Two videos with logits of different size: as each alone."""
+    two, labels = np.array([[0.0, np.log(3)], [7.0, 7.0]]), np.array([1, 0])
+    np.testing.assert_allclose(softmax(two), [[0.25, 0.75], [0.5, 0.5]])
+    assert cross_entropy(two, labels) == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
+
+
 def test_softmax_and_loss_of_large_logits_do_not_overflow() -> None:
     """Shifted by the maximum."""
     np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0]])), [[0.5, 0.5]])

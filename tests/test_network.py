@@ -2,12 +2,12 @@
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
 
+from conftest import GOLDEN
 from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.network import VideoNetwork, build_model, temporal_shift
 
@@ -47,15 +47,16 @@ def test_the_shift_by_hand(backward_first: bool) -> None:
     np.testing.assert_array_equal(shifted.numpy().reshape(2, 4, 8), expected)
 
 
-def test_state_dict_of_the_50_layer_network_is_the_official_one(shared: Path) -> None:
+def test_state_dict_of_the_50_layer_network_is_the_official_one() -> None:
     """Names and shapes, so that official files load as they are."""
-    official = json.loads((shared / "reference" / "pptsm_r50_state_dict.json").read_text())
+    official = json.loads((GOLDEN / "pptsm_r50_state_dict.json").read_text())
+    assert len(official) == 277
     own = {name: list(value.shape) for name, value in build_model().state_dict().items()}
     assert own == official
 
 
 @pytest.mark.slow
-def test_logits_equal_the_golden_figures(shared: Path) -> None:
+def test_logits_equal_the_golden_figures() -> None:
     """Two clips through the 400-class network with weights made by rule: within 1e-4, relative."""
     model = build_model()
     model.set_state_dict(seeded_state(model))
@@ -63,7 +64,7 @@ def test_logits_equal_the_golden_figures(shared: Path) -> None:
     clips = np.random.default_rng(2026).normal(0, 1, (2, 8, 3, 224, 224)).astype(np.float32)
     with paddle.no_grad():
         logits = model(paddle.to_tensor(clips)).numpy()
-    golden = np.load(shared / "reference" / "golden_r50.npz")["logits"]
+    golden = np.load(GOLDEN / "golden_r50.npz")["logits"]
     assert np.abs(logits - golden).max() / np.abs(golden).max() < 1e-4
 
 

@@ -1,13 +1,24 @@
 """params.yaml: what is right is read, what is wrong is named."""
 
+import math
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from conftest import ROOT, default_values, merged, pptsm, write_params
 from pptsm.errors import ParamsError
-from pptsm.params import check_params, load_params
+from pptsm.params import Params, check_params, load_params
 
+STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
+NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}
+MUTUAL = {
+    "student": {"distillation": "mutual", "temperature": 1.0},
+    "teacher": {"epochs": 8},
+    "training": {"label_smoothing": 0.0},
+}
 WRONG = [
     ({"sampling": "dens"}, "sampling is 'dens', but should be 'uniform' or 'dense'"),
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
@@ -21,6 +32,32 @@ WRONG = [
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
     ({"student": {"epochs": 0}}, "student.epochs is 0, but pretrained.student names no weights"),
     ({"model": {"shift_ratio": 0.6}}, "model.shift_ratio is 0.6"),
+    (
+        {"training": {**STEPS, "step_epochs": [3], "warmup_epochs": 1}},
+        "warmup_epochs is 1, but schedule: piecewise has no warm-up",
+    ),
+    ({"training": {**STEPS, "step_epochs": [4, 4]}}, "each epoch must be later than the one before it"),
+    ({"training": {**STEPS, "step_epochs": [5, 3]}}, "each epoch must be later than the one before it"),
+    ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
+    ({"training": {**STEPS, "step_epochs": [9]}, "teacher": {"epochs": 10}}, "ends with 9, but student.epochs is 8"),
+    ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
+    ({"pretrained": {"teacher": "x"}, **NO_TEACHER}, "pretrained.teacher names weights, but teacher.enabled is false"),
+    ({"pretrained": {"student_sha256": "0" * 64}}, "student_sha256 is given, but student names no weights"),
+    ({"evaluate": {"device": "gpu"}}, "device is gpu, but engine: onnx computes on the CPU"),
+    (merged(MUTUAL, {"student": {"temperature": 2.0}}), "student.temperature is 2, but mutual learning has no"),
+    (merged(MUTUAL, {"training": {"label_smoothing": 0.1}}), "training.label_smoothing is 0.1, but mutual learning"),
+    (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 8: they must be equal"),
+    (merged(MUTUAL, {"student": {"distillation_weight": 0.0}}), "nothing would be learned from one another"),
+]
+# What is allowed, beside the presets: the same rules must not refuse it.
+RIGHT = [
+    MUTUAL,
+    {"training": {**STEPS, "step_epochs": [3, 6]}},
+    {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
+    {"frames": {"short_side_px": 64}},
+    {"frames": {"short_side_px": 63, "source": "video"}},
+    {"frames": {"short_side_px": None}},
+    {"evaluate": {"device": "gpu", "engine": "paddle"}},
 ]
 
 
@@ -32,6 +69,57 @@ def test_a_wrong_value_is_named_with_file_key_value_and_what_is_allowed(change: 
     assert sentence in str(caught.value)
     assert str(caught.value).startswith("params.yaml: ")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("change", RIGHT, ids=str)
+def test_what_is_consistent_is_accepted(change: dict) -> None:
+    """A rule refuses no more than it says."""
+    check_params(merged(default_values(), change), "params.yaml")
+
+
+def numbers_in(section: type[BaseModel], kind: type, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The keys below `section` that hold a number of this kind."""
+    found = []
+    for name, field in section.model_fields.items():
+        key = (*path, field.alias or name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += numbers_in(field.annotation, kind, key)
+        elif field.annotation is kind or kind in get_args(field.annotation):
+            found.append(key)
+    return found
+
+
+def changed(key: tuple[str, ...], value: object) -> dict:
+    """params.yaml's values with one of them replaced."""
+    for part in reversed(key):
+        value = {part: value}
+    return merged(default_values(), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", numbers_in(Params, float), ids=".".join)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan], ids=str)
+def test_no_number_may_be_infinite_or_none(key: tuple[str, ...], value: float) -> None:
+    """`.inf` and `.nan` are YAML, and pass every `gt=0`; the key is named."""
+    with pytest.raises(ParamsError, match=rf"{re.escape('.'.join(key))} is -?(inf|nan), but should be a finite number"):
+        check_params(changed(key, value), "params.yaml")
+
+
+SEEDS = [key for key in numbers_in(Params, int) if key[-1].endswith("seed")]
+
+
+@pytest.mark.parametrize("key", SEEDS, ids=".".join)
+@pytest.mark.parametrize("value", [2**64, 2**32, -1])
+def test_a_seed_that_no_generator_takes_is_refused(key: tuple[str, ...], value: int) -> None:
+    """Paddle and numpy take 32 bits; more would end in a stack trace of theirs, hours later."""
+    with pytest.raises(ParamsError, match=rf"params.yaml: {re.escape('.'.join(key))} is {value}, but should be"):
+        check_params(changed(key, value), "params.yaml")
+    check_params(changed(key, 2**32 - 1), "params.yaml")
+
+
+def test_every_number_and_every_seed_was_found() -> None:
+    """The two tests above are about something."""
+    assert len(numbers_in(Params, float)) > 25
+    assert set(SEEDS) >= {("seed",), ("motion", "seed"), ("index", "split_seed")}
 
 
 def test_a_missing_key_is_an_error_for_there_are_no_defaults() -> None:

@@ -8,10 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, copy_project, merged, run, write_params
+from conftest import TINY, copy_project, merged, params_with, run, write_params
+from pptsm.data.motion import PAIRS, draw_video
 
 pytestmark = pytest.mark.slow
 
@@ -108,13 +110,20 @@ def digest(path: Path) -> str:
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, {"student": {"distillation": "mutual"}, "training": {"workers": 1, "mix": "videomix"}}],
+    [
+        {},
+        {
+            "teacher": {"epochs": 6},
+            "student": {"distillation": "mutual", "temperature": 1.0},
+            "training": {"workers": 1, "mix": "videomix", "label_smoothing": 0.0},
+        },
+    ],
     ids=["hinton", "mutual"],
 )
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     tmp_path: Path, tiny_project: Path, extra: dict
 ) -> None:
-    """kill -9 in the middle of the student, then again: byte-identical to an uninterrupted run."""
+    """kill -9 in the middle of the student, then again: weights and cards byte-identical to an uninterrupted run's."""
     settings = merged(TINY, {"student": {"width": 0.125, "epochs": 6}})
     settings = {**settings, **{key: {**settings.get(key, {}), **value} for key, value in extra.items()}}
     write_params(tmp_path / "params.yaml", settings)
@@ -141,13 +150,16 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 
     again = subprocess.run(command("killed"), cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "going on after epoch" in again.stderr
-    assert digest(tmp_path / "killed/weights.pdparams") == digest(tmp_path / "whole/weights.pdparams")
+    outputs = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*"))
+    assert len(outputs) == (4 if extra else 2)  # weights and card, of the peer too
+    for name in outputs:
+        assert digest(tmp_path / "killed" / name) == digest(tmp_path / "whole" / name), name
     histories = [pd.read_csv(tmp_path / f"{name}.csv").drop(columns="clips_per_sec") for name in ("whole", "killed")]
     pd.testing.assert_frame_equal(*histories)
 
 
 def test_the_embedded_dataset_is_the_same_every_time(tmp_path: Path, tiny_project: Path) -> None:
-    """Byte by byte, and each class another one's frames in reverse order."""
+    """Byte by byte."""
     write_params(tmp_path / "params.yaml", TINY)
     run("pptsm", "motion", "--out", tmp_path / "again", "--params", tmp_path / "params.yaml", cwd=tiny_project)
     first = tiny_project / "data" / "raw" / "motion"
@@ -155,6 +167,19 @@ def test_the_embedded_dataset_is_the_same_every_time(tmp_path: Path, tiny_projec
     assert len(names) == 8 * 6
     for name in names:
         assert digest(first / name) == digest(tmp_path / "again" / name)
+
+
+@pytest.mark.parametrize(("forward", "backward"), PAIRS.items())
+def test_each_class_of_the_embedded_dataset_is_another_ones_frames_in_reverse_order(
+    forward: str, backward: str
+) -> None:
+    """Pixel by pixel, but for the noise: only the order of the frames tells the two apart."""
+    motion = params_with(motion={"noise": 0.0, "frame_px": 32}).motion
+    one, other = (
+        draw_video(name, motion, np.random.default_rng(1), np.random.default_rng(2)) for name in (forward, backward)
+    )
+    np.testing.assert_array_equal(one, other[::-1])
+    assert not np.array_equal(one, other)
 
 
 def test_a_broken_dataset_stops_before_training(tmp_path: Path) -> None:

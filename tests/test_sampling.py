@@ -1,18 +1,21 @@
 """Frame indices against the printed examples and an independent formula."""
 
+import json
+
 import numpy as np
 import pytest
 
+from conftest import GOLDEN
 from pptsm.data.sampling import dense_indices, uniform_indices
 
 
 def test_the_printed_example_of_131_frames() -> None:
     """Uniform 7, 23, ..., 119; first dense clip 0, 8, ..., 56, second 7, 15, ..., 63."""
-    assert uniform_indices(131, 8).tolist() == [7, 23, 39, 55, 71, 87, 103, 119]
-    clips = dense_indices(131, 8)
+    golden = json.loads((GOLDEN / "frame_indices.json").read_text())
+    assert uniform_indices(golden["num_frames"], 8).tolist() == golden["uniform"]
+    clips = dense_indices(golden["num_frames"], 8)
     assert clips.shape == (10, 8)
-    assert clips[0].tolist() == [0, 8, 16, 24, 32, 40, 48, 56]
-    assert clips[1].tolist() == [7, 15, 23, 31, 39, 47, 55, 63]
+    assert clips[:2].tolist() == golden["dense"]
 
 
 def test_fewer_frames_than_segments_repeat_the_video() -> None:
@@ -44,6 +47,12 @@ def test_training_indices_stay_in_their_part_and_reach_all_of_it(num_frames: int
         assert offsets.max() == length - 1
     starts = {int(dense_indices(num_frames, 8, rng)[0, 0]) for _ in range(4000)}
     assert starts == set(range(max(1, num_frames - 64)))
+
+
+def test_one_segment_is_the_middle_of_the_video() -> None:
+    """The smallest clip there is."""
+    assert uniform_indices(9, 1).tolist() == [4]
+    assert dense_indices(9, 1, window=1, num_clips=2).tolist() == [[0], [8]]
 
 
 def test_a_count_of_zero_is_refused() -> None:

@@ -22,6 +22,15 @@ def test_few_groups_of_many_videos_tell_little() -> None:
     assert by_group[1] >= by_video[1]
 
 
+def test_a_groups_right_videos_stay_with_its_size() -> None:
+    """Large groups are right as often as small ones: drawing them again moves the share little."""
+    sizes = [2, 4, 6, 40, 60, 80, 2, 4, 6, 40, 60, 80]
+    right = np.concatenate([np.arange(size) < size // 2 + (number % 2) for number, size in enumerate(sizes)])
+    groups = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    low, high = interval_by_group(right, groups)
+    assert (low, high) == pytest.approx(interval(int(right.sum()), len(groups)), abs=0.02)
+
+
 def test_groups_of_one_are_videos_and_groups_all_alike_count_as_one_each() -> None:
     """Each its own group: Wilson's. All right in five groups of ten: as five of five."""
     right = np.array([True, True, False, True])

@@ -3,24 +3,35 @@
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+import pandas as pd
 import pytest
 
-from conftest import params_with
+from conftest import GOLDEN, params_with
 from pptsm.model.network import build_model
-from pptsm.training.losses import cutmix, distillation, mix_clips, mixup, mutual_divergence, smoothed_cross_entropy
+from pptsm.training.loop import _batches_of_epoch, _statistics_are_due
+from pptsm.training.losses import (
+    count_right,
+    cutmix,
+    distillation,
+    mix_clips,
+    mixup,
+    mutual_divergence,
+    objective,
+    smoothed_cross_entropy,
+)
 from pptsm.training.optimizer import (
     build_optimizer,
     learning_rate,
     piecewise_learning_rate,
     precise_batch_norm,
+    scheduled_rate,
 )
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 0.005), (97, 0.005448082), (194, 0.005896163), (1164, 0.009486677), (7954, 8.157623e-07)],
+    ("step", "rate"), list(pd.read_csv(GOLDEN / "learning_rates.csv").itertuples(index=False, name=None))
 )
 def test_learning_rate_equals_the_published_schedule(step: int, rate: float) -> None:
     """80 epochs of 100 steps, 10 of warm-up, 0.005 -> 0.01: to seven digits."""
@@ -38,6 +49,36 @@ def test_piecewise_rate() -> None:
     """0.01 / 0.001 / 0.0001 from epochs 40 and 60 on."""
     rates = [piecewise_learning_rate(epoch, 0.01, [40, 60], 0.1) for epoch in (0, 39, 40, 59, 60, 79)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001])
+
+
+def test_the_schedule_is_the_one_that_params_name() -> None:
+    """Ten steps an epoch: piecewise goes by whole epochs, cosine by steps."""
+    piecewise = {"schedule": "piecewise", "step_epochs": [2, 3], "step_factor": 0.5, "warmup_epochs": 0, "base_lr": 0.4}
+    training = params_with(training=piecewise).training
+    assert [scheduled_rate(training, step, 10, 8) for step in (0, 19, 20, 29, 30)] == [0.4, 0.4, 0.2, 0.2, 0.1]
+    training = params_with(training={"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4}).training
+    for step in (0, 5, 10, 33):
+        assert scheduled_rate(training, step, 10, 8) == learning_rate(step, 10, 8, 1, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "every", "due"), [(8, 5, [0, 5, 7]), (6, 5, [0, 5]), (3, 1, [0, 1, 2]), (1, 5, [0]), (4, 0, [])]
+)
+def test_batch_norm_is_measured_after_the_epochs_of_the_official_code(epochs: int, every: int, due: list[int]) -> None:
+    """The first, every so many after it, and the last."""
+    assert [epoch for epoch in range(epochs) if _statistics_are_due(epoch, epochs, every)] == due
+
+
+@pytest.mark.parametrize(("num_clips", "sizes"), [(10, [4, 4]), (8, [4, 4]), (3, [3])])
+def test_an_epoch_is_full_batches_of_different_clips(num_clips: int, sizes: list[int]) -> None:
+    """What is left over is dropped; fewer clips than a batch are one batch; another epoch, another order."""
+    batches = _batches_of_epoch(num_clips, 4, [1, 0])
+    drawn = [number for batch in batches for number in batch]
+    assert [len(batch) for batch in batches] == sizes
+    assert len(set(drawn)) == len(drawn) == sum(sizes)
+    assert set(drawn) <= set(range(num_clips))
+    assert batches == _batches_of_epoch(num_clips, 4, [1, 0])
+    assert num_clips == 3 or batches != _batches_of_epoch(num_clips, 4, [1, 1])
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -58,12 +99,12 @@ def test_smoothed_cross_entropy_of_mixed_clips() -> None:
 
 
 def test_distillation_by_hand_and_without_gradient_for_the_teacher() -> None:
-    """t^2 * KL at t = 2; zero for equal logits."""
+    """t^2 * KL at t = 3; zero for equal logits."""
     student, teacher = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4))
-    p, q = softmax(teacher / 2), softmax(student / 2)
-    expected = 4 * (p * np.log(p / q)).sum(axis=1).mean()
+    p, q = softmax(teacher / 3), softmax(student / 3)
+    expected = 9 * (p * np.log(p / q)).sum(axis=1).mean()
     s, t = paddle.to_tensor(student, stop_gradient=False), paddle.to_tensor(teacher, stop_gradient=False)
-    loss = distillation(s, t, 2.0)
+    loss = distillation(s, t, 3.0)
     loss.backward()
     assert float(loss) == pytest.approx(expected, rel=1e-6)
     assert s.grad is not None
@@ -77,6 +118,55 @@ def test_mutual_divergence_is_half_of_both_directions() -> None:
     p, q = softmax(one), softmax(other)
     expected = ((p * np.log(p / q)).sum(axis=1).mean() + (q * np.log(q / p)).sum(axis=1).mean()) / 2
     assert float(mutual_divergence(paddle.to_tensor(one), paddle.to_tensor(other))) == pytest.approx(expected, rel=1e-6)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0) -> float:
+    """Of labels of four classes."""
+    target = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    return float(-(target * np.log(softmax(logits))).sum(axis=1).mean())
+
+
+def test_the_objective_without_another_network_is_the_cross_entropy() -> None:
+    """All three parts are the same."""
+    logits, labels = RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
+    parts = objective(paddle.to_tensor(logits), paddle.to_tensor(labels), 0.1, None)
+    assert [float(part) for part in parts] == pytest.approx([cross_entropy(logits, labels, 0.1)] * 3, rel=1e-6)
+
+
+def test_the_objective_of_hinton_weighs_labels_and_teacher() -> None:
+    """(1 - w) CE + w t^2 KL at w = 0.3, t = 3; the labels' part is the whole cross entropy."""
+    logits, teacher, labels = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
+    p, q = softmax(teacher / 3), softmax(logits / 3)
+    labels_part = cross_entropy(logits, labels, 0.1)
+    whole = 0.7 * labels_part + 0.3 * 9 * (p * np.log(p / q)).sum(axis=1).mean()
+    tensors = [paddle.to_tensor(x) for x in (logits, labels, teacher)]
+    total, own, of_labels = objective(tensors[0], tensors[1], 0.1, None, tensors[2], "hinton", 0.3, 3.0)
+    assert float(total) == float(own) == pytest.approx(whole, rel=1e-6)
+    assert float(of_labels) == pytest.approx(labels_part, rel=1e-6)
+
+
+def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_students_own() -> None:
+    """CE of both + w times the divergence; gradients flow into both."""
+    logits, other, labels = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
+    p, q = softmax(logits), softmax(other)
+    own_by_hand = cross_entropy(logits, labels) + 0.4 * ((p - q) * np.log(p / q)).sum(axis=1).mean() / 2
+    one, two = (paddle.to_tensor(x, stop_gradient=False) for x in (logits, other))
+    total, own, of_labels = objective(one, paddle.to_tensor(labels), 0.0, None, two, "mutual", 0.4)
+    total.backward()
+    assert float(of_labels) == pytest.approx(cross_entropy(logits, labels), rel=1e-6)
+    assert float(own) == pytest.approx(own_by_hand, rel=1e-6)
+    assert float(total) == pytest.approx(own_by_hand + cross_entropy(other, labels), rel=1e-6)
+    assert one.grad is not None
+    assert two.grad is not None
+
+
+def test_a_mixed_clip_is_right_for_each_label_by_its_share() -> None:
+    """Guesses 0, 1, 1, 2; labels 0, 1, 2, 3; mixed with 1, 0, 1, 2."""
+    logits, labels = np.eye(4)[[0, 1, 1, 2]], np.array([0, 1, 2, 3])
+    assert count_right(logits, labels) == 2
+    assert count_right(logits, labels, (paddle.to_tensor([1, 0, 1, 2]), 0.8)) == pytest.approx(2 * 0.8 + 2 * 0.2)
+    assert count_right(logits, labels, (paddle.to_tensor([0, 0, 0, 2]), 0.8)) == pytest.approx(2 * 0.8 + 2 * 0.2)
+    assert count_right(logits, labels, (paddle.to_tensor([3, 3, 3, 2]), 0.8)) == pytest.approx(2 * 0.8 + 1 * 0.2)
 
 
 def test_mixup_blends_clips_and_names_the_other_label() -> None:
@@ -100,6 +190,21 @@ def test_cutmix_share_is_the_share_of_pixels_that_stayed() -> None:
             if others[clip] != clip:
                 assert (pixels[clip, 0, 0] == clip).mean() == pytest.approx(mix.share)
                 assert (pixels[clip, 0, 0] == others[clip]).mean() == pytest.approx(1 - mix.share)
+
+
+def test_the_box_of_cutmix_lies_where_its_generator_says() -> None:
+    """Centre anywhere, sides sqrt(1 - share drawn) of the frame's, cut off at its edges; half-sizes in whole pixels."""
+    clips = paddle.arange(2).astype("float32").reshape([2, 1, 1, 1, 1]).expand([2, 1, 3, 20, 32])
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        side = np.sqrt(1 - rng.beta(1.0, 1.0))
+        y, x = rng.integers(20), rng.integers(32)
+        half_y, half_x = int(20 * side) // 2, int(32 * side) // 2
+        expected = np.zeros((20, 32), dtype=bool)
+        expected[max(0, y - half_y) : y + half_y, max(0, x - half_x) : x + half_x] = True
+        mixed, mix = cutmix(clips, paddle.arange(2), 1.0, np.random.default_rng(seed))
+        if mix.other_labels.tolist() == [1, 0]:
+            np.testing.assert_array_equal(mixed.numpy()[0, 0, 0] == 1, expected)
 
 
 def test_videomix_takes_either() -> None:

@@ -1,5 +1,7 @@
 """Pixels: sizes, crop positions, order of views, and what training draws."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,10 +10,12 @@ from pptsm.data.transforms import (
     MEAN,
     MULTI_SCALES,
     STD,
+    box_positions,
     center_crop,
     evaluation_views,
     full_height_crops,
     multi_scale_box,
+    normalise,
     resized_size,
     training_clip,
 )
@@ -66,6 +70,14 @@ def test_evaluation_views_are_pillow_resize_crop_normalise(sampling: str, lefts:
     np.testing.assert_allclose(views, np.stack(expected), atol=1e-5)
 
 
+def test_black_and_white_are_what_imagenet_makes_of_them() -> None:
+    """The published numbers, channel by channel; the middle grey of each channel is 0."""
+    frames = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255)]).astype(np.uint8)
+    black, white = normalise(frames).reshape(2, 3)
+    np.testing.assert_allclose(black, [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6)
+    np.testing.assert_allclose(white, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], rtol=1e-6)
+
+
 def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None:
     """Scales of the short side, aspect one step at most, corners included."""
     rng, boxes = np.random.default_rng(0), []
@@ -84,12 +96,46 @@ def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None
     assert any((left + width == 341) & (top + height == 256) & (width == 168))
 
 
+@pytest.mark.parametrize(
+    ("step_x", "step_y", "tops"),
+    [
+        (5, 7, {0: 3, 7: 2, 14: 3, 21: 2, 28: 3}),
+        (0, 7, {0: 2, 7: 2, 14: 3, 21: 2, 28: 2}),  # full width: two corners fall away
+        (5, 0, {0: 11}),
+    ],
+)
+def test_a_corner_is_drawn_once_where_the_box_has_no_room(step_x: float, step_y: float, tops: dict) -> None:
+    """The official list of places, without its duplicate corners: 13 places, or 11."""
+    places = box_positions(step_x, step_y)
+    assert Counter(top for _, top in places) == tops
+    assert {left for left, _ in places} <= {k * step_x for k in range(5)}
+
+
 def test_training_clip_cuts_the_same_box_from_all_frames() -> None:
     """A clip of one repeated frame stays constant in time."""
     frame = RNG.integers(0, 256, (1, 90, 120, 3), dtype=np.uint8)
     clip = training_clip(np.repeat(frame, 4, axis=0), np.random.default_rng(3), **RECIPE)
     assert clip.shape == (4, 3, 224, 224)
     assert (clip == clip[:1]).all()
+
+
+@pytest.mark.parametrize("zoom", [1, 2])
+@pytest.mark.parametrize("crop", ["random", "multi_scale"])
+def test_a_training_clip_lies_where_its_generator_says(crop: str, zoom: int) -> None:
+    """Every pixel holds its own column and row, in frames as large as `resize_px` and twice as large."""
+    x, y = np.meshgrid(np.arange(200 * zoom) / zoom, np.arange(100 * zoom) / zoom)
+    frames = np.stack([x, y, 0 * x], axis=2).round().astype(np.uint8)[None]
+    settings = RECIPE | {"resize_px": 100, "crop_px": 80, "crop": crop}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        clip = training_clip(frames, np.random.default_rng(seed), **settings)[0]
+        columns, rows = ((clip[c] * STD[c] + MEAN[c]) * 255 for c in (0, 1))
+        left, top, width, height = (0, 0, 200, 100) if crop == "random" else multi_scale_box(200, 100, 100, rng)
+        across, down = (80, 80) if crop == "random" else (0.8 * width, 0.8 * height)
+        left, top = left + (width - across) * rng.random(), top + (height - down) * rng.random()
+        middles = (np.arange(80) + 0.5) / 80
+        np.testing.assert_allclose(columns[40], left + middles * across - 0.5, atol=1.3)
+        np.testing.assert_allclose(rows[:, 40], top + middles * down - 0.5, atol=1.3)
 
 
 def test_flip_mirrors_the_same_clip() -> None:
@@ -101,11 +147,13 @@ def test_flip_mirrors_the_same_clip() -> None:
 
 
 def test_brightness_changes_the_whole_clip_alike() -> None:
-    """Gain and offset are one pair a clip."""
+    """One contrast (around ImageNet's mean) and one shift a clip, drawn after the crop from its generator."""
     frames = RNG.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
     settings = {**RECIPE, "crop": "random", "crop_px": 256, "resize_px": 256}
     plain = training_clip(frames, np.random.default_rng(3), **settings)
     bright = training_clip(frames, np.random.default_rng(3), **{**settings, "brightness": 0.3})
-    gain, offset = np.polyfit(plain.ravel(), bright.ravel(), 1)
-    assert gain != pytest.approx(1, abs=1e-3)
-    np.testing.assert_allclose(bright, plain * gain + offset, atol=1e-4)
+    rng = np.random.default_rng(3)
+    rng.random(2)  # where the crop lies
+    contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3)
+    expected = plain * contrast + (brightness - 1) / np.mean(STD)
+    np.testing.assert_allclose(bright, expected, atol=1e-5)

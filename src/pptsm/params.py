@@ -6,6 +6,7 @@ changed default would leave stale outputs behind. What a field means stands besi
 
 import difflib
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -124,6 +125,13 @@ class Pretrained(Section):
     min_coverage: Share
     new_head: bool
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for role in ("teacher", "student"):
+            if getattr(self, f"{role}_sha256") is not None and getattr(self, role) is None:
+                raise ValueError(f"{role}_sha256 is given, but {role} names no weights, so nothing would be checked")
+        return self
+
 
 class Clip(Section):
     num_segments: Positive
@@ -184,6 +192,13 @@ class Training(Section):
             raise ValueError("schedule is piecewise, but step_epochs names no epoch")
         if self.schedule == "cosine" and self.step_epochs:
             raise ValueError("step_epochs belongs to schedule: piecewise, but schedule is cosine")
+        if self.schedule == "piecewise" and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs}, but schedule: piecewise has no warm-up: set it to 0, "
+                "or take schedule: cosine"
+            )
+        if any(later <= earlier for earlier, later in pairwise(self.step_epochs)):
+            raise ValueError(f"step_epochs is {self.step_epochs}, but each epoch must be later than the one before it")
         if self.flip_labels and self.flip == "none":
             raise ValueError("flip_labels is given, but flip is none")
         if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
@@ -216,6 +231,12 @@ class Evaluate(Section):
     batch_views: Positive
     device: Device
     workers: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.engine == "onnx" and self.device == "gpu":
+            raise ValueError("device is gpu, but engine: onnx computes on the CPU: take engine: paddle")
+        return self
 
 
 class Export(Section):
@@ -253,17 +274,54 @@ class Params(Section):
     def _consistent(self) -> Self:
         if self.student.distillation_weight > 0 and not self.teacher.enabled:
             raise ValueError("student.distillation_weight is above 0, but teacher.enabled is false")
-        for role, epochs in (("teacher", self.teacher.epochs), ("student", self.student.epochs)):
-            if 0 < epochs <= self.training.warmup_epochs:
-                raise ValueError(f"{role}.epochs ({epochs}) leaves nothing after training.warmup_epochs")
-        starts = {"teacher": self.pretrained.teacher, "student": self.pretrained.student}
-        for role, section in (("teacher", self.teacher), ("student", self.student)):
-            used = role == "student" or self.teacher.enabled
-            if used and section.epochs == 0 and starts[role] is None:
+        if self.student.distillation == "mutual":
+            self._check_mutual()
+        if self.pretrained.teacher is not None and not self.teacher.enabled:
+            raise ValueError("pretrained.teacher names weights, but teacher.enabled is false: nobody would use them")
+        used: dict[str, Teacher | Student] = {"teacher": self.teacher} if self.teacher.enabled else {}
+        used["student"] = self.student
+        for role, section in used.items():
+            if 0 < section.epochs <= self.training.warmup_epochs:
+                raise ValueError(f"{role}.epochs ({section.epochs}) leaves nothing after training.warmup_epochs")
+            if section.epochs > 0 and self.training.step_epochs and self.training.step_epochs[-1] >= section.epochs:
+                raise ValueError(
+                    f"training.step_epochs ends with {self.training.step_epochs[-1]}, but {role}.epochs is "
+                    f"{section.epochs}: that step would never come (epochs count from 0)"
+                )
+            if section.epochs == 0 and getattr(self.pretrained, role) is None:
                 raise ValueError(f"{role}.epochs is 0, but pretrained.{role} names no weights: it would be random")
+        side, wanted = self.frames.short_side_px, self.clip.resize_px
+        if self.frames.source == "archive" and side is not None and side < wanted:
+            raise ValueError(
+                f"frames.short_side_px ({side}) is below clip.resize_px ({wanted}): every frame would first be shrunk, "
+                f"then enlarged. Set short_side_px to {wanted} or more, or to null"
+            )
         if self.training.keep == "best" and not self.index.may_have_validation:
             raise ValueError("training.keep is best, but the index has no validation split to tell it by")
         return self
+
+    def _check_mutual(self) -> None:
+        """Both networks learn together, as published: temperature 1, no label smoothing, one number of epochs."""
+        student, teacher = self.student, self.teacher
+        if student.distillation_weight == 0 or student.epochs == 0:
+            raise ValueError(
+                "student.distillation is mutual, but student.distillation_weight or student.epochs is 0: nothing "
+                "would be learned from one another. Set distillation to hinton, or both above 0"
+            )
+        if teacher.epochs != student.epochs:
+            raise ValueError(
+                f"student.distillation is mutual, so both learn together, but teacher.epochs is {teacher.epochs} and "
+                f"student.epochs {student.epochs}: they must be equal"
+            )
+        if student.temperature != 1:
+            raise ValueError(
+                f"student.temperature is {student.temperature:g}, but mutual learning has no temperature: set it to 1"
+            )
+        if self.training.label_smoothing != 0:
+            raise ValueError(
+                f"training.label_smoothing is {self.training.label_smoothing:g}, but mutual learning smooths no labels "
+                "(the networks soften each other's): set it to 0"
+            )
 
 
 def load_params(path: Path) -> Params:

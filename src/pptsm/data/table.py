@@ -68,3 +68,17 @@ def load_labels(path: Path) -> list[str]:
 def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """The usable rows of one split, in the table's order, numbered from 0."""
     return table[table["split"] == split].reset_index(drop=True)
+
+
+def spread_over_classes(videos: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most `most` rows, numbered from 0: the first of each class in turn, then the second of each, and so on.
+
+    A table is sorted by id, so by class: its first rows would be one class or two.
+
+    Args:
+        videos: rows with `label_index`.
+        most: how many rows to take.
+    """
+    turn = videos.groupby("label_index").cumcount()
+    order = videos.assign(turn=turn).sort_values(["turn", "label_index"], kind="stable")
+    return order.drop(columns="turn").head(most).reset_index(drop=True)

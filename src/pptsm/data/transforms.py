@@ -145,26 +145,20 @@ def multi_scale_box(
     # clipped: the rounding up to target_px may leave the frame by a pixel
     box_width, box_height = min(box_width, width), min(box_height, height)
     step_x, step_y = (width - box_width) / 4, (height - box_height) / 4
-    x, y = FIXED_POSITIONS[rng.integers(len(FIXED_POSITIONS))]
-    return x * step_x, y * step_y, float(box_width), float(box_height)
+    positions = box_positions(step_x, step_y)
+    left, top = positions[rng.integers(len(positions))]
+    return left, top, float(box_width), float(box_height)
 
 
-# Quarters of the free room: corners, centre, edge middles, and the centres of the quadrants.
-FIXED_POSITIONS = (
-    (0, 0),
-    (4, 0),
-    (0, 4),
-    (4, 4),
-    (2, 2),
-    (0, 2),
-    (4, 2),
-    (2, 4),
-    (2, 0),
-    (1, 1),
-    (3, 1),
-    (1, 3),
-    (3, 3),
-)
+def box_positions(step_x: float, step_y: float) -> list[tuple[float, float]]:
+    """Left and top of a box at each of 13 places; a step is a quarter of the free room, in pixels.
+
+    A box as wide or as high as the frame has no room to move that way, and places fall together. As in the
+    official code a corner is then drawn once, but edge middles and quadrants count as often as they come.
+    """
+    corners = [(x, y) for x, y in ((0, 0), (4, 0), (0, 4), (4, 4)) if (step_x or not x) and (step_y or not y)]
+    inner = [(2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
+    return [(x * step_x, y * step_y) for x, y in corners + inner]
 
 
 def normalise(frames: Frames) -> ClipArray:

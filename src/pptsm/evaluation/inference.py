@@ -7,7 +7,7 @@ import paddle
 from numpy.typing import NDArray
 
 from pptsm.console import progress
-from pptsm.data.clips import EvaluationVideos
+from pptsm.data.clips import EvaluationVideos, TrainingClips
 from pptsm.data.transforms import ClipArray
 from pptsm.evaluation.loading import load_batches
 from pptsm.model.network import VideoNetwork
@@ -28,13 +28,13 @@ def paddle_scorer(model: VideoNetwork) -> Scorer:
 
 
 def score_videos(
-    score: Scorer, videos: EvaluationVideos, *, batch_views: int, workers: int, what: str
+    score: Scorer, videos: EvaluationVideos | TrainingClips, *, batch_views: int, workers: int, what: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits of each video: the mean of its views' logits (not of their softmax).
 
     Args:
         score: computes the logits of a batch of views.
-        videos: what to score.
+        videos: what to score; a training clip counts as a video of one view.
         batch_views: views that are scored together; views of several videos may share a batch.
         workers: processes that prepare views; 0 is this one.
         what: name on the progress bar.
@@ -58,7 +58,7 @@ def score_videos(
 
 
 def _batches(
-    videos: EvaluationVideos, labels: NDArray[np.int64], batch_views: int, workers: int
+    videos: EvaluationVideos | TrainingClips, labels: NDArray[np.int64], batch_views: int, workers: int
 ) -> Iterator[tuple[list[int], ClipArray]]:
     """(owning video of each view, views [B, S, 3, H, W]), filling `labels` on the way."""
     waiting: list[tuple[int, ClipArray]] = []

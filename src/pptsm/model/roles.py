@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pptsm.params import Params, Student, Teacher
 
 WEIGHTS = "weights.pdparams"
 CARD = "card.json"
+PEER = "peer"  # folder below the student's, of the network that learned beside it
 
 
 def build_role(params: Params, section: Teacher | Student, num_classes: int) -> VideoNetwork:
@@ -38,22 +40,42 @@ def load_role(params: Params, section: Teacher | Student, folder: Path, num_clas
     return model
 
 
-def save_role(folder: Path, role: str, section: Teacher | Student, revision: str, weights: Arrays | None) -> None:
+def save_role(
+    folder: Path,
+    role: str,
+    section: Teacher | Student,
+    revision: str,
+    weights: Arrays | None,
+    *,
+    distilled: bool = False,
+    verdict: dict[str, Any] | None = None,
+    skipped: str | None = None,
+) -> None:
     """Write a role's weights, readable by `paddle.load`, and its card; the same weights give the same bytes.
 
     Args:
         folder: an existing folder.
-        role: "teacher" or "student".
+        role: "teacher", "student" or "peer".
         section: its section of params.yaml.
         revision: names the parameters and inputs of its training by their hash.
-        weights: None where the role is switched off.
+        weights: None where nothing was trained.
+        distilled: whether another network had a part in its loss.
+        verdict: whether it is above chance (`pptsm.training.verdict`); None where that was not asked.
+        skipped: why there are no weights.
     """
     if weights is not None:
         write_arrays(folder / WEIGHTS, {key: np.ascontiguousarray(value) for key, value in weights.items()})
     card = {"role": role, "revision": revision, **section.model_dump()}
+    card |= {"distilled": distilled, "verdict": verdict, "skipped": skipped}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card that `save_role` wrote."""
+    card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return card
 
 
 def read_revision(folder: Path) -> str:
     """The revision that `save_role` wrote."""
-    return str(json.loads((folder / CARD).read_text(encoding="utf-8"))["revision"])
+    return str(read_card(folder)["revision"])

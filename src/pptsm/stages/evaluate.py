@@ -39,7 +39,7 @@ def run(
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
     from pptsm.model.device import use_device
-    from pptsm.model.roles import load_role
+    from pptsm.model.roles import PEER, load_role
 
     use_device(params.evaluate.device)
     classes = load_labels(labels)
@@ -53,6 +53,8 @@ def run(
     }
     if not params.teacher.enabled:
         del roles["teacher"]
+    elif params.student.distillation == "mutual":  # it learned beside the student
+        roles = {"peer": (params.teacher, student / PEER), "student": roles["student"]}
 
     metrics: dict[str, dict[str, object]] = {}
     predictions, per_class = [], []

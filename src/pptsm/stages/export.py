@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ def run(
 
     from pptsm.console import note
     from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
-    from pptsm.data.table import in_split, load_index, load_labels
+    from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata, chance_warning
     from pptsm.files import whole_file, whole_folder
@@ -44,8 +43,10 @@ def run(
     videos = in_split(table, "val")
     if videos.empty:
         videos = in_split(table, params.evaluate.split)
+    videos = spread_over_classes(videos, params.export.check_clips)
+    num_classes = int(videos["label_index"].nunique())
     views = EvaluationVideos(videos, frame_source(params, frames), params.clip, "uniform")
-    clips = [views[number][0] for number in islice(range(len(views)), params.export.check_clips)]
+    clips = [views[number][0] for number in range(len(views))]
 
     with whole_folder(out) as folder:
         inference = folder / "inference"
@@ -56,7 +57,7 @@ def run(
         agreement = compare(model, folder / "model.onnx", clips)
         require(agreement, params.export.tolerance)
         values = {
-            "agreement": asdict(agreement),
+            "agreement": asdict(agreement) | {"classes": num_classes},
             "parameters": count_parameters(model),
             "macs_per_view": count_macs(model, shape),
             "onnx_bytes": (folder / "model.onnx").stat().st_size,
@@ -65,6 +66,7 @@ def run(
         }
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")
-    note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    checked = f"{agreement.clips} clips of {num_classes} classes"
+    note(f"export: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {checked}")
     if warning:
         note(f"export: the file carries a warning: {warning}")

@@ -27,22 +27,26 @@ def run(
     """Train the student with knowledge distillation; a killed run goes on from its last epoch."""
     params = load_params(params_path)
 
-    from pptsm.data.table import load_labels
-    from pptsm.files import sha256_of
-    from pptsm.model.device import use_device
-    from pptsm.model.roles import WEIGHTS, load_role
+    from pptsm.console import note
+    from pptsm.errors import UserError
+    from pptsm.model.roles import read_card
     from pptsm.training.fit import Inputs, fit_role
-    from pptsm.training.loop import Teaching
+    from pptsm.training.verdict import sentence
 
-    inputs = Inputs(index, labels, frames, pretrained / "student.pdparams")
-    teaching, decides = None, {}
-    if params.student.distillation_weight > 0 and params.student.epochs > 0:
-        use_device(params.training.device)
-        teaching = Teaching(
-            load_role(params, params.teacher, teacher, len(load_labels(labels))),
-            params.student.distillation,
-            params.student.distillation_weight,
-            params.student.temperature,
-        )
-        decides["teacher"] = sha256_of(teacher / WEIGHTS)
-    fit_role("student", params.student, params, inputs, out, history, teaching, **decides)
+    student = params.student
+    inputs = Inputs(index, labels, frames, pretrained)
+    if student.distillation == "mutual":
+        fit_role("student", student, params, inputs, out, history, peer=params.teacher)
+        return
+    taught = student.distillation_weight > 0 and student.epochs > 0
+    verdict = read_card(teacher)["verdict"] if taught else None
+    if verdict is not None and not verdict["above_chance"]:
+        found = sentence("teacher", verdict)
+        if student.weak_teacher == "stop":
+            raise UserError(
+                f"student: no training, for its teacher ({teacher}) has nothing to teach.\n{found}\nTo train "
+                "without it set student.weak_teacher to without, or student.distillation_weight to 0."
+            )
+        note(f"student: trains on the labels alone, as student.weak_teacher says: its teacher knows nothing.\n{found}")
+        taught = False
+    fit_role("student", student, params, inputs, out, history, teacher=teacher if taught else None)

@@ -24,7 +24,7 @@ def run_key(role: str, **decides: Any) -> str:
     """A short name for a run: its role and a hash of all that decides its result.
 
     Args:
-        role: "teacher" or "student".
+        role: "teacher" or "student" (with its peer, if it has one).
         decides: parameters and hashes of inputs, as JSON-able values. The code that trains and Paddle's
             version are added here: a mended loss must not go on from weights of the broken one.
     """
@@ -44,7 +44,7 @@ class Progress:
     epochs_done: int
     history: list[dict[str, float]]
     best_top1: float
-    best_weights: Arrays | None
+    best_weights: list[Arrays] | None  # of each network that learns
 
 
 class Checkpoint:

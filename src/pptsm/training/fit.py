@@ -1,7 +1,8 @@
-"""What the teacher and the student stage share: inputs opened, network built and filled, outputs written whole."""
+"""What the teacher and the student stage share: inputs opened, networks built and filled, outputs written whole."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paddle
 import pandas as pd
@@ -12,14 +13,16 @@ from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, whole_file, whole_folder
 from pptsm.model.device import use_device
+from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
-from pptsm.model.roles import build_role, save_role
+from pptsm.model.roles import PEER, WEIGHTS, build_role, load_role, save_role
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Student, Teacher
 from pptsm.training.checkpoint import Checkpoint, run_key
 from pptsm.training.loop import Teaching, Trained, train
+from pptsm.training.verdict import judge_network, sentence
 
-NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "train_top1", "clips_per_sec"])
+NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec"])
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Inputs:
     index: Path
     labels: Path
     frames: Path
-    pretrained: Path  # a weights file; it may be missing
+    pretrained: Path  # folder of weights to start from, a file a role; a role's file may be missing
 
 
 def fit_role(
@@ -39,8 +42,9 @@ def fit_role(
     inputs: Inputs,
     out: Path,
     history: Path,
-    teaching: Teaching | None = None,
-    **decides: str,
+    *,
+    teacher: Path | None = None,
+    peer: Teacher | None = None,
 ) -> None:
     """Train one role (or, with 0 epochs, take its starting weights) and write its outputs.
 
@@ -49,31 +53,30 @@ def fit_role(
         section: its section of params.yaml.
         params: all parameters.
         inputs: files of the stages before.
-        out: folder for weights and card.
+        out: folder for weights and card; a peer's go into a folder of it.
         history: CSV with a row an epoch.
-        teaching: what the student learns from.
-        decides: hashes of further inputs that decide the result.
+        teacher: folder of a trained teacher that the student learns from.
+        peer: the network that the student learns together with; both begin with weights of their own.
     """
     use_device(params.training.device)
     labels = load_labels(inputs.labels)
     table = load_index(inputs.index)
     paddle.seed(params.seed)
-    with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
-        model = build_role(params, section, len(labels))
-    if inputs.pretrained.exists():
-        wanted = params.pretrained
-        report = load_weights(model, inputs.pretrained, wanted.min_coverage, new_head=wanted.new_head)
-        note(f"{role}: {inputs.pretrained}: {report.summary()}")
-        if section.epochs == 0 and report.reinitialised:
-            raise UserError(
-                f"{role}.epochs is 0, but the last layer of {inputs.pretrained} does not fit {len(labels)} classes: "
-                "without training it would answer at random. Check index.label_file, or train."
-            )
-        decides["pretrained"] = sha256_of(inputs.pretrained)
+    model, start = _starting(role, section, params, len(labels), inputs.pretrained / f"{role}.pdparams")
+    networks, decides = {role: (section, model)}, {"pretrained": start}
+    teaching, student = None, params.student
+    if teacher is not None:
+        taught_by = load_role(params, params.teacher, teacher, len(labels))
+        teaching = Teaching(taught_by, "hinton", student.distillation_weight, student.temperature)
+        decides["teacher"] = sha256_of(teacher / WEIGHTS)
+    if peer is not None:
+        other, start = _starting(PEER, peer, params, len(labels), inputs.pretrained / "teacher.pdparams")
+        teaching = Teaching(other, "mutual", student.distillation_weight, student.temperature)
+        networks[PEER], decides["peer_pretrained"] = (peer, other), start
 
     key = run_key(
         role,
-        section=section.model_dump(),
+        sections=[section.model_dump() for section, _ in networks.values()],
         params=params.model_dump(include={"seed", "sampling", "frames", "clip", "model", "training"}),
         index=sha256_of(inputs.index),
         labels=sha256_of(inputs.labels),
@@ -81,30 +84,56 @@ def fit_role(
         **decides,
     )
     checkpoint = Checkpoint(key)
-    trained = Trained(as_arrays(model.state_dict()), NO_EPOCHS)
+    trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
+    verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
     if section.epochs > 0:
-        trained = train(
-            model,
-            role=role,
-            epochs=section.epochs,
-            params=params,
-            labels=labels,
-            train_videos=in_split(table, "train"),
-            val_videos=in_split(table, "val"),
-            source=frame_source(params, inputs.frames),
-            checkpoint=checkpoint,
-            teaching=teaching,
-        )
+        data: dict[str, Any] = {
+            "params": params,
+            "labels": labels,
+            "train_videos": in_split(table, "train"),
+            "val_videos": in_split(table, "val"),
+            "source": frame_source(params, inputs.frames),
+        }
+        trained = train(model, role=role, epochs=section.epochs, checkpoint=checkpoint, teaching=teaching, **data)
+        train_top1 = float(trained.history["train_top1"].iloc[-1])
+        for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
+            network.set_state_dict(weights)
+            verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
+            if not verdict["above_chance"]:
+                note(sentence(name, verdict))
     with whole_folder(out) as folder:
-        save_role(folder, role, section, key, trained.weights)
+        for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
+            place = folder / PEER if name == PEER else folder
+            place.mkdir(exist_ok=True)
+            distilled = teaching is not None
+            save_role(place, name, its_section, key, weights, distilled=distilled, verdict=verdicts[name])
     with whole_file(history) as partial:
         trained.history.to_csv(partial, index=False, float_format="%.6g")
     checkpoint.remove()
 
 
-def skip_role(role: str, section: Teacher | Student, out: Path, history: Path) -> None:
-    """The outputs of a role that is switched off: a card that says so, and a history without rows."""
+def skip_role(role: str, section: Teacher | Student, out: Path, history: Path, why: str) -> None:
+    """The outputs of a role that is not trained: a card that says why, and a history without rows."""
+    note(f"{role}: nothing is trained here: {why}")
     with whole_folder(out) as folder:
-        save_role(folder, role, section, revision="", weights=None)
+        save_role(folder, role, section, revision="", weights=None, skipped=why)
     with whole_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
+
+
+def _starting(
+    role: str, section: Teacher | Student, params: Params, num_classes: int, weights: Path
+) -> tuple[VideoNetwork, str | None]:
+    """A network with its starting weights, and the hash of the file they came from (None: random)."""
+    with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
+        model = build_role(params, section, num_classes)
+    if not weights.exists():
+        return model, None
+    report = load_weights(model, weights, params.pretrained.min_coverage, new_head=params.pretrained.new_head)
+    note(f"{role}: {weights}: {report.summary()}")
+    if section.epochs == 0 and report.reinitialised:
+        raise UserError(
+            f"{role}.epochs is 0, but the last layer of {weights} does not fit {num_classes} classes: "
+            "without training it would answer at random. Check index.label_file, or train."
+        )
+    return model, sha256_of(weights)

@@ -29,7 +29,7 @@ from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
-from pptsm.training.losses import distillation, mix_clips, mutual_divergence, smoothed_cross_entropy
+from pptsm.training.losses import count_right, mix_clips, objective
 from pptsm.training.optimizer import build_optimizer, precise_batch_norm, scheduled_rate
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
@@ -40,9 +40,9 @@ BESIDE = 1_000_000
 class Teaching:
     """How a student learns from another network."""
 
-    network: VideoNetwork
+    network: VideoNetwork  # hinton: fixed; mutual: the peer, which learns too
     method: Literal["hinton", "mutual"]
-    weight: float  # share of the loss, 0 to 1
+    weight: float  # of the other network's part in the loss, 0 to 1
     temperature: float
 
 
@@ -50,7 +50,7 @@ class Teaching:
 class Trained:
     """The outcome: weights as arrays, and a row of figures an epoch."""
 
-    weights: Arrays
+    weights: list[Arrays]  # of each network that learned: the role's, then its peer's
     history: pd.DataFrame
 
 
@@ -110,7 +110,7 @@ def train(
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        loss_sum, right, seen = 0.0, 0, 0
+        loss_sum, labels_sum, right, seen = 0.0, 0.0, 0.0, 0
         for learner in learners:
             learner.train()
 
@@ -123,38 +123,34 @@ def train(
             with paddle.amp.auto_cast(enable=use_amp):
                 logits_NK = model(x)
                 if teaching is None:
-                    loss = smoothed_cross_entropy(logits_NK, y, recipe.label_smoothing, mix)
-                elif mutual:
-                    peer_NK = teaching.network(x)
-                    loss = smoothed_cross_entropy(logits_NK, y, 0.0, mix) + smoothed_cross_entropy(peer_NK, y, 0.0, mix)
-                    loss = loss + teaching.weight * mutual_divergence(logits_NK, peer_NK)
+                    loss = objective(logits_NK, y, recipe.label_smoothing, mix)
                 else:
-                    with paddle.no_grad():
-                        teacher_NK = teaching.network(x)
-                    loss = (1 - teaching.weight) * smoothed_cross_entropy(logits_NK, y, recipe.label_smoothing, mix)
-                    loss = loss + teaching.weight * distillation(logits_NK, teacher_NK, teaching.temperature)
-            scaler.scale(loss).backward()
+                    with paddle.set_grad_enabled(mutual):
+                        other_NK = teaching.network(x)
+                    how = teaching.method, teaching.weight, teaching.temperature
+                    loss = objective(logits_NK, y, recipe.label_smoothing, mix, other_NK, *how)
+            scaler.scale(loss.total).backward()
             scaler.step(optimizer)
             scaler.update()
             optimizer.clear_grad()
             # -------------------------------------------------------------------------------------
-            value = float(loss)
+            value = float(loss.total)
             if not math.isfinite(value):
                 raise UserError(
                     f"{role}: the loss became {value} in epoch {epoch + 1}, step {step + 1} (learning rate "
                     f"{rate:g}). Lower training.base_lr or lengthen training.warmup_epochs."
                 )
-            loss_sum += value * len(label_N)
-            right += int((logits_NK.numpy().argmax(axis=1) == label_N).sum())
+            loss_sum += float(loss.own) * len(label_N)
+            labels_sum += float(loss.labels) * len(label_N)
+            right += count_right(logits_NK.numpy(), label_N, mix)
             seen += len(label_N)
             bar.update(len(label_N))
 
-        row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "train_top1": right / seen}
-        row["clips_per_sec"] = seen / (time.monotonic() - started)
+        row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "cross_entropy": labels_sum / seen}
+        row |= {"train_top1": right / seen, "clips_per_sec": seen / (time.monotonic() - started)}
 
         # once in a while: batch norm statistics that fit the weights
-        last = epoch + 1 == epochs
-        if recipe.precise_bn_every and (last or (epoch + 1) % recipe.precise_bn_every == 0):
+        if _statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
                 precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params))
@@ -172,7 +168,8 @@ def train(
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
             if recipe.keep == "best" and figures.top1 > reached.best_top1:
-                reached.best_top1, reached.best_weights = figures.top1, as_arrays(model.state_dict())
+                reached.best_top1 = figures.top1
+                reached.best_weights = [as_arrays(learner.state_dict()) for learner in learners]
 
         reached.history.append(row)
         reached.epochs_done = epoch + 1
@@ -180,7 +177,13 @@ def train(
         figures_said = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         note(f"{role}: epoch {epoch + 1} of {epochs}: {figures_said}")
     bar.close()
-    return Trained(reached.best_weights or as_arrays(model.state_dict()), pd.DataFrame(reached.history))
+    weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
+    return Trained(weights, pd.DataFrame(reached.history))
+
+
+def _statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
+    """Whether batch norm statistics are measured after this epoch (0-based): the first, every so many, the last."""
+    return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
 
 
 def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:

@@ -3,11 +3,12 @@
 Shape legend: N clips, T frames, K classes, H/W pixels. A `Mix` says what each clip was mixed with.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from numpy.typing import NDArray
 
 
 class Mix(NamedTuple):
@@ -15,6 +16,14 @@ class Mix(NamedTuple):
 
     other_labels: paddle.Tensor  # int64 [N]
     share: float
+
+
+class Objective(NamedTuple):
+    """What one step minimises, and the parts of it that are the student's."""
+
+    total: paddle.Tensor  # what is minimised; under mutual learning the peer's cross entropy is in it
+    own: paddle.Tensor  # without the peer's cross entropy
+    labels: paddle.Tensor  # the student's cross entropy alone, before any weighting
 
 
 def smoothed_cross_entropy(
@@ -40,6 +49,56 @@ def smoothed_cross_entropy(
         other_labels, share = mix
         loss = share * loss + (1 - share) * _smoothed(log_p, other_labels, smoothing)
     return loss
+
+
+def objective(
+    logits: paddle.Tensor,
+    labels: paddle.Tensor,
+    smoothing: float,
+    mix: tuple[paddle.Tensor, float] | None,
+    other: paddle.Tensor | None = None,
+    method: Literal["hinton", "mutual"] = "hinton",
+    weight: float = 0.0,
+    temperature: float = 1.0,
+) -> Objective:
+    """The loss of one step: of the labels alone, or with what another network says.
+
+    Args:
+        logits: [N, K], of the network that is trained.
+        labels, smoothing, mix: as in `smoothed_cross_entropy`.
+        other: logits [N, K] of teacher or peer; None for plain training.
+        method: "hinton" (1-w) * CE + w * distillation; "mutual" CE of both + w * divergence.
+        weight: w.
+        temperature: for "hinton".
+
+    Source: Hinton et al. (2015); Zhang et al., "Deep Mutual Learning" (CVPR 2018), as PP-TSMv2 sums it.
+    """
+    cross_entropy = smoothed_cross_entropy(logits, labels, smoothing, mix)
+    if other is None:
+        return Objective(cross_entropy, cross_entropy, cross_entropy)
+    if method == "hinton":
+        own = (1 - weight) * cross_entropy + weight * distillation(logits, other, temperature)
+        return Objective(own, own, cross_entropy)
+    own = cross_entropy + weight * mutual_divergence(logits, other)
+    return Objective(own + smoothed_cross_entropy(other, labels, smoothing, mix), own, cross_entropy)
+
+
+def count_right(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], mix: tuple[paddle.Tensor, float] | None = None
+) -> float:
+    """How many clips are recognised; a mixed clip counts for each of its two labels by that label's share.
+
+    Args:
+        logits: [N, K].
+        labels: [N].
+        mix: (other labels [N], share of the first label), or None.
+    """
+    guesses = logits.argmax(axis=1)
+    right = float((guesses == labels).sum())
+    if mix is None:
+        return right
+    other_labels, share = mix
+    return share * right + (1 - share) * float((guesses == other_labels.numpy()).sum())
 
 
 def distillation(student: paddle.Tensor, teacher: paddle.Tensor, temperature: float) -> paddle.Tensor:

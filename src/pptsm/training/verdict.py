@@ -1,0 +1,90 @@
+"""Whether a trained network is above chance: asked at the end of its training, told in words and on its card."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.evaluation.inference import paddle_scorer, score_videos
+from pptsm.evaluation.metrics import ranking
+from pptsm.evaluation.statistics import judge
+from pptsm.model.network import VideoNetwork
+from pptsm.params import Params
+
+# The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
+AFTER_ALL = 2_000_000
+# Training top-1 that is so far above chance has learned its clips, whatever validation says.
+LEARNED = 0.2
+
+
+def judge_network(
+    model: VideoNetwork,
+    role: str,
+    params: Params,
+    labels: list[str],
+    train_videos: pd.DataFrame,
+    val_videos: pd.DataFrame,
+    source: FrameSource,
+    train_top1: float,
+) -> dict[str, Any]:
+    """Compare a network with chance: on the validation videos or, without any, on its training videos.
+
+    Validation videos are seen as `sampling` evaluates them. Training videos are seen once each, cropped as in
+    training but not mixed: what is at chance even there has learned nothing. The answer follows from the
+    weights, so a run that was killed meanwhile gives the same.
+
+    Args:
+        model: with the weights that are kept.
+        role: for the progress bar.
+        params, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
+        train_top1: the last epoch's, for the card.
+
+    Returns:
+        `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, and `train_top1`.
+    """
+    split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
+    clips: TrainingClips | EvaluationVideos
+    if split == "val":
+        clips = EvaluationVideos(videos, source, params.clip, params.sampling)
+    else:
+        once = params.training.model_copy(update={"clips_per_video": 1})
+        clips = TrainingClips(videos, source, labels, params.clip, once, params.sampling, params.seed, AFTER_ALL)
+    logits_NK, truth_N = score_videos(
+        paddle_scorer(model),
+        clips,
+        batch_views=params.evaluate.batch_views,
+        workers=params.training.workers,
+        what=f"{role}: is it above chance",
+    )
+    right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
+    verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels))
+    return {"split": split, **asdict(verdict), "train_top1": train_top1}
+
+
+def sentence(role: str, verdict: dict[str, Any]) -> str:
+    """What a person is told of a network that is not above chance: the figures, and what to try first."""
+    chance = max(verdict["guessing"], verdict["largest_class"])
+    where = {"val": "validation", "train": "training"}[verdict["split"]]
+    return (
+        f"{role}: NOT ABOVE CHANCE: {verdict['top1']:.1%} of {verdict['videos']} {where} videos in "
+        f"{verdict['groups']} groups, 95 % interval from {verdict['low']:.1%}; chance is {chance:.1%} (guessing "
+        f"{verdict['guessing']:.1%}, always the largest class {verdict['largest_class']:.1%}). Training accuracy "
+        f"{verdict['train_top1']:.1%}. {try_first(verdict)}"
+    )
+
+
+def try_first(verdict: dict[str, Any]) -> str:
+    """Advice for a network that is not above chance, by whether it has learned its training clips."""
+    chance = max(verdict["guessing"], verdict["largest_class"])
+    if verdict["split"] == "val" and verdict["train_top1"] > chance + LEARNED:
+        return (
+            "It knows its training clips and nothing beyond them: try first published weights to start from "
+            "(`pptsm weights`, section pretrained), then more videos from more groups."
+        )
+    return (
+        "It has not even learned its training clips: try first published weights to start from (`pptsm weights`, "
+        "section pretrained) or several times the epochs; then look whether clips of that size show what tells the "
+        "classes apart (clip.resize_px, sampling)."
+    )

@@ -1,0 +1,75 @@
+"""From videos to logits: each video once, in order, the mean of its views' logits."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import params_with
+from pptsm.data.clips import EvaluationVideos, FrameSource
+from pptsm.data.transforms import ClipArray
+from pptsm.evaluation.inference import score_videos
+
+CLIP = params_with(
+    clip={"num_segments": 2, "resize_px": 24, "crop_px": 16, "dense_window": 4, "dense_clips": 2, "keep_aspect": True}
+).clip
+NUM_FRAMES = [9, 5, 12, 30, 7]
+
+
+class Noise(FrameSource):
+    """Frames that follow from the video's name: every view of every video is another one."""
+
+    def __init__(self) -> None:
+        super().__init__("archive", Path("nowhere"))
+
+    def read(self, video_id: str, indices: np.ndarray) -> np.ndarray:
+        """uint8 [T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
+        frames = np.random.default_rng(int(video_id)).integers(0, 256 - 40 * int(video_id), (30, 24, 40, 3))
+        return frames[indices].astype(np.uint8)
+
+
+def videos_of(sampling: str) -> EvaluationVideos:
+    """Five videos; labels are not in the order of the rows."""
+    rows = pd.DataFrame({"id": list("01234"), "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]})
+    return EvaluationVideos(rows, Noise(), CLIP, sampling)  # type: ignore[arg-type]
+
+
+class Scorer:
+    """Three logits of each view, none linear in it; it remembers how many views came at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, views: ClipArray) -> np.ndarray:
+        """[B, S, 3, H, W] -> [B, 3]."""
+        self.batches.append(len(views))
+        first, last = views[:, 0].mean(axis=(1, 2, 3)), views[:, -1].max(axis=(1, 2, 3))
+        return np.stack([5 * first, last**2, np.exp(first - last)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("batch_views", "workers"), [(1, 0), (4, 0), (4, 1), (6, 0), (64, 0)])
+@pytest.mark.parametrize(("sampling", "views_a_video"), [("uniform", 1), ("dense", 6)])
+def test_a_videos_score_is_the_mean_of_its_views_logits(
+    sampling: str, views_a_video: int, batch_views: int, workers: int
+) -> None:
+    """Whatever shares a batch: views of several videos, parts of one, a last one that is not full."""
+    videos, score = videos_of(sampling), Scorer()
+    logits, labels = score_videos(score, videos, batch_views=batch_views, workers=workers, what="test")
+    assert labels.tolist() == [2, 0, 1, 2, 0]
+    expected = [Scorer()(videos[number][0].reshape(views_a_video, 2, 3, 16, 16)) for number in range(5)]
+    np.testing.assert_allclose(logits, [views.mean(axis=0) for views in expected], rtol=1e-5)
+    full, rest = divmod(5 * views_a_video, batch_views)
+    assert score.batches == [batch_views] * full + ([rest] if rest else [])
+
+
+def test_it_is_the_logits_that_are_averaged_not_their_softmax() -> None:
+    """One view that is very sure outweighs two that are a little sure of something else."""
+
+    def score(views: ClipArray) -> np.ndarray:
+        sure = np.arange(len(views)) % 6 == 0  # one of each video's six views
+        return np.where(sure[:, None], [[30.0, 0.0]], [[0.0, 2.0]]).astype(np.float32)
+
+    logits, _ = score_videos(score, videos_of("dense"), batch_views=6, workers=0, what="test")
+    assert (logits.argmax(axis=1) == 0).all()  # the mean of the softmax would name class 1
+    np.testing.assert_allclose(logits, [[5, 10 / 6]] * 5, rtol=1e-6)
