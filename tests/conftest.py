@@ -29,7 +29,7 @@ TINY = {
     "clip": {"resize_px": 32, "crop_px": 32, "num_segments": 4, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "precise_bn_batches": 2},
     "teacher": {"depth": 18, "width": 0.125, "epochs": 2},
-    "student": {"width": 0.125, "epochs": 2},
+    "student": {"width": 0.125, "epochs": 6},  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
 }
 
