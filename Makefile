@@ -26,8 +26,8 @@ flow: setup      ## the same through Prefect: server on loopback, worker, one wa
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
 	python flows/watched.py --stay
 
-test: setup      ## all tests, the slow ones too
-	python -m pytest
+test: setup      ## all tests, the slow ones too, in two processes
+	python -m pytest -n 2 --dist loadgroup
 
 check: setup     ## formatting, lint and types
 	ruff format --check .

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")  # 20 are few on a busy machine
 if "PREFECT_API_URL" not in os.environ:
     home = ROOT / ".prefect/scripts"
     home.mkdir(parents=True, exist_ok=True)

@@ -38,8 +38,7 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     shown = TrainingProgress()
     commit = baseline()
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
-    for override in overrides:
-        command += ["--set-param", override]
+    command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
 
     def log(line: str) -> None:
         logger.info(line)

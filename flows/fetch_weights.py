@@ -39,7 +39,7 @@ def fetch_weights(names: list[str] | None = None, timeout_hours: Annotated[float
     rows, without = [], []
     for name in names or list(known_weights()):
         try:
-            result = fetch.with_options(task_run_name=name.rsplit("/", 1)[-1])(name, timeout_hours * 3600)
+            result = fetch(name, timeout_hours * 3600)
         except CommandError as error:
             result = error.last_lines[-1] if error.last_lines else str(error)
             without.append(name)
@@ -51,15 +51,15 @@ def fetch_weights(names: list[str] | None = None, timeout_hours: Annotated[float
     return Completed(message=f"{len(rows)} files are there")
 
 
-@task(**OVER_A_NETWORK)
+@task(task_run_name="{name}", **OVER_A_NETWORK)
 def fetch(name: str, timeout_sec: float) -> str:
     """Download one file and look into it; the line that says what it is.
 
     Raises:
         CommandError: it cannot be had, or is not what it should be.
     """
-    logger = get_run_logger()
-    return run_streaming(["pptsm", "fetch", name], logger.info, cwd=ROOT, timeout_sec=timeout_sec)[-1]
+    command = ["pptsm", "fetch", "--", name]  # a name is no option, whatever it begins with
+    return run_streaming(command, get_run_logger().info, cwd=ROOT, timeout_sec=timeout_sec)[-1]
 
 
 def main() -> int:

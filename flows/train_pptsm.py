@@ -12,6 +12,7 @@ if __name__ == "__main__":
     import alone  # noqa: F401  must come before Prefect
 
 import argparse
+import json
 import time
 from contextlib import nullcontext
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 from flows.artifacts import TrainingProgress, publish_failure, publish_results
 from flows.experiments import baseline, check_name, read_of, revision_of, run_experiment, save_report
 from flows.failures import failed, refused
-from flows.graph import ROOT, Stages, check_overrides
+from flows.graph import ROOT, Stages, check_overrides, stage_names
 from flows.limits import DEVICE_STAGES, device_slot, ensure_limits
 from flows.processes import CommandError, run_streaming
 from flows.retries import OVER_A_NETWORK
@@ -32,6 +33,7 @@ from pydantic import Field
 from pptsm.errors import UserError
 
 NETWORK_STAGES = ("pretrained",)  # only these are tried again: elsewhere a second try would fail alike
+STATUS_TIMEOUT_SEC = 3600  # DVC hashes what changed before it answers
 
 
 @flow(name="train-pptsm")
@@ -46,7 +48,8 @@ def train_pptsm(
     Args:
         overrides: like `sampling=dense`; with any, the run is a DVC experiment in its own copy of the
             workspace, and this checkout stays as it is.
-        stages: which to run, {"from": ..., "to": ...}; all by default. An experiment has no "from".
+        stages: which to run, {"from": ..., "to": ...}; all by default. What the first builds on must be up to
+            date. An experiment has no "from".
         experiment: name of the experiment; by default that of the flow run.
         stage_timeout_hours: a stage (or a whole experiment) that takes longer is stopped, its state kept.
 
@@ -62,8 +65,12 @@ def train_pptsm(
         name = check_name(experiment or str(flow_run.name)) if overrides or experiment else None
         if name and revision_of(name, baseline()):
             raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or take another name.")
+        if wanted.first:
+            require_clean_before(names)
     except UserError as error:
         return refused(error)
+    except CommandError as error:
+        return failed(error)
     ensure_limits()
 
     timeout_sec = stage_timeout_hours * 3600
@@ -81,6 +88,23 @@ def train_pptsm(
     line = f"{len(done)} of {len(names)} stages had work to do: {', '.join(done) or 'none'}"
     get_run_logger().info(line)
     return Completed(message=line)
+
+
+def require_clean_before(names: list[str]) -> None:
+    """Check that what these stages build on is up to date: `dvc repro --single-item` itself looks at nothing before it.
+
+    Raises:
+        UserError: an earlier stage has work to do.
+        CommandError: DVC cannot tell.
+    """
+    command = ["dvc", "--wait-for-lock", "status", "--json", "--with-deps", *names]
+    found = json.loads(run_streaming(command, get_run_logger().debug, cwd=ROOT, timeout_sec=STATUS_TIMEOUT_SEC)[-1])
+    stale = [stage for stage in stage_names() if stage in found and stage not in names]
+    if stale:
+        raise UserError(
+            f"stages: {', '.join(stale)} must be done anew before {names[0]}, which would build on what is out of date "
+            f"(`dvc status` says why). Run from {stale[0]}."
+        )
 
 
 def _task_of(stage: str) -> Any:
@@ -125,7 +149,10 @@ def _is_up_to_date(stage: str) -> bool:
     """Whether DVC has nothing to do for a stage. Where it cannot tell, `dvc repro` will say why."""
     try:
         run_streaming(
-            ["dvc", "--wait-for-lock", "status", "--quiet", stage], get_run_logger().debug, cwd=ROOT, timeout_sec=600
+            ["dvc", "--wait-for-lock", "status", "--quiet", stage],
+            get_run_logger().debug,
+            cwd=ROOT,
+            timeout_sec=STATUS_TIMEOUT_SEC,
         )
     except CommandError:
         return False

@@ -29,7 +29,7 @@ LOGS = ROOT / ".prefect"
 DEPLOYMENT = "train-pptsm"
 POOL = "pptsm"
 USUAL_PORT = 4200
-PATIENCE_SEC = 120
+PATIENCE_SEC = 300
 GRACE_SEC = 30  # what a stopped run gets to stop its stage and to tell the server
 
 

@@ -8,9 +8,8 @@ from collections import Counter
 class BadServer(http.server.ThreadingHTTPServer):
     """Serves one body under names that say what goes wrong; counts requests and keeps the Range headers.
 
-    /good.bin serves; /404.bin and /always500.bin never do; /once500.bin and /busy.bin fail once and 20 times;
-    /cut.bin closes half-way, once; /short.bin always; /changed.bin is another file after that;
-    /slow.bin takes a second.
+    /good.bin serves; /404.bin and /always500.bin never do; /once500.bin fails once; /cut.bin closes half-way once,
+    /breaking.bin four times, /short.bin always; /changed.bin is another file after that; /slow.bin takes a second.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -36,7 +35,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests[name] += 1
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
-        failures = {"once500": 1, "busy": 20, "always500": 10**6}.get(name, 0)
+        failures = {"once500": 1, "always500": 10**6}.get(name, 0)
         if name == "404":
             self.send_error(404)
         elif turn < failures:
@@ -53,7 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(rest)))
             self.send_header("ETag", tag)
             self.end_headers()
-            cut = name == "short" or (name in ("cut", "changed") and turn == 0)
+            cut = turn < {"short": 10**6, "breaking": 4, "cut": 1, "changed": 1}.get(name, 0)
             if name == "slow":
                 time.sleep(1)
             self.wfile.write(rest[: len(rest) // 2] if cut else rest)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from pptsm.params import Params, check_params
@@ -18,6 +19,9 @@ GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only
 SHARED = ROOT.parent / "shared"
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the tests, and the cores
+if ONE_OF_SEVERAL:
+    os.environ.setdefault("PPTSM_THREADS", "1")
 
 # The embedded dataset, small enough that the whole pipeline takes seconds.
 TINY = {
@@ -26,7 +30,7 @@ TINY = {
     "clip": {"resize_px": 32, "crop_px": 32, "num_segments": 4, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "precise_bn_batches": 2},
     "teacher": {"depth": 18, "width": 0.125, "epochs": 2},
-    "student": {"width": 0.125, "epochs": 2},
+    "student": {"width": 0.125, "epochs": 6},  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
 }
 
@@ -122,8 +126,38 @@ def run(*command: object, cwd: Path, check: bool = True) -> subprocess.Completed
 
 @pytest.fixture(scope="session")
 def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project copy (in a folder with a space) in which `dvc repro` has run on a tiny dataset."""
-    project = copy_project(tmp_path_factory.mktemp("a project") / "clone")
-    write_params(project / "params.yaml", TINY)
-    run("dvc", "repro", cwd=project)
-    return project
+    """A project (in a folder with a space) in which `dvc repro` has run on a tiny dataset.
+
+    It is made once, by the test process that needs it first; each process works in its own copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if ONE_OF_SEVERAL else base
+    original = common / "tiny project"
+    with FileLock(common / "tiny project.lock"):
+        if not original.exists():
+            project = copy_project(tmp_path_factory.mktemp("in the making") / "clone")
+            write_params(project / "params.yaml", TINY)
+            run("dvc", "repro", cwd=project)
+            project.rename(original)
+    return copy_tree(original, tmp_path_factory.mktemp("a project") / "clone")
+
+
+def copy_tree(project: Path, target: Path) -> Path:
+    """A copy of a project with all that was made in it: one that a test may change."""
+    subprocess.run(["cp", "-a", project, target], check=True)
+    return target
+
+
+def commit(project: Path) -> None:
+    """Commit everything that git sees in a project."""
+    name = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    run("git", "add", "-A", cwd=project)
+    run("git", *name, "commit", "--allow-empty", "-qm", "run", cwd=project)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Last those that wait for the tiny project: one process makes it while the other has something else to do.
+
+    (The group against the server comes first of all: xdist deals out the largest group first.)
+    """
+    items.sort(key=lambda item: "tiny_project" in getattr(item, "fixturenames", ()))

@@ -24,7 +24,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadServe
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "RETRY", module.RETRY.new(backoff_factor=0.01))
     with BadServer(BODY) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()
         yield server
         server.shutdown()

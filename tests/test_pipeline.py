@@ -82,13 +82,12 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         write_params(tiny_project / "params.yaml", TINY)
 
 
-def test_a_wrong_value_stops_an_experiment_within_seconds(tiny_project: Path) -> None:
+def test_a_wrong_value_stops_an_experiment_before_training(tiny_project: Path) -> None:
     """`-S sampling=dens`: the sentence, no training."""
-    started = time.monotonic()
     done = run("dvc", "exp", "run", "-S", "sampling=dens", cwd=tiny_project, check=False)
     assert done.returncode != 0
     assert "sampling is 'dens', but should be 'uniform' or 'dense'" in done.stderr + done.stdout
-    assert time.monotonic() - started < 20
+    assert "Running stage 'teacher'" not in done.stdout
     write_params(tiny_project / "params.yaml", TINY)
 
 
