@@ -14,13 +14,17 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
+from pptsm.model.device import computed_with
 from pptsm.model.pickles import read_weights, write_arrays
 from pptsm.model.roles import build_role
 from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
 from pptsm.stages import teacher as teacher_stage
+from pptsm.training import checkpoint as checkpoint_module
+from pptsm.training.checkpoint import Checkpoint, Progress
 from pptsm.training.fit import Inputs, fit_role
+from pptsm.training.optimizer import build_optimizer
 from pptsm.training.verdict import judge_network, sentence
 
 SETTINGS: dict[str, Any] = {
@@ -323,3 +327,21 @@ def test_the_advice_follows_from_the_training_accuracy(split: str, train_top1: f
     assert "chance is 52.0% (guessing 50.0%, always the largest class 52.0%)" in text
     assert f"Training accuracy {train_top1:.1%}" in text
     assert advice in text
+
+
+def test_the_card_says_what_computed_it_and_a_state_of_another_machine_goes_on_with_a_word(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kernels decide the last digits of a result: it is told, and nothing is lost."""
+    card, _ = fit("teacher")
+    assert card["computed_with"] == computed_with()
+    assert "Paddle 3" in card["computed_with"]
+    model = build_role(params_with(**SETTINGS), params_with(**SETTINGS).teacher, 2)
+    optimizer, scaler = build_optimizer([model], params_with().training), paddle.amp.GradScaler(enable=False)
+    reached = Progress(epochs_done=3, history=[], best_top1=0.5, best_weights=None)
+    Checkpoint("one").save(reached, [model], optimizer, scaler)
+    assert Checkpoint("one").load([model], optimizer, scaler) == reached
+    assert "byte for byte" not in capsys.readouterr().err
+    monkeypatch.setattr(checkpoint_module, "computed_with", lambda: "another machine")
+    assert Checkpoint("one").load([model], optimizer, scaler) == reached
+    assert "these with another machine" in capsys.readouterr().err

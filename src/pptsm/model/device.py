@@ -5,7 +5,7 @@ from typing import Literal
 import paddle
 
 from pptsm.errors import UserError
-from pptsm.processor import training_threads
+from pptsm.processor import computing, processor_name, training_threads
 
 
 def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
@@ -34,3 +34,10 @@ def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
     # Paddle computes on one thread unless told otherwise; OMP_NUM_THREADS works too but warns at import.
     paddle.base.core.set_num_threads(training_threads())
     return "cpu"
+
+
+def computed_with() -> str:
+    """What Paddle computes with now: results agree between machines to rounding, not bit for bit."""
+    if paddle.get_device() == "cpu":
+        return f"{processor_name()}, {computing()}, Paddle {paddle.__version__}"
+    return f"{paddle.device.cuda.get_device_name()}, Paddle {paddle.__version__}"

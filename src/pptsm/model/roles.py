@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.pickles import write_arrays
@@ -66,7 +67,7 @@ def save_role(
     if weights is not None:
         write_arrays(folder / WEIGHTS, {key: np.ascontiguousarray(value) for key, value in weights.items()})
     card = {"role": role, "revision": revision, **section.model_dump()}
-    card |= {"distilled": distilled, "verdict": verdict, "skipped": skipped}
+    card |= {"distilled": distilled, "verdict": verdict, "skipped": skipped, "computed_with": computed_with()}
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
@@ -74,8 +75,3 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card that `save_role` wrote."""
     card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
     return card
-
-
-def read_revision(folder: Path) -> str:
-    """The revision that `save_role` wrote."""
-    return str(read_card(folder)["revision"])

@@ -31,14 +31,14 @@ def run(
     from pptsm.files import whole_file, whole_folder
     from pptsm.model.cost import count_macs, count_parameters
     from pptsm.model.device import use_device
-    from pptsm.model.roles import CARD, load_role, read_revision
+    from pptsm.model.roles import load_role, read_card
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)
     shape = clip_shape(params.clip)
-    verdict = json.loads((student / CARD).read_text(encoding="utf-8")).get("verdict")
-    warning = chance_warning(verdict)
-    metadata = ModelMetadata(classes, params.clip, params.sampling, read_revision(student), warning)
+    trained = read_card(student)
+    warning = chance_warning(trained["verdict"])
+    metadata = ModelMetadata(classes, params.clip, params.sampling, trained["revision"], warning)
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
     if videos.empty:
@@ -63,6 +63,7 @@ def run(
             "onnx_bytes": (folder / "model.onnx").stat().st_size,
             "latency_ms_per_view": round(latency_ms(folder / "model.onnx", clips[0], params.export.latency_runs), 3),
             "revision": metadata.revision,
+            "computed_with": trained["computed_with"],
         }
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import paddle
 
+from pptsm.console import note
 from pptsm.files import remove_tree, state_dir, whole_file
+from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays, read_weights, write_arrays
 
@@ -62,6 +64,7 @@ class Checkpoint:
             "models": [as_arrays(model.state_dict()) for model in models],
             "optimizer": as_arrays(optimizer.state_dict()),
             "scaler": as_arrays(scaler.state_dict()),
+            "computed_with": computed_with(),
         }
         with whole_file(self.path) as partial:
             write_arrays(partial, state)
@@ -78,6 +81,11 @@ class Checkpoint:
         )
         if state["scaler"]:
             scaler.load_state_dict(state["scaler"])
+        if state["computed_with"] != computed_with():
+            note(
+                f"the epochs before were computed with {state['computed_with']}, these with {computed_with()}: the "
+                "result is as good, but not byte for byte that of one machine"
+            )
         return Progress(**state["progress"])
 
     def remove(self) -> None:
