@@ -29,6 +29,7 @@ INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 # A smaller picture may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
 SMALLEST_PICTURE_BYTES = {"vp9": 1}
 OTHER_SMALLEST_PICTURE_BYTES = 16
+SMALL_PACKET_BYTES = 1000  # in larger ones nobody hides so small a picture, and looking takes time
 
 
 class VideoError(Exception):
@@ -166,7 +167,9 @@ def _read_packets(path: Path) -> _Packets:
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 discarded += packet.is_discard
-                size = _mpeg4_picture_bytes(bytes(packet)) if codec == "mpeg4" else packet.size
+                size = packet.size
+                if codec == "mpeg4" and size < SMALL_PACKET_BYTES:
+                    size = _mpeg4_picture_bytes(bytes(packet))
                 indexed = indexed and packet.pts is not None and size >= smallest and not packet.is_corrupt
                 decoded_at.append(packet.dts or 0)
                 shown_at.append(packet.pts)
