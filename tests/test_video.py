@@ -76,6 +76,12 @@ KINDS = {
     "h264 transport stream": Kind(".mpg", "libx264", "pyav", X264, container="mpegts"),
     "hevc closed groups, mp4": Kind(".mp4", "libx265", "decord", {**HEVC, "x265-params": HEVC["x265-params"] + "0"}),
     "hevc open groups, mkv": Kind(".mkv", "libx265", "pyav", {**HEVC, "x265-params": HEVC["x265-params"] + "1"}),
+    "hevc open groups without B-frames, mov": Kind(
+        ".mov",
+        "libx265",
+        "decord",
+        {"preset": "ultrafast", "x265-params": "keyint=24:bframes=0:open-gop=1:log-level=0"},
+    ),
     "mpeg4 mp4": Kind(".mp4", "mpeg4", "decord", MPEG4),
     "mpeg4 avi": Kind(".avi", "mpeg4", "decord", MPEG4),
     "mpeg4 avi, dropped frames": Kind(".avi", "mpeg4", "decord", MPEG4, count=112, dropped=tuple(range(7, 112, 9))),
@@ -87,6 +93,8 @@ KINDS = {
     "mpeg2 mkv": Kind(".mkv", "mpeg2video", "pyav", MPEG2),
     "mjpeg avi": Kind(".avi", "mjpeg", "decord"),
     "vp9 webm": Kind(".webm", "libvpx-vp9", "decord", VP9),
+    "vp8 webm": Kind(".webm", "libvpx", "pyav", VP9),
+    "ffv1 mkv": Kind(".mkv", "ffv1", "pyav"),
     "av1 webm": Kind(".webm", "libsvtav1", "pyav", AV1),
     "av1 mp4": Kind(".mp4", "libsvtav1", "pyav", AV1),
 }
@@ -136,8 +144,8 @@ def numbers_seen(views: np.ndarray) -> list[int]:
     return numbers_in((views * np.reshape(STD, (3, 1, 1)) + np.reshape(MEAN, (3, 1, 1))).transpose(0, 2, 3, 1))
 
 
-def encode(path: Path, kind: Kind, change: Callable[[int, av.Packet], av.Packet] | None = None) -> Path:
-    """Write a numbered video; `change` may replace the n-th packet."""
+def encode(path: Path, kind: Kind, change: Callable[[int, av.Packet], Any] | None = None) -> Path:
+    """Write a numbered video; `change` may put others in the place of the n-th packet."""
     step = Fraction(1, 1000) if kind.every_ms else Fraction(1, RATE)
     with av.open(str(path), "w", format=kind.container) as container:
         stream = container.add_stream(kind.encoder, rate=RATE, options=dict(kind.options))
@@ -270,6 +278,26 @@ def test_a_packet_that_shows_nothing_shifts_no_frame(tmp_path: Path, around: str
     assert len(video) == probe(path).num_frames == 99
     write_archive(tmp_path / "a.zip", path, 99, params_with().frames)
     assert numbers_in(read_frames(tmp_path / "a.zip", np.arange(99))) == there
+
+
+def test_a_stored_frame_that_is_never_shown_counts_for_none(tmp_path: Path) -> None:
+    """VP8 keeps frames that only others look back at: here a copy of the second key frame, half a frame before it."""
+
+    def with_hidden(number: int, packet: av.Packet) -> list[av.Packet]:
+        if number != 24:
+            return [packet]
+        data = bytes(packet)
+        hidden = replaced(packet, bytes([data[0] & ~0x10]) + data[1:])  # the bit that says: to be shown
+        hidden.pts = hidden.dts = packet.pts - 20
+        hidden.is_keyframe = True
+        return [hidden, packet]
+
+    kind = Kind(".webm", "libvpx", "pyav", VP9, every_ms=lambda _: 40)
+    path = encode(tmp_path / "a.webm", kind, with_hidden)
+    with av.open(str(path)) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 101
+    assert numbers_in(Video(path).frames(np.array(MIXED))) == MIXED
+    assert len(Video(path)) == probe(path).num_frames == 100
 
 
 def test_a_hole_in_an_avi_shifts_no_frame(tmp_path: Path) -> None:

@@ -23,14 +23,13 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4
 # Fewer decodable frames than this share of what the container claims: the file was cut off.
 COMPLETE_SHARE = 0.95
 
-# FFmpeg's names. Programme and transport streams have no index: a seek in them lands anywhere.
-AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
-# Codecs in which every packet shows one frame. H.264 and HEVC also mark key frames that later frames look back
-# beyond; the types of the units that do start afresh are given, as FFmpeg's filter `filter_units` takes them.
-INDEXED_CODECS = {"h264": "5", "hevc": "19|20", "mjpeg": None, "mpeg4": None, "vp9": None}
+AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
+# Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
+INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 # A smaller picture may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
 SMALLEST_PICTURE_BYTES = {"vp9": 1}
 OTHER_SMALLEST_PICTURE_BYTES = 16
+SMALL_PACKET_BYTES = 1000  # in larger ones nobody hides so small a picture, and looking takes time
 
 
 class VideoError(Exception):
@@ -155,20 +154,22 @@ def _read_packets(path: Path) -> _Packets:
 
     with _container(path) as (container, stream):
         name, codec = container.format.name, stream.codec_context.name
-        indexed = name in (AVI, MATROSKA, MOV) and codec in INDEXED_CODECS
+        indexed = codec in INDEXED_CODECS
         smallest = SMALLEST_PICTURE_BYTES.get(codec, OTHER_SMALLEST_PICTURE_BYTES)
         decoded_at: list[int] = []
         shown_at: list[int] = []
         keys: list[int] = []
         discarded = 0
         try:
-            types = INDEXED_CODECS.get(codec)
-            fresh_starts = BitStreamFilterContext(f"filter_units=pass_types={types}", stream) if types else None
+            # in H.264 frames may look back beyond a marked key frame; units of type 5 start afresh
+            fresh_starts = BitStreamFilterContext("filter_units=pass_types=5", stream) if codec == "h264" else None
             for packet in container.demux(stream):
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 discarded += packet.is_discard
-                size = _mpeg4_picture_bytes(bytes(packet)) if codec == "mpeg4" else packet.size
+                size = packet.size
+                if codec == "mpeg4" and size < SMALL_PACKET_BYTES:
+                    size = _mpeg4_picture_bytes(bytes(packet))
                 indexed = indexed and packet.pts is not None and size >= smallest and not packet.is_corrupt
                 decoded_at.append(packet.dts or 0)
                 shown_at.append(packet.pts)
