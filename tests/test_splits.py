@@ -118,6 +118,7 @@ def test_advice_names_the_gap_and_the_first_seed_without_one() -> None:
     seed = covering_seed(videos, params)
     assert f"index.split_seed: {seed} each" in sentence
     assert advice(*dealt(classes, split_seed=seed)) is None
+    assert covering_seed(*dealt(classes, split_seed=seed)) == seed
     for number in range(9, seed):
         assert advice(*dealt(classes, split_seed=number)) is not None
 
@@ -219,9 +220,11 @@ def test_spellings_that_might_be_one_class_are_refused() -> None:
         plan([*FORTY, "Run/g00_3.mp4"])
 
 
-@pytest.mark.parametrize("lines", ["Run\njump\nrun\n", "air drumming\nAir_drumming\n", "jump\njump\n"])
+@pytest.mark.parametrize(
+    "lines", ["Run\njump\nrun\n", "air drumming\nAir_drumming\n", "jump\njump\n", "\u00e9\ne\u0301\n"]
+)
 def test_a_label_file_that_names_a_class_twice_is_refused(write: Write, lines: str) -> None:
-    """Equal but for case, spaces and underscores is equal."""
+    """Equal but for case, spaces, underscores and the way an accent is written is equal."""
     with pytest.raises(UserError, match=r"labels.txt' has class names more than once, .*: '[^']*', '[^']*'\. Give"):
         read_label_file(write("labels.txt", lines))
 
@@ -341,6 +344,8 @@ def test_a_subset_list_over_a_root_with_more_classes_names_the_subsets_classes(w
     assert labels_of(ids, **lists(write, TRAIN, TEST)) == ["jump", "run"]
     names = write("labels.txt", "run\njump\n")
     assert labels_of(ids, **lists(write, TRAIN, TEST), label_file=names) == ["run", "jump"]
+    names = write("labels.txt", "run\njump\nother\n")
+    assert plan(ids, **lists(write, TRAIN, TEST), label_file=names).loc["other/g0_1.mp4", "label_index"] == -1
 
 
 def test_a_missing_video_in_another_spelling_stops_nothing(write: Write) -> None:
@@ -351,7 +356,9 @@ def test_a_missing_video_in_another_spelling_stops_nothing(write: Write) -> None
     )
     assert table.loc[odd, "label"].tolist() == ["jump", "swim", ""]
     assert table.loc[odd, "label_index"].tolist() == [0, -1, -1]
-    assert labels_of(FORTY, **lists(write, TRAIN + odd[::2], TEST), max_missing_share=0.1) == ["jump", "run"]
+    changes = {**lists(write, TRAIN + odd[::2], TEST), "max_missing_share": 0.1}
+    assert labels_of(FORTY, **changes) == ["jump", "run"]
+    assert labels_of(FORTY, **changes, pattern="(?:(?P<label>jump|run)/)?.*") == ["jump", "run"]
 
 
 def test_a_class_that_is_missing_altogether_stays_a_class(write: Write) -> None:
@@ -414,6 +421,13 @@ def test_groups_from_a_file_take_the_place_of_the_patterns(write: Write, head: s
     table = plan(FORTY, group_file=write("groups.csv", head + rows))
     assert table.loc[FORTY, "group"].tolist() == [f"person {number % 7}" for number in range(40)]
     assert (table.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_a_group_file_may_speak_where_the_pattern_does_not(write: Write) -> None:
+    """The pattern's group may then be empty."""
+    rows = "\n".join(f"{name},{number % 5}" for number, name in enumerate(FORTY))
+    table = plan(FORTY, pattern="(?P<label>[^/]+)/(?P<group>g00)?.*", group_file=write("groups.csv", rows))
+    assert set(table["group"]) == set("01234")
 
 
 @pytest.mark.parametrize(("change", "sentence"), [

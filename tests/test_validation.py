@@ -131,6 +131,7 @@ def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "b", ["test", "train", "val"])
     assert "jump: splits is 2" in sentences(result)
     assert "another index.split_seed" in sentences(result)
+    assert not result.warnings
 
 
 def test_the_same_file_on_two_sides_is_a_warning(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def _suites(
     """What is checked: a table and its rules, each rule with a sentence that says it."""
     splits = [split for split in needed or SPLITS if (usable["split"] == split).any()]
     # also a class without any usable video; but not one that the lists leave out
-    known = table[~table["status"].isin(["unmatched", "unlisted"]) & (table["label_index"] >= 0)]
+    known = table[table["label_index"] >= 0]
     by_class = pd.crosstab(usable["label"], usable["split"]).reindex(
         index=sorted({*known["label"], *usable["label"]}), columns=list(SPLITS), fill_value=0
     )
