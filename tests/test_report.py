@@ -138,7 +138,7 @@ def test_all_mistakes_are_listed_with_the_names_they_have(run: Path) -> None:
         (row for row in rows if row["label"] != row["top1"]), key=lambda row: (-float(row["score1"]), row["id"])
     )
     assert len(wrong) > 3  # more than have a strip
-    page = (run / "index.html").read_text(encoding="utf-8")
+    page = render("index.html", gathered(run))
     name = '<bdi class="name">(.*?)</bdi>'
     listed = re.findall(f"<tr><td><code>{name}</code></td><td>{name}</td><td>{name}</td>", page, flags=re.DOTALL)
     assert [tuple(map(html.unescape, cells)) for cells in listed] == [(w["id"], w["label"], w["top1"]) for w in wrong]
