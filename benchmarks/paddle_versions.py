@@ -24,8 +24,8 @@ def record(path: Path) -> None:
 
     from pptsm.data.clips import TrainingClips, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
+    from pptsm.model.card import build_role
     from pptsm.model.device import use_device
-    from pptsm.model.roles import build_role
     from pptsm.params import load_params
     from pptsm.training.losses import smoothed_cross_entropy
     from pptsm.training.optimizer import build_optimizer, scheduled_rate

@@ -22,7 +22,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from pptsm.model.download import known_weights
+from pptsm.ingest.download import known_weights
 
 
 @flow(name="fetch-weights")

@@ -31,7 +31,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pptsm.data.walk import videos_below
-from pptsm.deploy.predict import Answer, Predictor, predict_files
+from pptsm.deploy.predictor import Answer, Predictor, predict_files
 from pptsm.errors import UserError
 from pptsm.files import whole_file
 

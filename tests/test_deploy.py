@@ -11,11 +11,11 @@ import pytest
 
 from conftest import moving_square, pptsm, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
-from pptsm.data.index import find_videos
 from pptsm.data.video import write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
 from pptsm.deploy.metadata import ModelMetadata, chance_warning
 from pptsm.errors import UserError
+from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.params import Clip
 from test_network import seeded_state

@@ -10,8 +10,8 @@ import pytest
 
 from badserver import BadServer
 from pptsm.files import sha256_of
-from pptsm.model import download as module
-from pptsm.model.download import DownloadError, download, known_weights, locate_weights
+from pptsm.ingest import download as module
+from pptsm.ingest.download import DownloadError, download, known_weights, locate_weights
 from pptsm.model.pickles import WeightsError
 
 BODY = bytes(range(256)) * 4000  # a megabyte

@@ -10,10 +10,10 @@ import pytest
 from conftest import moving_square, params_with
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.data.frames import extract_all
 from pptsm.data.video import Video, VideoError, probe, write_video
 from pptsm.errors import UserError
 from pptsm.files import sha256_of
+from pptsm.ingest.frames import extract_all
 
 
 @pytest.fixture

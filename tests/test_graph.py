@@ -13,7 +13,7 @@ from pptsm.params import Params
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 # Files that a stage reads beside its Python modules.
 DATA_FILES = {
-    "pretrained": ["src/pptsm/model/known_weights.yaml"],
+    "pretrained": ["src/pptsm/ingest/known_weights.yaml"],
     "report": ["src/pptsm/report/accuracy.md", "src/pptsm/report/index.html", "src/pptsm/report/published.csv"],
 }
 
@@ -52,9 +52,9 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
 
 
 LEVELS = [
-    {"params", "errors", "console", "files", "processor"},
+    {"params", "presets", "errors", "console", "files", "processor"},
     {"data", "model"},
-    {"evaluation"},
+    {"ingest", "evaluation"},
     {"deploy", "training", "report"},
     {"stages", "doctor"},
     {"commands"},
@@ -91,7 +91,7 @@ def test_stage_paths_stand_in_the_graph_only() -> None:
 def test_data_metrics_report_and_prediction_work_without_paddle() -> None:
     """Prediction starts fast, and Great Expectations never meets Paddle's logging."""
     free = [*Path(SOURCE / "pptsm" / "data").glob("*.py"), *(SOURCE / "pptsm" / "report").glob("*.py")]
-    free += [SOURCE / "pptsm" / name for name in ("evaluation/metrics.py", "deploy/predict.py", "deploy/metadata.py")]
+    free += [SOURCE / "pptsm" / name for name in ("evaluation/metrics.py", "deploy/predictor.py", "deploy/metadata.py")]
     for file in free:
         assert "import paddle" not in file.read_text(), file
         for module in imported_modules(file):

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from conftest import default_values, merged, moving_square, params_with, pptsm, write_params
-from pptsm.data.index import build_index
 from pptsm.data.table import load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
+from pptsm.ingest.index import build_index
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 

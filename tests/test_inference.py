@@ -9,7 +9,7 @@ import pytest
 from conftest import params_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.transforms import ClipArray
-from pptsm.evaluation.inference import score_videos
+from pptsm.evaluation.scoring import score_videos
 
 CLIP = params_with(
     clip={"num_segments": 2, "resize_px": 24, "crop_px": 16, "dense_window": 4, "dense_clips": 2, "keep_aspect": True}

@@ -139,8 +139,8 @@ def test_every_preset_is_a_complete_file(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_builds_its_networks_and_names_known_weights(path: Path) -> None:
     """Depth, width and dialect exist, and a name of published weights is in the registry."""
-    from pptsm.model.download import known_weights
-    from pptsm.model.roles import build_role
+    from pptsm.ingest.download import known_weights
+    from pptsm.model.card import build_role
 
     params = load_params(path)
     for role, source in (("teacher", params.pretrained.teacher), ("student", params.pretrained.student)):

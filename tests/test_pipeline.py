@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from conftest import TINY, copy_project, merged, params_with, run, write_params
-from pptsm.data.motion import PAIRS, draw_video
+from pptsm.ingest.motion import PAIRS, draw_video
 
 pytestmark = pytest.mark.slow
 

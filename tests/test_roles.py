@@ -14,17 +14,17 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
+from pptsm.model.card import build_role
 from pptsm.model.device import computed_with
 from pptsm.model.pickles import read_weights, write_arrays
-from pptsm.model.roles import build_role
 from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
 from pptsm.stages import teacher as teacher_stage
-from pptsm.training import checkpoint as checkpoint_module
-from pptsm.training.checkpoint import Checkpoint, Progress
+from pptsm.training import state as checkpoint_module
 from pptsm.training.fit import Inputs, fit_role
 from pptsm.training.optimizer import build_optimizer
+from pptsm.training.state import Checkpoint, Progress
 from pptsm.training.verdict import judge_network, sentence
 
 SETTINGS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import params_with, pptsm, write_params
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED, save_index
-from pptsm.data.validation import save_result, sentences, validate_index
+from pptsm.ingest.validation import save_result, sentences, validate_index
 
 
 def good_index() -> pd.DataFrame:

@@ -23,10 +23,10 @@ from PIL import Image
 from conftest import params_with, pptsm, write_params
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
-from pptsm.data.frames import extract_all
 from pptsm.data.transforms import MEAN, STD
 from pptsm.data.video import Video, VideoError, probe
 from pptsm.files import sha256_of
+from pptsm.ingest.frames import extract_all
 
 WANTED = [5, 17, 29, 41, 53, 65, 77, 89]
 MIXED = [89, 5, 5, 41, 40, 42, 41, 99, 0, 98, 24, 23, 25]

@@ -30,7 +30,7 @@ def predict(
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
     from pptsm.data.walk import videos_below
-    from pptsm.deploy.predict import Predictor, predict_files
+    from pptsm.deploy.predictor import Predictor, predict_files
 
     files: list[Path] = []
     for path in videos:
@@ -139,15 +139,15 @@ def convert(
 
     import numpy as np
 
-    from pptsm.data.annotations import read_label_file
     from pptsm.data.clips import clip_shape, views_of_file
     from pptsm.data.video import VideoError
     from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
     from pptsm.files import sha256_of, whole_file
+    from pptsm.ingest.annotations import read_label_file
+    from pptsm.ingest.download import locate_weights
+    from pptsm.model.card import build_role
     from pptsm.model.device import use_device
-    from pptsm.model.download import locate_weights
-    from pptsm.model.roles import build_role
     from pptsm.model.weights import load_weights
     from pptsm.params import load_params
 
@@ -218,7 +218,7 @@ def preset(
 
 def weights() -> None:
     """List the published weights that params.yaml can name."""
-    from pptsm.model.download import known_weights
+    from pptsm.ingest.download import known_weights
 
     for known in known_weights().values():
         print(f"{known.name}\n    {known.note}\n    {known.url}")
@@ -232,7 +232,7 @@ def fetch(
     The pipeline finds them when params.yaml names them. Exit code 75: trying again later may help.
     """
     from pptsm.files import sha256_of
-    from pptsm.model.download import locate_weights
+    from pptsm.ingest.download import locate_weights
     from pptsm.model.pickles import read_weights
 
     for source in sources:

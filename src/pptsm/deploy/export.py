@@ -15,7 +15,7 @@ from paddle.static import InputSpec
 from pptsm.data.transforms import ClipArray
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
-from pptsm.evaluation.inference import Scorer
+from pptsm.evaluation.scoring import Scorer
 from pptsm.model.network import VideoNetwork
 
 INFERENCE_NAME = "model"

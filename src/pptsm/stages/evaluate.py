@@ -35,11 +35,11 @@ def run(
     from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.deploy.export import onnx_scorer
     from pptsm.errors import UserError
-    from pptsm.evaluation.inference import paddle_scorer, score_videos
+    from pptsm.evaluation.scoring import paddle_scorer, score_videos
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
+    from pptsm.model.card import PEER, load_role
     from pptsm.model.device import use_device
-    from pptsm.model.roles import PEER, load_role
 
     use_device(params.evaluate.device)
     classes = load_labels(labels)

@@ -29,9 +29,9 @@ def run(
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata, chance_warning
     from pptsm.files import whole_file, whole_folder
+    from pptsm.model.card import load_role, read_card
     from pptsm.model.cost import count_macs, count_parameters
     from pptsm.model.device import use_device
-    from pptsm.model.roles import load_role, read_card
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)

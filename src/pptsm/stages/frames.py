@@ -18,10 +18,10 @@ def run(
     """Extract the frames of every usable video into an archive each; goes on where it was interrupted."""
     params = load_params(params_path)
 
-    from pptsm.data.frames import extract_all
     from pptsm.data.table import load_index
     from pptsm.errors import UserError
     from pptsm.files import whole_folder
+    from pptsm.ingest.frames import extract_all
 
     if not checked.is_file():
         raise UserError(f"no {checked}: the index must be validated first (`dvc repro validate`).")

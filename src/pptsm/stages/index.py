@@ -18,10 +18,10 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.index import build_index
-    from pptsm.data.splits import advice, split_sizes
     from pptsm.data.table import OTHER_CLASS, save_index, save_labels
     from pptsm.files import whole_file
+    from pptsm.ingest.index import build_index
+    from pptsm.ingest.splits import advice, split_sizes
 
     table, labels = build_index(params.index)
     with whole_file(out) as partial, whole_file(labels_out) as labels_partial:

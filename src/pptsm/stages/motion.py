@@ -8,8 +8,8 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     """Draw the embedded dataset: videos of textured shapes, 8 classes in time-reversed pairs."""
     params = load_params(params_path)
 
-    from pptsm.data.motion import draw_dataset
     from pptsm.files import whole_folder
+    from pptsm.ingest.motion import draw_dataset
 
     with whole_folder(out) as folder:
         draw_dataset(folder, params.motion)

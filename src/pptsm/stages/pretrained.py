@@ -13,7 +13,7 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
 
     from pptsm.console import note
     from pptsm.files import sha256_of, whole_folder
-    from pptsm.model.download import locate_weights
+    from pptsm.ingest.download import locate_weights
     from pptsm.model.pickles import read_weights
 
     wanted = {

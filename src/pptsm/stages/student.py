@@ -29,7 +29,7 @@ def run(
 
     from pptsm.console import note
     from pptsm.errors import UserError
-    from pptsm.model.roles import read_card
+    from pptsm.model.card import read_card
     from pptsm.training.fit import Inputs, fit_role
     from pptsm.training.verdict import sentence
 

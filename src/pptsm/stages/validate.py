@@ -21,9 +21,9 @@ def run(
 
     from pptsm.console import note
     from pptsm.data.table import load_index, load_labels
-    from pptsm.data.validation import save_result, sentences, validate_index
     from pptsm.errors import UserError
     from pptsm.files import whole_file, whole_folder
+    from pptsm.ingest.validation import save_result, sentences, validate_index
 
     trains = params.student.epochs > 0 or (params.teacher.enabled and params.teacher.epochs > 0)
     picks = params.training.keep == "best"

@@ -12,14 +12,14 @@ from pptsm.data.clips import frame_source
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, whole_file, whole_folder
+from pptsm.model.card import PEER, WEIGHTS, build_role, load_role, save_role
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
-from pptsm.model.roles import PEER, WEIGHTS, build_role, load_role, save_role
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Student, Teacher
-from pptsm.training.checkpoint import Checkpoint, run_key
 from pptsm.training.loop import Teaching, Trained, train
+from pptsm.training.state import Checkpoint, run_key
 from pptsm.training.verdict import judge_network, sentence
 
 NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec"])

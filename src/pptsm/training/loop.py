@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from pptsm.console import note, progress
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.loading import load_batches
 from pptsm.data.transforms import ClipArray
 from pptsm.errors import UserError
-from pptsm.evaluation.inference import paddle_scorer, score_videos
-from pptsm.evaluation.loading import load_batches
 from pptsm.evaluation.metrics import accuracy
+from pptsm.evaluation.scoring import paddle_scorer, score_videos
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
-from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
 from pptsm.training.losses import count_right, mix_clips, objective
 from pptsm.training.optimizer import build_optimizer, precise_batch_norm, scheduled_rate
+from pptsm.training.state import Arrays, Checkpoint, Progress
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.evaluation.inference import paddle_scorer, score_videos
 from pptsm.evaluation.metrics import ranking
+from pptsm.evaluation.scoring import paddle_scorer, score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Params

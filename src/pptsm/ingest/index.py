@@ -17,13 +17,13 @@ import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
 from pptsm.console import progress
-from pptsm.data.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
-from pptsm.data.splits import assign_splits, splits_of_folders
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
 from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
+from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
+from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
 
 PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pptsm.console import progress
 from pptsm.data.clips import EvaluationVideos, TrainingClips
+from pptsm.data.loading import load_batches
 from pptsm.data.transforms import ClipArray
-from pptsm.evaluation.loading import load_batches
 from pptsm.model.network import VideoNetwork
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]

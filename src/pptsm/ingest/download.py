@@ -47,7 +47,7 @@ class KnownWeights:
 
 def known_weights() -> dict[str, KnownWeights]:
     """The registry of published weights, by name."""
-    text = resources.files("pptsm.model").joinpath("known_weights.yaml").read_text(encoding="utf-8")
+    text = resources.files("pptsm.ingest").joinpath("known_weights.yaml").read_text(encoding="utf-8")
     return {name: KnownWeights(name, **row) for name, row in YAML(typ="safe").load(text).items()}
 
 

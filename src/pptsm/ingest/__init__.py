@@ -1,0 +1,1 @@
+"""What comes in from outside: videos and their labels, and published weights. Without Paddle."""
