@@ -93,6 +93,7 @@ def views(
 
     from pptsm.data.archive import read_frames, write_archive
     from pptsm.data.clips import evaluation_indices, views_of, views_of_file
+    from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet
     from pptsm.data.video import Video, VideoError
     from pptsm.files import whole_file
@@ -103,25 +104,26 @@ def views(
             f"--out {out} ends in neither .npy (the array) nor .png (a sheet to look at): name one of them."
         )
     params = load_params(params_path)
+    spec = clip_spec(params.clip, params.student.segments, params.sampling)
     sampling = sampling or params.sampling
     try:
         if source == "file":
-            clips = views_of_file(video, params.clip, sampling)
+            clips = views_of_file(video, spec, sampling)
         else:
             num_frames = len(Video(video))
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "frames.zip"
                 write_archive(archive, video, num_frames, params.frames)
-                frames = read_frames(archive, evaluation_indices(num_frames, params.clip, sampling))
-            clips = views_of(frames, params.clip, sampling)
+                frames = read_frames(archive, evaluation_indices(num_frames, spec, sampling))
+            clips = views_of(frames, spec, sampling)
     except VideoError as error:
         raise UserError(f"{video} cannot be read: {error}.") from None
     with whole_file(out) as partial, partial.open("wb") as file:
         if out.suffix == ".npy":
             np.save(file, clips)
         else:
-            contact_sheet(clips, params.clip.num_segments).save(file, "PNG")
-    print(f"{out}: {len(clips) // params.clip.num_segments} views of {params.clip.num_segments} frames, {sampling}")
+            contact_sheet(clips, spec.segments).save(file, "PNG")
+    print(f"{out}: {len(clips) // spec.segments} views of {spec.segments} frames, {sampling}")
 
 
 def convert(
@@ -139,14 +141,15 @@ def convert(
 
     import numpy as np
 
-    from pptsm.data.clips import clip_shape, views_of_file
+    from pptsm.data.clips import views_of_file
+    from pptsm.data.spec import clip_spec
     from pptsm.data.video import VideoError
     from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata
     from pptsm.files import sha256_of, whole_file
     from pptsm.ingest.annotations import read_label_file
     from pptsm.ingest.download import locate_weights
-    from pptsm.model.card import build_role
+    from pptsm.model.card import network_arguments
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
     from pptsm.params import load_params
@@ -156,26 +159,26 @@ def convert(
     if label_file is None:
         raise UserError(f"{params_path} has no index.label_file: name the classes with --labels FILE.")
     names = read_label_file(str(label_file))
-    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.pretrained.student_sha256)
+    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start_sha256)
     use_device("cpu")
-    model = build_role(params, params.student, len(names))
+    model = network_arguments(params.student, len(names)).build()
     report = load_weights(model, path)
     print(f"{path}: {report.summary()}")
     if report.reinitialised:
         raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
-    shape = clip_shape(params.clip)
+    spec = clip_spec(params.clip, params.student.segments, params.sampling)
     clips = []
     for video_path in check or []:
         try:
-            clips.append(views_of_file(video_path, params.clip, "uniform"))
+            clips.append(views_of_file(video_path, spec, "uniform"))
         except VideoError as error:
             raise UserError(f"--check {video_path}: {error}.") from None
-    clips = clips or [np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)]
-    metadata = ModelMetadata(names, params.clip, params.sampling, f"weights-{sha256_of(path)[:16]}")
+    clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
+    metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
     with whole_file(out) as partial, tempfile.TemporaryDirectory() as folder:
-        save_inference(model, Path(folder), shape)
+        save_inference(model, Path(folder), spec.shape)
         convert_to_onnx(Path(folder), partial, params.export.opset, metadata.to_properties())
-        fresh = build_role(params, params.student, len(names))
+        fresh = network_arguments(params.student, len(names)).build()
         load_weights(fresh, path)
         agreement = compare(fresh, partial, clips)
         require(agreement, params.export.tolerance)

@@ -101,7 +101,7 @@ def _disk() -> Finding:
 def _shared_memory() -> Finding:
     place = Path("/dev/shm")
     if not place.exists():
-        return Finding("/dev/shm", False, "missing", "Set training.workers and evaluate.workers to 0.")
+        return Finding("/dev/shm", False, "missing", "Set compute.workers to 0.")
     free = shutil.disk_usage(place).free / 1e6
     remedy = "Worker processes hand clips over there: enlarge it, or set workers to 0."
     return Finding("/dev/shm", free >= MIN_FREE_SHM_MB, f"{free:.0f} MB free", remedy)

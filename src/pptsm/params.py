@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pptsm.errors import ParamsError
@@ -22,11 +22,25 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveReal = Annotated[float, Field(gt=0)]
 NonNegativeReal = Annotated[float, Field(ge=0)]
 PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
+# What stands for "no such file" in params.yaml: DVC takes the content of a list as a dependency, and null has none.
+NO_FILE = "presets/none"
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
 Sampling = Literal["uniform", "dense"]
 Depth = Literal[18, 34, 50, 101, 152]
 Device = Literal["auto", "cpu", "gpu"]
+Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
+FrameRule = Literal["official", "centred", "twice"]
+Crops = Literal["center", "three", "ten"]
+
+
+def _file_or_none(value: Any) -> Any:
+    if value is None:
+        raise ValueError(f"write {NO_FILE} where there is no file")
+    return None if value == NO_FILE else value
+
+
+ListFile = Annotated[str | None, BeforeValidator(_file_or_none)]
 
 
 class Section(BaseModel):
@@ -48,21 +62,22 @@ class Motion(Section):
 class Index(Section):
     root: str
     pattern: str
-    group_file: str | None
-    label_file: str | None
+    exclude: list[str]
+    short_videos: Literal["error", "leave_out"]
+    group_file: ListFile
+    label_file: ListFile
     train_share: Share
     val_share: Share
     test_share: Share
     split_seed: Seed
     val_groups: list[str]
     test_groups: list[str]
-    train_list: str | None
-    test_list: str | None
+    train_list: ListFile
+    test_list: ListFile
     max_unmatched_share: Share
     max_missing_share: Share
     max_unlisted_share: Share
     probe_timeout_sec: PositiveReal
-    workers: Count
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,48 +129,26 @@ class Frames(Section):
     source: Literal["archive", "video"]
     short_side_px: Annotated[int, Field(ge=16)] | None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
-    workers: Count
-
-
-class Pretrained(Section):
-    teacher: str | None
-    student: str | None
-    teacher_sha256: Sha256 | None
-    student_sha256: Sha256 | None
-    min_coverage: Share
-    new_head: bool
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for role in ("teacher", "student"):
-            if getattr(self, f"{role}_sha256") is not None and getattr(self, role) is None:
-                raise ValueError(f"{role}_sha256 is given, but {role} names no weights, so nothing would be checked")
-        return self
 
 
 class Clip(Section):
-    num_segments: Positive
     resize_px: Annotated[int, Field(ge=16)]
     crop_px: Annotated[int, Field(ge=16)]
-    keep_aspect: bool
+    aspect: Aspect
+    frame_rule: FrameRule
+    crops: Crops
     dense_window: Positive
     dense_clips: Positive
+    dense_crops: Crops
+    test_crop_px: Annotated[int, Field(ge=16)]
+    average: Literal["logits", "probabilities"]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.crop_px > self.resize_px:
-            raise ValueError(f"crop_px ({self.crop_px}) is larger than resize_px ({self.resize_px})")
-        if self.dense_window < self.num_segments:
-            raise ValueError(f"dense_window ({self.dense_window}) is below num_segments ({self.num_segments})")
+        for name in ("crop_px", "test_crop_px"):
+            if getattr(self, name) > self.resize_px:
+                raise ValueError(f"{name} ({getattr(self, name)}) is larger than resize_px ({self.resize_px})")
         return self
-
-
-class Model(Section):
-    network: Literal["pptsm", "tsm"]
-    shift: bool
-    shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
-    activation: Literal["leaky_relu", "relu"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Training(Section):
@@ -183,8 +176,6 @@ class Training(Section):
     brightness: Share
     keep: Literal["last", "best"]
     amp: bool
-    device: Device
-    workers: Count
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -203,22 +194,38 @@ class Training(Section):
             raise ValueError("flip_labels is given, but flip is none")
         if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
             raise ValueError("flip_labels must map back: with a: b there must be b: a")
-        if self.amp and self.device == "cpu":
-            raise ValueError("amp is true, but device is cpu: half precision needs a GPU")
         return self
 
 
-class Teacher(Section):
+class Role(Section):
+    """A network and where it starts: the same fields for teacher and student, each with values of its own."""
+
+    network: Literal["pptsm", "tsm"]
+    depth: Depth
+    width: PositiveReal
+    segments: Positive
+    shift: bool
+    shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
+    activation: Literal["leaky_relu", "relu"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    start: str | None
+    start_sha256: Sha256 | None
+    new_head: bool
+    min_coverage: Share
+    epochs: Count
+
+    @model_validator(mode="after")
+    def _consistent_start(self) -> Self:
+        if self.start_sha256 is not None and self.start is None:
+            raise ValueError("start_sha256 is given, but start names no weights, so nothing would be checked")
+        return self
+
+
+class Teacher(Role):
     enabled: bool
-    depth: Depth
-    width: PositiveReal
-    epochs: Count
 
 
-class Student(Section):
-    depth: Depth
-    width: PositiveReal
-    epochs: Count
+class Student(Role):
     distillation: Literal["hinton", "mutual"]
     distillation_weight: Share
     temperature: PositiveReal
@@ -227,16 +234,13 @@ class Student(Section):
 
 class Evaluate(Section):
     split: Literal["val", "test"]
-    engine: Literal["onnx", "paddle"]
-    batch_views: Positive
-    device: Device
-    workers: Count
+    sampling: Literal["uniform", "dense", "both"]
+    engine: Literal["auto", "onnx", "paddle"]
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.engine == "onnx" and self.device == "gpu":
-            raise ValueError("device is gpu, but engine: onnx computes on the CPU: take engine: paddle")
-        return self
+    @property
+    def samplings(self) -> list[Sampling]:
+        """The ways in which videos are scored."""
+        return ["uniform", "dense"] if self.sampling == "both" else [self.sampling]
 
 
 class Export(Section):
@@ -244,11 +248,19 @@ class Export(Section):
     check_clips: Positive
     tolerance: PositiveReal
     latency_runs: Positive
+    served_videos: Count
+    served_agreement: Share
 
 
 class Report(Section):
     title: str
     wrong_clips: Count
+
+
+class Compute(Section):
+    device: Device
+    workers: Literal["auto"] | Count
+    batch_views: Positive
 
 
 class Params(Section):
@@ -260,15 +272,14 @@ class Params(Section):
     index: Index
     validate_: Annotated[Validate, Field(alias="validate")]
     frames: Frames
-    pretrained: Pretrained
     clip: Clip
-    model: Model
     training: Training
     teacher: Teacher
     student: Student
     evaluate: Evaluate
     export: Export
     report: Report
+    compute: Compute
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -276,8 +287,8 @@ class Params(Section):
             raise ValueError("student.distillation_weight is above 0, but teacher.enabled is false")
         if self.student.distillation == "mutual":
             self._check_mutual()
-        if self.pretrained.teacher is not None and not self.teacher.enabled:
-            raise ValueError("pretrained.teacher names weights, but teacher.enabled is false: nobody would use them")
+        if self.teacher.start is not None and not self.teacher.enabled:
+            raise ValueError("teacher.start names weights, but teacher.enabled is false: nobody would use them")
         used: dict[str, Teacher | Student] = {"teacher": self.teacher} if self.teacher.enabled else {}
         used["student"] = self.student
         for role, section in used.items():
@@ -288,8 +299,23 @@ class Params(Section):
                     f"training.step_epochs ends with {self.training.step_epochs[-1]}, but {role}.epochs is "
                     f"{section.epochs}: that step would never come (epochs count from 0)"
                 )
-            if section.epochs == 0 and getattr(self.pretrained, role) is None:
-                raise ValueError(f"{role}.epochs is 0, but pretrained.{role} names no weights: it would be random")
+            if section.epochs == 0 and section.start is None:
+                raise ValueError(f"{role}.epochs is 0, but {role}.start names no weights: it would be random")
+            if self.clip.dense_window < section.segments:
+                raise ValueError(
+                    f"clip.dense_window ({self.clip.dense_window}) is below {role}.segments ({section.segments})"
+                )
+        if self.teacher.enabled and self.student.distillation_weight > 0:
+            self._check_pair()
+        if self.evaluate.sampling not in ("both", self.sampling):
+            raise ValueError(
+                f"evaluate.sampling is {self.evaluate.sampling}, but sampling, which the headline shows, is "
+                f"{self.sampling}: evaluate that too (both)"
+            )
+        if self.compute.device == "gpu" and self.evaluate.engine == "onnx":
+            raise ValueError("evaluate.engine: onnx computes on the CPU, but compute.device is gpu: take engine: auto")
+        if self.training.amp and self.compute.device == "cpu":
+            raise ValueError("training.amp is true, but compute.device is cpu: half precision needs a GPU")
         side, wanted = self.frames.short_side_px, self.clip.resize_px
         if self.frames.source == "archive" and side is not None and side < wanted:
             raise ValueError(
@@ -299,6 +325,14 @@ class Params(Section):
         if self.training.keep == "best" and not self.index.may_have_validation:
             raise ValueError("training.keep is best, but the index has no validation split to tell it by")
         return self
+
+    def _check_pair(self) -> None:
+        """Teacher and student see the same clip."""
+        if self.teacher.segments != self.student.segments:
+            raise ValueError(
+                f"teacher.segments is {self.teacher.segments} and student.segments {self.student.segments}, but a "
+                "teacher teaches on the very clip that the student sees: they must be equal"
+            )
 
     def _check_mutual(self) -> None:
         """Both networks learn together, as published: temperature 1, no label smoothing, one number of epochs."""

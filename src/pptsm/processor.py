@@ -7,6 +7,7 @@ agree to about a thousandth of the loss, not bit for bit: so what was chosen is 
 
 import os
 from pathlib import Path
+from typing import Literal
 
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
 AVX2 = "5"
@@ -32,6 +33,16 @@ def training_threads() -> int:
     if chosen := os.environ.get("PPTSM_THREADS"):
         return int(chosen)
     return 1 if os.environ.get(VARIABLE) == AVX2 else os.cpu_count() or 1
+
+
+def pool_size(workers: Literal["auto"] | int) -> int:
+    """Processes for work that needs no Paddle, such as decoding: by `compute.workers`, at least one."""
+    return (os.cpu_count() or 1) if workers == "auto" else max(1, workers)
+
+
+def loader_processes(workers: Literal["auto"] | int) -> int:
+    """Processes that prepare clips beside one that computes; 0: it prepares them itself."""
+    return max(0, (os.cpu_count() or 1) - training_threads()) if workers == "auto" else workers
 
 
 def computing() -> str:

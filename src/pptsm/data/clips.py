@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pptsm.data.archive import archive_name, read_frames
 from pptsm.data.sampling import dense_indices, uniform_indices
+from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, evaluation_views, training_clip
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError
-from pptsm.params import Clip, Params, Sampling, Training
+from pptsm.params import Params, Sampling, Training
 
 
 class FrameSource:
@@ -59,9 +60,8 @@ class TrainingClips:
         videos: pd.DataFrame,
         source: FrameSource,
         labels: list[str],
-        clip: Clip,
+        spec: ClipSpec,
         training: Training,
-        sampling: Sampling,
         seed: int,
         epoch: int,
     ) -> None:
@@ -69,9 +69,8 @@ class TrainingClips:
         self.num_frames = videos["num_frames"].tolist()
         self.label_indices = videos["label_index"].tolist()
         self.source = source
-        self.clip = clip
+        self.spec = spec
         self.training = training
-        self.sampling = sampling
         self.seed_epoch = (seed, epoch)
         self.mirrored = mirrored_labels(labels, training.flip_labels)
 
@@ -86,9 +85,9 @@ class TrainingClips:
         clip = training_clip(
             self.source.read(self.ids[video], indices),
             rng,
-            keep_aspect=self.clip.keep_aspect,
-            resize_px=self.clip.resize_px,
-            crop_px=self.clip.crop_px,
+            keep_aspect=self.spec.aspect == "kept",
+            resize_px=self.spec.resize_px,
+            crop_px=self.spec.crop_px,
             crop=self.training.crop,
             flip=flip,
             brightness=self.training.brightness,
@@ -97,57 +96,54 @@ class TrainingClips:
         return clip, np.int64(self.mirrored[label] if flip else label)
 
     def _indices(self, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        if self.sampling == "uniform":
-            return uniform_indices(num_frames, self.clip.num_segments, rng)
-        return dense_indices(num_frames, self.clip.num_segments, rng, window=self.clip.dense_window).ravel()
+        if self.spec.sampling == "uniform":
+            return uniform_indices(num_frames, self.spec.segments, rng)
+        return dense_indices(num_frames, self.spec.segments, rng, window=self.spec.dense_window).ravel()
 
 
 class EvaluationVideos:
     """All views of each video, in the table's order: `videos[i]` is (views [V*S, 3, H, W], label)."""
 
-    def __init__(self, videos: pd.DataFrame, source: FrameSource, clip: Clip, sampling: Sampling) -> None:
+    def __init__(self, videos: pd.DataFrame, source: FrameSource, spec: ClipSpec, sampling: Sampling) -> None:
         self.ids = videos["id"].tolist()
         self.num_frames = videos["num_frames"].tolist()
         self.label_indices = videos["label_index"].tolist()
         self.source = source
-        self.clip = clip
+        self.spec = spec
         self.sampling = sampling
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, number: int) -> tuple[ClipArray, np.int64]:
-        indices = evaluation_indices(self.num_frames[number], self.clip, self.sampling)
+        indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)
         frames = self.source.read(self.ids[number], indices)
-        views = views_of(frames, self.clip, self.sampling)
+        views = views_of(frames, self.spec, self.sampling)
         return views, np.int64(self.label_indices[number])
 
 
-def clip_shape(clip: Clip) -> tuple[int, int, int, int]:
-    """(S, 3, H, W) of one view."""
-    return clip.num_segments, 3, clip.crop_px, clip.crop_px
-
-
-def evaluation_indices(num_frames: int, clip: Clip, sampling: Sampling) -> NDArray[np.int64]:
+def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> NDArray[np.int64]:
     """0-based indices [n*S] of the frames that evaluation looks at."""
     if sampling == "uniform":
-        return uniform_indices(num_frames, clip.num_segments)
-    return dense_indices(num_frames, clip.num_segments, window=clip.dense_window, num_clips=clip.dense_clips).ravel()
+        return uniform_indices(num_frames, spec.segments)
+    return dense_indices(num_frames, spec.segments, window=spec.dense_window, num_clips=spec.dense_clips).ravel()
 
 
-def views_of(frames: NDArray[np.uint8], clip: Clip, sampling: Sampling) -> ClipArray:
+def views_of(frames: NDArray[np.uint8], spec: ClipSpec, sampling: Sampling) -> ClipArray:
     """Evaluation views [V*S, 3, H, W] of the frames that `evaluation_indices` chose."""
-    return evaluation_views(frames, sampling, clip.keep_aspect, resize_px=clip.resize_px, crop_px=clip.crop_px)
+    return evaluation_views(
+        frames, sampling, spec.aspect == "kept", resize_px=spec.resize_px, crop_px=spec.test_crop_px
+    )
 
 
-def views_of_file(path: Path, clip: Clip, sampling: Sampling) -> ClipArray:
+def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling) -> ClipArray:
     """Evaluation views [V*S, 3, H, W] of a video file.
 
     Raises:
         VideoError: the file cannot be decoded.
     """
     video = Video(path)
-    return views_of(video.frames(evaluation_indices(len(video), clip, sampling)), clip, sampling)
+    return views_of(video.frames(evaluation_indices(len(video), spec, sampling)), spec, sampling)
 
 
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:

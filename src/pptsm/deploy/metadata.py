@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
-from pptsm.params import Clip, Sampling
 
 PREFIX = "pptsm."
 
@@ -16,8 +16,7 @@ class ModelMetadata:
     """Everything needed to turn a video into class names with an exported network."""
 
     labels: list[str]
-    clip: Clip
-    sampling: Sampling
+    clip: ClipSpec
     revision: str  # hash of the parameters and inputs of its training
     warning: str | None = None  # a sentence for everyone who asks it: why its answers are not to be trusted
 
@@ -26,7 +25,6 @@ class ModelMetadata:
         properties = {
             f"{PREFIX}labels": json.dumps(self.labels, ensure_ascii=False),
             f"{PREFIX}clip": self.clip.model_dump_json(),
-            f"{PREFIX}sampling": self.sampling,
             f"{PREFIX}revision": self.revision,
             f"{PREFIX}preprocessing": (
                 "RGB, short side to clip.resize_px (bilinear, anti-aliased), crop clip.crop_px, /255, "
@@ -45,8 +43,7 @@ class ModelMetadata:
         try:
             return cls(
                 labels=json.loads(properties[f"{PREFIX}labels"]),
-                clip=Clip.model_validate_json(properties[f"{PREFIX}clip"]),
-                sampling="dense" if properties[f"{PREFIX}sampling"] == "dense" else "uniform",
+                clip=ClipSpec.model_validate_json(properties[f"{PREFIX}clip"]),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),
             )

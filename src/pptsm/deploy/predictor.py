@@ -60,7 +60,7 @@ class Predictor:
             raise UserError(f"{onnx_file} is no ONNX file that can be loaded: {str(error)[:200]}") from None
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = ModelMetadata.from_properties(properties, str(onnx_file))
-        self.sampling: Sampling = sampling or self.metadata.sampling
+        self.sampling: Sampling = sampling or self.metadata.clip.sampling
 
     def predict(self, path: Path, top_k: int = 5) -> list[Guess]:
         """The `top_k` most probable classes of a video, best first.
@@ -70,7 +70,7 @@ class Predictor:
         """
         clip = self.metadata.clip
         views = views_of_file(path, clip, self.sampling)
-        views = views.reshape(-1, clip.num_segments, *views.shape[1:])  # [V, S, 3, H, W]
+        views = views.reshape(-1, clip.segments, *views.shape[1:])  # [V, S, 3, H, W]
         logits = np.concatenate(
             [
                 self._session.run(["logits"], {"clips": views[start : start + BATCH_VIEWS]})[0]

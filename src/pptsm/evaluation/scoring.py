@@ -65,7 +65,7 @@ def _batches(
     one_by_one = ([number] for number in range(len(videos)))
     for number, (views, label) in enumerate(load_batches(videos, one_by_one, workers)):
         labels[number] = label[0]
-        waiting += [(number, view) for view in views.reshape(-1, videos.clip.num_segments, *views.shape[2:])]
+        waiting += [(number, view) for view in views.reshape(-1, videos.spec.segments, *views.shape[2:])]
         while len(waiting) >= batch_views:
             yield _stack(waiting[:batch_views])
             waiting = waiting[batch_views:]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from pebble import ProcessPool
@@ -14,11 +15,12 @@ from pptsm.data.video import VideoError
 from pptsm.errors import UserError
 from pptsm.files import state_dir
 from pptsm.params import Frames
+from pptsm.processor import pool_size
 
 LAYOUT = "2"  # part of every archive's key: raise it when the content of an archive changes
 
 
-def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames) -> None:
+def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, workers: Literal["auto"] | int) -> None:
     """Write the archive of every row's video below `folder`, in parallel.
 
     Finished archives also live in a store keyed by the video's content and the settings, and are linked
@@ -36,7 +38,7 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames) 
         (str(name), int(count), _stored(store, str(digest), params))
         for name, count, digest in zip(videos["id"], videos["num_frames"], videos["sha256"], strict=True)
     ]
-    with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPool(pool_size(workers), context=multiprocessing.get_context("spawn")) as pool:
         # one job an archive: files of the same content share theirs
         running = {
             stored: pool.schedule(_extract_into_store, args=[root / name, count, stored, params])

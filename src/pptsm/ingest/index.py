@@ -6,11 +6,11 @@ reason, and takes part in no split.
 
 import concurrent.futures
 import multiprocessing
-import os
 import re
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import diskcache
 import pandas as pd
@@ -25,12 +25,13 @@ from pptsm.files import sha256_of, state_dir
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
+from pptsm.processor import pool_size
 
 PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
-def build_index(params: Index) -> tuple[pd.DataFrame, list[str]]:
+def build_index(params: Index, workers: Literal["auto"] | int) -> tuple[pd.DataFrame, list[str]]:
     """Find, label, split and probe the videos under `params.root`; only those that take part are opened.
 
     Returns:
@@ -43,7 +44,7 @@ def build_index(params: Index) -> tuple[pd.DataFrame, list[str]]:
     table, labels = plan_index(find_videos(root), params)
     takes_part = table["status"] == "ok"
     planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
-    table = pd.concat([planned.join(_probe_all(root, list(planned["id"]), params)), table[~takes_part]])
+    table = pd.concat([planned.join(_probe_all(root, list(planned["id"]), params, workers)), table[~takes_part]])
     table = table.fillna(EMPTY)
     table.loc[table["status"] != "ok", "split"] = ""
     return table[list(COLUMNS)].astype(dict(COLUMNS)).sort_values("id", ignore_index=True), labels
@@ -228,10 +229,10 @@ def _hash_and_probe(path: Path) -> tuple[str, Probe]:
     return digest, Probe(**values)
 
 
-def _probe_all(root: Path, ids: list[str], params: Index) -> pd.DataFrame:
+def _probe_all(root: Path, ids: list[str], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
     rows = []
     # Killable processes: some broken containers keep the decoder busy for ever.
-    with ProcessPool(params.workers or os.cpu_count() or 1, context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPool(pool_size(workers), context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids]
         try:
             for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):

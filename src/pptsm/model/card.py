@@ -1,77 +1,135 @@
-"""Teacher and student as networks: built from params.yaml, written to and read from a stage's folder."""
+"""A network in a folder: its weights, and a card from which it is built again without any other file."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pptsm.data.spec import ClipSpec
+from pptsm.errors import UserError
 from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
-from pptsm.model.network import VideoNetwork, build_model
+from pptsm.model.network import Activation, Network, VideoNetwork, build_model
 from pptsm.model.pickles import write_arrays
 from pptsm.model.weights import load_weights
-from pptsm.params import Params, Student, Teacher
+from pptsm.params import Role
 
 WEIGHTS = "weights.pdparams"
 CARD = "card.json"
 PEER = "peer"  # folder below the student's, of the network that learned beside it
 
 
-def build_role(params: Params, section: Teacher | Student, num_classes: int) -> VideoNetwork:
-    """The network that params.yaml describes for one role, with fresh weights."""
-    return build_model(
-        params.model.network,
-        section.depth,
-        num_classes,
-        params.clip.num_segments,
-        width=section.width,
-        shift=params.model.shift,
-        shift_ratio=params.model.shift_ratio,
-        activation=params.model.activation,
-        dropout=params.model.dropout,
+class NetworkArguments(BaseModel):
+    """What `build_model` is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Network
+    depth: int
+    num_classes: int
+    num_segments: int
+    width: float
+    shift: bool
+    shift_ratio: float
+    activation: Activation
+    dropout: float
+
+    def build(self) -> VideoNetwork:
+        """The network with fresh weights."""
+        return build_model(**self.model_dump())
+
+
+class Card(BaseModel):
+    """What a folder of weights says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    role: str  # teacher, student or peer
+    network: NetworkArguments
+    classes: list[str]  # in the order of the logits
+    clip: ClipSpec
+    revision: str  # names the parameters and inputs of its training by their hash
+    epochs: int  # 0: the weights are those it started from
+    start: str | None  # what it started from; None: random weights
+    distilled: bool = False  # whether another network had a part in its loss
+    verdict: dict[str, Any] | None = None  # whether it is above chance; None where that was not asked
+    skipped: str | None = None  # why there are no weights
+    computed_with: str
+
+
+def network_arguments(role: Role, num_classes: int) -> NetworkArguments:
+    """The network that a role's section of params.yaml describes."""
+    return NetworkArguments(
+        network=role.network,
+        depth=role.depth,
+        num_classes=num_classes,
+        num_segments=role.segments,
+        width=role.width,
+        shift=role.shift,
+        shift_ratio=role.shift_ratio,
+        activation=role.activation,
+        dropout=role.dropout,
     )
 
 
-def load_role(params: Params, section: Teacher | Student, folder: Path, num_classes: int) -> VideoNetwork:
-    """A trained role from its stage's output folder, in evaluation mode."""
-    model = build_role(params, section, num_classes)
-    load_weights(model, folder / WEIGHTS)
-    model.eval()
-    return model
+def make_card(role: str, section: Role, classes: list[str], clip: ClipSpec, **facts: Any) -> Card:
+    """The card of a role, as its section of params.yaml and the outcome of its training (`facts`) have it."""
+    network = network_arguments(section, len(classes))
+    return Card(
+        role=role,
+        network=network,
+        classes=classes,
+        clip=clip,
+        epochs=section.epochs,
+        start=section.start,
+        computed_with=computed_with(),
+        **facts,
+    )
 
 
-def save_role(
-    folder: Path,
-    role: str,
-    section: Teacher | Student,
-    revision: str,
-    weights: Arrays | None,
-    *,
-    distilled: bool = False,
-    verdict: dict[str, Any] | None = None,
-    skipped: str | None = None,
-) -> None:
-    """Write a role's weights, readable by `paddle.load`, and its card; the same weights give the same bytes.
+def save_network(folder: Path, card: Card, weights: Arrays | None) -> None:
+    """Write weights, readable by `paddle.load`, and card into an existing folder; the same give the same bytes.
 
     Args:
-        folder: an existing folder.
-        role: "teacher", "student" or "peer".
-        section: its section of params.yaml.
-        revision: names the parameters and inputs of its training by their hash.
+        folder: where.
+        card: what they are.
         weights: None where nothing was trained.
-        distilled: whether another network had a part in its loss.
-        verdict: whether it is above chance (`pptsm.training.verdict`); None where that was not asked.
-        skipped: why there are no weights.
     """
     if weights is not None:
         write_arrays(folder / WEIGHTS, {key: np.ascontiguousarray(value) for key, value in weights.items()})
-    card = {"role": role, "revision": revision, **section.model_dump()}
-    card |= {"distilled": distilled, "verdict": verdict, "skipped": skipped, "computed_with": computed_with()}
-    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """The card that `save_role` wrote."""
-    card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    return card
+def read_card(folder: Path) -> Card:
+    """The card that `save_network` wrote.
+
+    Raises:
+        UserError: there is none, or it is of an older version, from which no network can be built.
+    """
+    try:
+        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no {CARD} in {folder.absolute()}: it is no folder that a training stage wrote.") from None
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / CARD} does not describe a network in full ({error.error_count()} fields are missing or wrong, "
+            f"the first is {'.'.join(map(str, error.errors()[0]['loc']))}): it was written by an older version. Train "
+            "again (`dvc repro`), or name its weights as a role's `start`."
+        ) from None
+
+
+def load_network(folder: Path) -> VideoNetwork:
+    """The network of a folder with its weights, in evaluation mode; needs nothing but the folder.
+
+    Raises:
+        UserError: as `read_card`, or the folder has no weights.
+    """
+    card = read_card(folder)
+    if card.skipped:
+        raise UserError(f"{folder} has no weights: {card.skipped}.")
+    model = card.network.build()
+    load_weights(model, folder / WEIGHTS)
+    model.eval()
+    return model

@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.spec import clip_spec
 from pptsm.data.table import load_index, load_labels
 from pptsm.files import sha256_of
 from pptsm.params import Params
@@ -118,13 +119,13 @@ def advice(
         return []
     labels = (
         "Check the labels by the mistakes on the report's page: are they wrong, and can a person tell the classes "
-        f"apart by {clip.num_segments} frames of {clip.crop_px} px?"
+        f"apart by {student.segments} frames of {clip.test_crop_px} px?"
     )
     train_top1 = _last_train_top1(student_history)
     if train_top1 is None:
         return [
             "Nothing was trained here: check that index.label_file has the classes in the order of the weights, and "
-            "that model and clip are those that the weights were trained with (a preset has them).",
+            "that student and clip are those that the weights were trained with (a preset has them).",
             labels,
         ]
     longer = (
@@ -132,8 +133,8 @@ def advice(
     )
     more = f"Add videos, above all of other groups: it was trained on {train_videos}."
     steps = []
-    if params.pretrained.student is None:
-        steps.append("Start from published weights instead of random ones: pretrained.student, see pptsm weights.")
+    if student.start is None:
+        steps.append("Start from published weights instead of random ones: student.start, see pptsm weights.")
     if params.training.flip == "none":
         steps.append("Mirror training clips (training.flip: horizontal), unless classes differ by direction.")
     by_heart = train_top1 > (1 + values["chance"]) / 2
@@ -175,13 +176,13 @@ def git_revision() -> str:
 
 
 def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    family = {"pptsm": "PP-TSM", "tsm": "TSM"}[params.model.network]
-    trunk = {"pptsm": "-vd", "tsm": ""}[params.model.network]
     rows = []
     for role in metrics:
         # a peer of mutual learning has the teacher's network and the student's training
         section = params.student if role == "student" else params.teacher
         epochs = params.teacher.epochs if role == "teacher" else params.student.epochs
+        family = {"pptsm": "PP-TSM", "tsm": "TSM"}[section.network]
+        trunk = {"pptsm": "-vd", "tsm": ""}[section.network]
         width = "" if section.width == 1 else f", width {section.width:g}"
         distilled = "no"
         if epochs == 0:
@@ -190,7 +191,7 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
             distilled = "yes"
         rows.append(
             {
-                "version": f"{family} {role}" + ("" if params.model.shift else ", shift off"),
+                "version": f"{family} {role}" + ("" if section.shift else ", shift off"),
                 "backbone": f"ResNet{section.depth}{trunk}{width}",
                 "distilled": distilled,
                 **{sampling: metrics[role][sampling] for sampling in SAMPLINGS},
@@ -217,13 +218,14 @@ def _wrong_clips(
     Of several dense clips the strip is the middle one.
     """
     wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
+    spec = clip_spec(params.clip, params.student.segments, params.sampling)
     num_frames = dict(zip(index["id"], index["num_frames"], strict=True))
     clips = []
     for place, row in enumerate(wrong.to_dict("records")):
         strip = None
         if place < params.report.wrong_clips:
-            indices = evaluation_indices(num_frames[row["id"]], params.clip, params.sampling)
-            middle = (clip_NT := indices.reshape(-1, params.clip.num_segments))[len(clip_NT) // 2]
+            indices = evaluation_indices(num_frames[row["id"]], spec, params.sampling)
+            middle = (clip_NT := indices.reshape(-1, spec.segments))[len(clip_NT) // 2]
             strip = figures.strip(frames.read(row["id"], middle))
         clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
     return clips

@@ -1,9 +1,8 @@
 """Stage `evaluate`: score teacher and student, uniform (1 view) and dense (clips x 3 crops)."""
 
 import json
-from pathlib import Path
 
-from pptsm.params import Student, Teacher, load_params
+from pptsm.params import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     FramesIn,
@@ -31,46 +30,43 @@ def run(
     import pandas as pd
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
+    from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.deploy.export import onnx_scorer
     from pptsm.errors import UserError
     from pptsm.evaluation.scoring import paddle_scorer, score_videos
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
-    from pptsm.model.card import PEER, load_role
+    from pptsm.model.card import PEER, load_network, read_card
     from pptsm.model.device import use_device
+    from pptsm.processor import loader_processes
 
-    use_device(params.evaluate.device)
+    device = use_device(params.compute.device)
     classes = load_labels(labels)
     videos = in_split(load_index(index), params.evaluate.split)
     if videos.empty:
         raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
     source = frame_source(params, frames)
-    roles: dict[str, tuple[Teacher | Student, Path]] = {
-        "teacher": (params.teacher, teacher),
-        "student": (params.student, student),
-    }
-    if not params.teacher.enabled:
-        del roles["teacher"]
-    elif params.student.distillation == "mutual":  # it learned beside the student
-        roles = {"peer": (params.teacher, student / PEER), "student": roles["student"]}
+    roles = {"teacher": teacher, "student": student}
+    if read_card(teacher).skipped:  # switched off, or it learned beside the student
+        roles = {"peer": student / PEER} if (student / PEER).exists() else {}
+        roles["student"] = student
 
     metrics: dict[str, dict[str, object]] = {}
     predictions, per_class = [], []
-    for role, (section, folder) in roles.items():
-        model = load_role(params, section, folder, len(classes))
-        if params.evaluate.engine == "onnx":
-            score = onnx_scorer(model, clip_shape(params.clip), params.export.opset)
+    for role, folder in roles.items():
+        model, spec = load_network(folder), read_card(folder).clip
+        if params.evaluate.engine == "onnx" or (params.evaluate.engine == "auto" and device == "cpu"):
+            score = onnx_scorer(model, spec.shape, params.export.opset)
         else:
             score = paddle_scorer(model)
         metrics[role] = {}
-        for sampling in ("uniform", "dense"):
+        for sampling in params.evaluate.samplings:
             logits, truth = score_videos(
                 score,
-                EvaluationVideos(videos, source, params.clip, sampling),
-                batch_views=params.evaluate.batch_views,
-                workers=params.evaluate.workers,
+                EvaluationVideos(videos, source, spec, sampling),
+                batch_views=params.compute.batch_views,
+                workers=loader_processes(params.compute.workers),
                 what=f"{role}, {sampling}",
             )
             values = metrics[role][sampling] = metric_values(logits, truth, videos["group"].tolist())

@@ -24,46 +24,46 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
-    from pptsm.data.clips import EvaluationVideos, clip_shape, frame_source
+    from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.deploy.export import compare, convert_to_onnx, latency_ms, require, save_inference
     from pptsm.deploy.metadata import ModelMetadata, chance_warning
     from pptsm.files import whole_file, whole_folder
-    from pptsm.model.card import load_role, read_card
+    from pptsm.model.card import load_network, read_card
     from pptsm.model.cost import count_macs, count_parameters
     from pptsm.model.device import use_device
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     classes, table = load_labels(labels), load_index(index)
-    shape = clip_shape(params.clip)
     trained = read_card(student)
-    warning = chance_warning(trained["verdict"])
-    metadata = ModelMetadata(classes, params.clip, params.sampling, trained["revision"], warning)
+    spec = trained.clip
+    warning = chance_warning(trained.verdict)
+    metadata = ModelMetadata(classes, spec, trained.revision, warning)
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
     if videos.empty:
         videos = in_split(table, params.evaluate.split)
     videos = spread_over_classes(videos, params.export.check_clips)
     num_classes = int(videos["label_index"].nunique())
-    views = EvaluationVideos(videos, frame_source(params, frames), params.clip, "uniform")
+    views = EvaluationVideos(videos, frame_source(params, frames), spec, "uniform")
     clips = [views[number][0] for number in range(len(views))]
 
     with whole_folder(out) as folder:
         inference = folder / "inference"
         inference.mkdir()
-        save_inference(load_role(params, params.student, student, len(classes)), inference, shape)
+        save_inference(load_network(student), inference, spec.shape)
         convert_to_onnx(inference, folder / "model.onnx", params.export.opset, metadata.to_properties())
-        model = load_role(params, params.student, student, len(classes))
+        model = load_network(student)
         agreement = compare(model, folder / "model.onnx", clips)
         require(agreement, params.export.tolerance)
         values = {
             "agreement": asdict(agreement) | {"classes": num_classes},
             "parameters": count_parameters(model),
-            "macs_per_view": count_macs(model, shape),
+            "macs_per_view": count_macs(model, spec.shape),
             "onnx_bytes": (folder / "model.onnx").stat().st_size,
             "latency_ms_per_view": round(latency_ms(folder / "model.onnx", clips[0], params.export.latency_runs), 3),
             "revision": metadata.revision,
-            "computed_with": trained["computed_with"],
+            "computed_with": trained.computed_with,
         }
         with whole_file(card) as partial:
             partial.write_text(json.dumps(values, indent=2) + "\n")

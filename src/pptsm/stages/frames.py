@@ -29,4 +29,4 @@ def run(
     videos = table[table["split"] != ""]
     with whole_folder(out) as folder:
         if params.frames.source == "archive":
-            extract_all(videos, Path(params.index.root), folder, params.frames)
+            extract_all(videos, Path(params.index.root), folder, params.frames, params.compute.workers)

@@ -17,8 +17,8 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     from pptsm.model.pickles import read_weights
 
     wanted = {
-        "teacher": (params.pretrained.teacher, params.pretrained.teacher_sha256),
-        "student": (params.pretrained.student, params.pretrained.student_sha256),
+        "teacher": (params.teacher.start, params.teacher.start_sha256),
+        "student": (params.student.start, params.student.start_sha256),
     }
     with whole_folder(out) as folder:
         for role, (source, sha256) in wanted.items():

@@ -39,7 +39,7 @@ def run(
         fit_role("student", student, params, inputs, out, history, peer=params.teacher)
         return
     taught = student.distillation_weight > 0 and student.epochs > 0
-    verdict = read_card(teacher)["verdict"] if taught else None
+    verdict = read_card(teacher).verdict if taught else None
     if verdict is not None and not verdict["above_chance"]:
         found = sentence("teacher", verdict)
         if student.weak_teacher == "stop":

@@ -28,10 +28,10 @@ def run(
     from pptsm.training.fit import Inputs, fit_role, skip_role
 
     if not params.teacher.enabled:
-        skip_role("teacher", params.teacher, out, history, "teacher.enabled is false")
+        skip_role("teacher", params.teacher, params, labels, out, history, "teacher.enabled is false")
         return
     if params.student.distillation == "mutual":
         why = "student.distillation is mutual: it learns together with the student, in that stage, as its peer"
-        skip_role("teacher", params.teacher, out, history, why)
+        skip_role("teacher", params.teacher, params, labels, out, history, why)
         return
     fit_role("teacher", params.teacher, params, Inputs(index, labels, frames, pretrained), out, history)

@@ -16,18 +16,18 @@ from typing import Literal
 import numpy as np
 import paddle
 import pandas as pd
-from numpy.typing import NDArray
 
 from pptsm.console import note, progress
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.loading import load_batches
-from pptsm.data.transforms import ClipArray
+from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
 from pptsm.evaluation.scoring import paddle_scorer, score_videos
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
+from pptsm.processor import loader_processes
 from pptsm.training.losses import count_right, mix_clips, objective
 from pptsm.training.optimizer import build_optimizer, precise_batch_norm, scheduled_rate
 from pptsm.training.state import Arrays, Checkpoint, Progress
@@ -60,6 +60,7 @@ def train(
     role: str,
     epochs: int,
     params: Params,
+    spec: ClipSpec,
     labels: list[str],
     train_videos: pd.DataFrame,
     val_videos: pd.DataFrame,
@@ -73,7 +74,8 @@ def train(
         model: with its starting weights.
         role: "teacher" or "student", for the progress bar.
         epochs: at least 1.
-        params: the recipe is `params.training`, the clips' shape `params.clip`.
+        params: the recipe is `params.training`.
+        spec: what a clip is.
         labels: class names.
         train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
         source: where frames come from.
@@ -83,7 +85,7 @@ def train(
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
     """
-    recipe = params.training
+    recipe, workers = params.training, loader_processes(params.compute.workers)
     if train_videos.empty:
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
@@ -95,7 +97,7 @@ def train(
     steps_per_epoch = len(_batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0]))
 
     def clips_of(epoch: int) -> TrainingClips:
-        return TrainingClips(train_videos, source, labels, params.clip, recipe, params.sampling, params.seed, epoch)
+        return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
     if reached is not None and reached.epochs_done:
@@ -114,7 +116,7 @@ def train(
         for learner in learners:
             learner.train()
 
-        for step, (clip_NTCHW, label_N) in enumerate(load_batches(clips, batches, recipe.workers)):
+        for step, (clip_NTCHW, label_N) in enumerate(load_batches(clips, batches, workers)):
             # ---- one training step --------------------------------------------------------------
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
@@ -157,12 +159,12 @@ def train(
 
         # once an epoch: validation, if there is anything to validate on
         if not val_videos.empty:
-            views = EvaluationVideos(val_videos, source, params.clip, "uniform")
+            views = EvaluationVideos(val_videos, source, spec, spec.sampling)
             scores_NK, truth_N = score_videos(
                 paddle_scorer(model),
                 views,
-                batch_views=params.evaluate.batch_views,
-                workers=recipe.workers,
+                batch_views=params.compute.batch_views,
+                workers=workers,
                 what=f"{role}: validation",
             )
             figures = accuracy(scores_NK, truth_N)
@@ -197,6 +199,5 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
 def _clean_batches(clips: TrainingClips, most: int, params: Params) -> Iterator[paddle.Tensor]:
     """Training clips without mixing, for batch norm statistics."""
     batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
-    loaded: Iterator[tuple[ClipArray, NDArray[np.int64]]] = load_batches(clips, batches, params.training.workers)
-    for clip_NTCHW, _ in loaded:
+    for clip_NTCHW, _ in load_batches(clips, batches, loader_processes(params.compute.workers)):
         yield paddle.to_tensor(clip_NTCHW)

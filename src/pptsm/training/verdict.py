@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.spec import ClipSpec
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import paddle_scorer, score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Params
+from pptsm.processor import loader_processes
 
 # The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
 AFTER_ALL = 2_000_000
@@ -23,6 +25,7 @@ def judge_network(
     model: VideoNetwork,
     role: str,
     params: Params,
+    spec: ClipSpec,
     labels: list[str],
     train_videos: pd.DataFrame,
     val_videos: pd.DataFrame,
@@ -38,7 +41,7 @@ def judge_network(
     Args:
         model: with the weights that are kept.
         role: for the progress bar.
-        params, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
+        params, spec, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
         train_top1: the last epoch's, for the card.
 
     Returns:
@@ -47,15 +50,15 @@ def judge_network(
     split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
     clips: TrainingClips | EvaluationVideos
     if split == "val":
-        clips = EvaluationVideos(videos, source, params.clip, params.sampling)
+        clips = EvaluationVideos(videos, source, spec, spec.sampling)
     else:
         once = params.training.model_copy(update={"clips_per_video": 1})
-        clips = TrainingClips(videos, source, labels, params.clip, once, params.sampling, params.seed, AFTER_ALL)
+        clips = TrainingClips(videos, source, labels, spec, once, params.seed, AFTER_ALL)
     logits_NK, truth_N = score_videos(
         paddle_scorer(model),
         clips,
-        batch_views=params.evaluate.batch_views,
-        workers=params.training.workers,
+        batch_views=params.compute.batch_views,
+        workers=loader_processes(params.compute.workers),
         what=f"{role}: is it above chance",
     )
     right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
@@ -81,10 +84,10 @@ def try_first(verdict: dict[str, Any]) -> str:
     if verdict["split"] == "val" and verdict["train_top1"] > chance + LEARNED:
         return (
             "It knows its training clips and nothing beyond them: try first published weights to start from "
-            "(`pptsm weights`, section pretrained), then more videos from more groups."
+            "(`pptsm weights`, a role's start), then more videos from more groups."
         )
     return (
         "It has not even learned its training clips: try first published weights to start from (`pptsm weights`, "
-        "section pretrained) or several times the epochs; then look whether clips of that size show what tells the "
+        "a role's start) or several times the epochs; then look whether clips of that size show what tells the "
         "classes apart (clip.resize_px, sampling)."
     )
