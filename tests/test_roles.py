@@ -120,12 +120,14 @@ def test_mutual_learning_begins_with_the_weights_of_each_and_saves_both(place: P
     """The student's own start, and beside it a network as wide as the teacher with the teacher's."""
     write_start("teacher", 1, 0.25)
     write_start("student", 2, 0.125)
-    card, _ = fit("student", MUTUAL, STILL, {"teacher": {"width": 0.25}})
+    card, history = fit("student", MUTUAL, STILL, {"teacher": {"width": 0.25}})
     for role, folder in (("student", "student"), ("teacher", "student/peer")):
         start = read_weights(Path("pretrained") / f"{role}.pdparams")
         for name, array in weights_of(folder).items():
             np.testing.assert_allclose(array, start[name], atol=1e-9, err_msg=name)
     peer = json.loads(Path("student/peer/card.json").read_text())
+    assert card["verdict"]["train_top1"] == pytest.approx(history["train_top1"][0], abs=1e-6)
+    assert peer["verdict"]["train_top1"] == pytest.approx(history["peer_train_top1"][0], abs=1e-6)
     assert (peer["role"], peer["width"], peer["distilled"]) == ("peer", 0.25, True)
     assert (card["role"], card["width"], card["distilled"]) == ("student", 0.125, True)
     assert set(peer["verdict"]) == set(card["verdict"])
