@@ -109,11 +109,12 @@ def test_the_cross_entropy_of_a_distilled_student_is_that_of_the_labels_alone(pl
 
 
 def test_training_top1_under_mixing_counts_both_labels(place: Path) -> None:
-    """A network that says nothing but "dark": of a balanced batch its score is one half, whatever is mixed."""
-    write_start("teacher", 1, 0.125, head_bias=[1.0, 0.0])
-    mixed = {"training": {"mix": "mixup", "mix_alpha": 1.0, "batch_size": 16}}
-    _, history = fit("teacher", mixed, STILL)
-    assert history["train_top1"][0] == pytest.approx(0.5)  # all 16 clips are the batch: eight of each class
+    """Each of the 16 clips counts by its labels' shares: no whole number of them, as plain counting would give."""
+    _, plain = fit("teacher", STILL)  # the start from params.yaml's seed tells the classes apart, the wrong way round
+    _, mixed = fit("teacher", {"training": {"mix": "mixup", "mix_alpha": 1.0}}, STILL)
+    right = [table["train_top1"][0] * 16 for table in (plain, mixed)]
+    assert right[0] == round(right[0])
+    assert abs(right[1] - round(right[1])) > 0.01
 
 
 def test_mutual_learning_begins_with_the_weights_of_each_and_saves_both(place: Path) -> None:
@@ -315,7 +316,7 @@ def test_without_validation_videos_training_videos_are_judged_once_each(place: P
 
 @pytest.mark.parametrize(
     ("split", "train_top1", "advice"),
-    [("val", 0.95, "nothing beyond them"), ("val", 0.55, "not even learned"), ("train", 0.95, "not even learned")],
+    [("val", 0.73, "nothing beyond them"), ("val", 0.71, "not even learned"), ("train", 0.95, "not even learned")],
 )
 def test_the_advice_follows_from_the_training_accuracy(split: str, train_top1: float, advice: str) -> None:
     """By heart, or not learned at all."""
