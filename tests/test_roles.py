@@ -275,28 +275,33 @@ def test_a_role_that_is_not_trained_has_no_verdict(place: Path) -> None:
 
 
 class Brightness(paddle.nn.Layer):
-    """Knows light from dark, and nothing else."""
+    """Knows light from dark, and nothing else; it counts what it is shown."""
+
+    views = 0
 
     def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
         """[N, T, 3, H, W] -> [N, 2]."""
+        Brightness.views += len(clips)
         mean = clips.mean(axis=[1, 2, 3, 4])
         return paddle.stack([-mean, mean], axis=1)
 
 
 def judged(table: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     """The verdict on `Brightness`."""
+    Brightness.views = 0
     params = params_with(**{**SETTINGS, **changes})
     source = FrameSource("video", Path("videos"))
     train, val = in_split(table, "train"), in_split(table, "val")
     return judge_network(Brightness(), "teacher", params, LABELS, train, val, source, 0.75)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "dense"])
-def test_a_network_that_knows_is_above_chance(place: Path, sampling: str) -> None:
-    """16 of 16 validation videos, each its own group."""
+@pytest.mark.parametrize(("sampling", "views"), [("uniform", 1), ("dense", 6)])
+def test_a_network_that_knows_is_above_chance(place: Path, sampling: str, views: int) -> None:
+    """16 of 16 validation videos, each its own group, seen in all views of the evaluation."""
     verdict = judged(load_index(Path("index.csv")), sampling=sampling)
     assert (verdict["split"], verdict["top1"], verdict["above_chance"]) == ("val", 1.0, True)
     assert verdict["train_top1"] == 0.75
+    assert Brightness.views == 16 * views
 
 
 def test_few_groups_prove_nothing(place: Path) -> None:
@@ -307,10 +312,11 @@ def test_few_groups_prove_nothing(place: Path) -> None:
 
 
 def test_without_validation_videos_training_videos_are_judged_once_each(place: Path) -> None:
-    """However many clips an epoch draws from a video."""
+    """However many clips an epoch draws from a video, and however many views evaluation would take."""
     table = load_index(Path("index.csv"))
     training = SETTINGS["training"] | {"clips_per_video": 3}
-    verdict = judged(table[table["split"] == "train"], training=training)
+    verdict = judged(table[table["split"] == "train"], training=training, sampling="dense")
+    assert Brightness.views == 16
     assert (verdict["split"], verdict["videos"], verdict["above_chance"]) == ("train", 16, True)
 
 
