@@ -27,7 +27,7 @@ serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment ru
 	python flows/watched.py --stay
 
 test: setup      ## all tests, the slow ones too, in two processes
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2
 
 check: setup     ## formatting, lint and types
 	ruff format --check .

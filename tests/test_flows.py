@@ -269,11 +269,11 @@ def test_a_server_of_a_script_may_take_its_time() -> None:
 
 @pytest.mark.slow
 def test_a_script_needs_no_server(tmp_path: Path, tiny_project: Path) -> None:
-    """It starts one for the run; the stage whose parameter changed is done, and DVC finds everything up to date."""
+    """It starts one for the run; the stage that has work to do is done, and DVC finds everything up to date."""
     project = copy_tree(tiny_project, tmp_path / "a clone")
     write_params(project / "params.yaml", TINY, {"report": {"title": "By a script"}})
-    done = run(sys.executable, "flows/train_pptsm.py", cwd=project)
-    assert "1 of 10 stages had work to do: report" in done.stdout + done.stderr
+    done = run(sys.executable, "flows/train_pptsm.py", "--from", "export", cwd=project)
+    assert "1 of 2 stages had work to do: report" in done.stdout + done.stderr
     assert "By a script" in (project / "reports/index.html").read_text(encoding="utf-8")
     assert "Data and pipelines are up to date" in run("dvc", "repro", cwd=project).stdout
 

@@ -1,5 +1,6 @@
 """From a folder of videos, good and bad, to the index."""
 
+import os
 from pathlib import Path
 
 import diskcache
@@ -12,7 +13,7 @@ from pptsm.data.table import load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
-from pptsm.ingest.index import build_index
+from pptsm.ingest.index import build_index, find_videos
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 
@@ -98,6 +99,13 @@ def test_names_with_spaces_quotes_and_letters_of_any_language_work(videos: Path)
     table, labels = index_of(videos)
     assert odd.parent.name in labels
     assert table.set_index("id").loc[f"{odd.parent.name}/{odd.name}", "status"] == "ok"
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """No table could hold it; the sentence can be printed anywhere."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/g1\xff.mp4")).touch()
+    with pytest.raises(UserError, match=r"names of 1 videos in .* are no UTF-8 text, for example 'g1\\udcff.mp4'"):
+        find_videos(tmp_path)
 
 
 def test_an_empty_root_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def test_state_dict_of_the_50_layer_network_is_the_official_one() -> None:
     assert own == official
 
 
+def test_every_batch_norm_has_the_official_constants() -> None:
+    """Epsilon and momentum are too small a difference for the golden logits to show."""
+    norms = [layer for layer in build_model().sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    assert len(norms) == 55
+    assert {(norm._epsilon, norm._momentum) for norm in norms} == {(1e-5, 0.9)}
+
+
 @pytest.mark.slow
 def test_logits_equal_the_golden_figures() -> None:
     """Two clips through the 400-class network with weights made by rule: within 1e-4, relative."""

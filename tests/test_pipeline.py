@@ -87,17 +87,17 @@ def test_a_wrong_value_stops_an_experiment_before_training(tiny_project: Path) -
     done = run("dvc", "exp", "run", "-S", "sampling=dens", cwd=tiny_project, check=False)
     assert done.returncode != 0
     assert "sampling is 'dens', but should be 'uniform' or 'dense'" in done.stderr + done.stdout
-    assert "Running stage 'teacher'" not in done.stdout
+    assert "epoch 1 of" not in done.stderr + done.stdout
     write_params(tiny_project / "params.yaml", TINY)
 
 
 def test_an_experiment_is_shown_with_its_metrics(tiny_project: Path) -> None:
-    """`dvc exp run -S sampling=dense`, then `dvc exp show`."""
+    """`dvc exp run -S KEY=VALUE`, then `dvc exp show`."""
     run("git", "add", "-A", cwd=tiny_project)
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "run", cwd=tiny_project)
-    run("dvc", "exp", "run", "-n", "dense-trial", "-S", "sampling=dense", cwd=tiny_project)
+    run("dvc", "exp", "run", "-n", "trial", "-S", "report.title=Trial", cwd=tiny_project)
     shown = run("dvc", "exp", "show", "--csv", "--no-pager", cwd=tiny_project).stdout
-    assert "dense-trial" in shown
+    assert ",trial," in shown
     assert "student.dense.top1" in shown
     run("git", "checkout", "-q", "--", ".", cwd=tiny_project)
     run("dvc", "checkout", "-q", cwd=tiny_project)

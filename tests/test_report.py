@@ -333,11 +333,10 @@ def test_untrained_weights_at_chance_point_to_labels_and_preset() -> None:
 
 
 def test_intervals_by_group_stand_beside_those_by_video(run: Path) -> None:
-    """With a sentence that says what they mean; where every video is its own group, nothing of it."""
-    for template in ("index.html", "accuracy.md"):
+    """In each cell, and on the page's first tile, with a sentence that says what they mean; else nothing of groups."""
+    for template, places in (("index.html", 3), ("accuracy.md", 2)):
         text = render(template, gathered(run, student=both()))
-        assert "43.0–68.0" in text
-        assert "by group 31.0–75.0" in text
+        assert text.count("43.0–68.0") == text.count("by group 31.0–75.0") == places
         assert "The 60 videos are of 6 groups" in text
         alone = render(template, gathered(run, student=both(groups=60)))
         assert "by group" not in alone
@@ -357,9 +356,13 @@ def test_every_role_that_was_scored_has_its_row(run: Path) -> None:
     """A peer of mutual learning too: the teacher's network, taught by the student."""
     params = load_params(run / "params.yaml")
     student = params.student.model_copy(update={"distillation": "mutual", "distillation_weight": 0.5})
-    values = gathered(run, params.model_copy(update={"student": student}), peer=both())
-    peer = next(row for row in values["rows"] if row["version"] == "PP-TSM peer")
-    assert (peer["backbone"], peer["distilled"]) == ("ResNet18-vd, width 0.125", "yes")
+    teacher = params.teacher.model_copy(update={"depth": 34})
+    values = gathered(run, params.model_copy(update={"student": student, "teacher": teacher}), peer=both())
+    rows = {row["version"]: (row["backbone"], row["distilled"]) for row in values["rows"]}
+    assert rows == {
+        "PP-TSM student": ("ResNet18-vd, width 0.125", "yes"),
+        "PP-TSM peer": ("ResNet34-vd, width 0.125", "yes"),
+    }
     page = render("index.html", values)
     assert "PP-TSM peer" in page
     assert "The peer is not above chance" in page

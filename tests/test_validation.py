@@ -119,6 +119,7 @@ def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
         "1 videos that the split lists name, but that are not there": ["b.mp4"],
         "1 videos of the lists' classes that no split list names": ["c.mp4"],
     }
+    assert [line.split(":")[0] for line in result.facts["unused"]] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from conftest import params_with, pptsm, write_params
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
 from pptsm.data.transforms import MEAN, STD
-from pptsm.data.video import Video, VideoError, probe
+from pptsm.data.video import Video, VideoError, _keys_divide, probe
 from pptsm.files import sha256_of
 from pptsm.ingest.frames import extract_all
 
@@ -278,6 +278,23 @@ def test_a_packet_that_shows_nothing_shifts_no_frame(tmp_path: Path, around: str
     assert len(video) == probe(path).num_frames == 99
     write_archive(tmp_path / "a.zip", path, 99, params_with().frames)
     assert numbers_in(read_frames(tmp_path / "a.zip", np.arange(99))) == there
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "divide"),
+    [
+        ([0, 2, 1, 3, 5, 4], [0, 3], True),
+        ([10, 30, 20, 40], [0, 3], True),
+        ([0, 1, 4, 2, 3, 5], [0, 2], False),  # two frames lead the second key frame
+        ([0, 4, 2, 1, 3, 5], [0, 2], False),  # one stored before it is shown after it, one the other way round
+        ([0, 3, 2, 1, 4], [0, 3], False),  # it is shown before others that are stored before it
+        ([0, 1, 2], [1], False),
+        ([0, 1, 2], [], False),
+    ],
+)
+def test_key_frames_divide_what_is_stored(times: list[int], keys: list[int], divide: bool) -> None:
+    """Only then is a key frame's place among the packets its number."""
+    assert _keys_divide(np.array(times), np.array(keys, dtype=int)) is divide
 
 
 def test_a_stored_frame_that_is_never_shown_counts_for_none(tmp_path: Path) -> None:

@@ -82,7 +82,11 @@ class Video:
         self.fps = self._reader.fps
 
     def __len__(self) -> int:
-        """Frames that decode, up to the first that does not. For PyAV's files this decodes the file, once."""
+        """Frames that decode, up to the first that does not; what PyAV reads is decoded for it, once.
+
+        Raises:
+            VideoError: none decodes.
+        """
         return len(self._reader)
 
     def __iter__(self) -> Iterator[Image]:
@@ -120,7 +124,7 @@ def probe(path: Path) -> Probe:
             problem = str(error)
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
-        promised = max(video.packets.promised, video.packets.count)
+        promised = video.packets.promised
         if count < COMPLETE_SHARE * promised:
             problem = f"cut off: the file promises {promised} frames, {count} decode"
         status = "truncated" if problem else "ok"
@@ -170,7 +174,7 @@ def _read_packets(path: Path) -> _Packets:
                 size = packet.size
                 if codec == "mpeg4" and size < SMALL_PACKET_BYTES:
                     size = _mpeg4_picture_bytes(bytes(packet))
-                indexed = indexed and packet.pts is not None and size >= smallest and not packet.is_corrupt
+                indexed = indexed and packet.pts is not None and size >= smallest
                 decoded_at.append(packet.dts or 0)
                 shown_at.append(packet.pts)
                 if packet.is_keyframe and indexed:
@@ -188,7 +192,7 @@ def _read_packets(path: Path) -> _Packets:
             promised = len(stream.index_entries) - discarded
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
-    indexed = indexed and discarded == 0 and _keys_divide(np.array(shown_at), np.array(keys))
+    indexed = indexed and _keys_divide(np.array(shown_at), np.array(keys))
     return _Packets(count - discarded, promised, fps, width, height, indexed)
 
 
@@ -200,13 +204,13 @@ def _mpeg4_picture_bytes(packet: bytes) -> int:
 
 
 def _keys_divide(times: NDArray[np.int64], keys: NDArray[np.int64]) -> bool:
-    """Whether all times differ, and what is stored before a key frame is shown before it, the rest after it.
+    """Whether what is stored before a key frame is shown before it, and what is stored after it later.
 
     Args:
         times: when each packet is shown, in the order of storage.
         keys: the key frames' places in that order; the first packet must be one.
     """
-    if len(keys) == 0 or keys[0] != 0 or len(np.unique(times)) < len(times):
+    if len(keys) == 0 or keys[0] != 0:
         return False
     place = np.argsort(np.argsort(times))  # in the order of presentation
     last_so_far = np.maximum.accumulate(place)
@@ -224,7 +228,7 @@ class _Decord:
 
     @staticmethod
     def open(path: Path, num_packets: int) -> "_Decord | None":
-        """None where decord refuses the file or sees other packets in it than PyAV does."""
+        """None where decord refuses the file, or where its own list has other packets than those to be shown."""
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
@@ -288,9 +292,9 @@ class _Pyav:
         return map(self._converter(), self._decoded())
 
     def frames(self, indices: list[int]) -> Frames:
-        convert, images, count = self._converter(), {}, 0
+        convert, images, wanted, count = self._converter(), {}, set(indices), 0
         for count, frame in enumerate(self._decoded(), start=1):
-            if count - 1 in indices:
+            if count - 1 in wanted:
                 images[count - 1] = convert(frame)
             if count > max(indices):
                 break

@@ -93,7 +93,7 @@ def find_videos(root: Path) -> list[str]:
     """Paths below `root` of all video files, sorted, with / between folders.
 
     Raises:
-        UserError: no such folder, or no video in it.
+        UserError: no such folder, no video in it, or a name that is no text.
     """
     if not root.is_dir():
         raise UserError(f"index.root is {str(root)!r}, but there is no such folder (looked from {Path.cwd()}).")
@@ -103,6 +103,11 @@ def find_videos(root: Path) -> list[str]:
         raise UserError(
             f"no video in {root}: looked for {' '.join(VIDEO_SUFFIXES)} in it and its folders, found {others} "
             "other files. Put videos there in a folder per class, or set index.root in params.yaml."
+        )
+    # Python keeps bytes of a name that are no text as lone surrogates, which no file of the pipeline can hold
+    if broken := [name for name in found if re.search("[\ud800-\udfff]", name)]:
+        raise UserError(
+            f"the names of {len(broken)} videos in {root} are no UTF-8 text, for example {broken[0]!a}: rename them."
         )
     return found
 

@@ -23,7 +23,7 @@ from pptsm.data.table import COLUMNS, DECODED, OTHER_CLASS, SPLITS, STATUSES
 from pptsm.params import Validate
 
 ROWS_SHOWN = 10
-ROWS_KEPT = 50  # of a warning
+ROWS_KEPT = 50  # of a warning, and of the files that take no part
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,10 @@ def _facts(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, Any]:
         "classes": int(usable["label"].nunique()),
         "frames": int(usable["num_frames"].sum()),
         "hours": round(float(usable["duration_sec"].sum()) / 3600, 4),
-        "unused": [f"{row.id}: {row.status}, {row.reason}" for row in table[table["split"] == ""].itertuples()][:50],
+        "unused": [
+            f"{row.id}: {row.status}, {row.reason}"
+            for row in table[(table["split"] == "") & (table["reason"] != OTHER_CLASS)].itertuples()
+        ][:ROWS_KEPT],
     }
 
 

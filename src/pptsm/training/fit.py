@@ -97,9 +97,10 @@ def fit_role(
             "source": frame_source(params, inputs.frames),
         }
         trained = train(model, role=role, epochs=section.epochs, checkpoint=checkpoint, teaching=teaching, **data)
-        train_top1 = float(trained.history["train_top1"].iloc[-1])
+        last = trained.history.iloc[-1]
         for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
             network.set_state_dict(weights)
+            train_top1 = float(last["peer_train_top1" if name == PEER else "train_top1"])
             verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
             if not verdict["above_chance"]:
                 note(sentence(name, verdict))

@@ -112,7 +112,7 @@ def train(
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        loss_sum, labels_sum, right, seen = 0.0, 0.0, 0.0, 0
+        loss_sum, labels_sum, right, peer_right, seen = 0.0, 0.0, 0.0, 0.0, 0
         for learner in learners:
             learner.train()
 
@@ -145,11 +145,15 @@ def train(
             loss_sum += float(loss.own) * len(label_N)
             labels_sum += float(loss.labels) * len(label_N)
             right += count_right(logits_NK.numpy(), label_N, mix)
+            if mutual:
+                peer_right += count_right(other_NK.numpy(), label_N, mix)
             seen += len(label_N)
             bar.update(len(label_N))
 
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "cross_entropy": labels_sum / seen}
         row |= {"train_top1": right / seen, "clips_per_sec": seen / (time.monotonic() - started)}
+        if mutual:
+            row["peer_train_top1"] = peer_right / seen
 
         # once in a while: batch norm statistics that fit the weights
         if _statistics_are_due(epoch, epochs, recipe.precise_bn_every):
