@@ -13,7 +13,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling
 
-from pptsm.params import Params, check_params
+from pptsm.data.spec import ClipSpec, clip_spec
+from pptsm.params import Params, Sampling, check_params
+from pptsm.presets import merged
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)
@@ -28,25 +30,17 @@ if ONE_OF_SEVERAL:
 TINY = {
     "motion": {"videos_per_class": 6, "groups": 6, "frame_px": 32, "num_frames": 16},
     "index": {"train_share": 0.5, "val_share": 0.17, "test_share": 0.33, "split_seed": 2027},  # 3, 1 and 2 scenes
-    "clip": {"resize_px": 32, "crop_px": 32, "num_segments": 4, "dense_window": 8, "dense_clips": 2},
+    "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "precise_bn_batches": 2},
-    "teacher": {"depth": 18, "width": 0.125, "epochs": 2},
-    "student": {"width": 0.125, "epochs": 6},  # enough to be interrupted in
+    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 2},
+    "student": {"width": 0.125, "segments": 4, "epochs": 6},  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
 }
 
 
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with nested `changes`."""
-    result = dict(values)
-    for key, change in changes.items():
-        result[key] = merged(result[key], change) if isinstance(change, dict) and change else change
-    return result
-
-
 def default_values() -> dict[str, Any]:
     """The values of params.yaml."""
-    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "presets" / "motion.yaml").read_text())
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "presets" / "base.yaml").read_text())
     return values
 
 
@@ -62,6 +56,12 @@ def write_params(path: Path, *changes: dict[str, Any]) -> None:
         values = merged(values, change)
     with path.open("w") as file:
         YAML(typ="safe").dump(values, file)
+
+
+def spec_with(sampling: Sampling = "uniform", segments: int = 4, **changes: Any) -> ClipSpec:
+    """The default clip with changes of section clip, for a network of so many segments."""
+    roles = {role: {"segments": segments} for role in ("teacher", "student")}
+    return clip_spec(params_with(clip=changes, **roles).clip, segments, sampling)
 
 
 def moving_square(num_frames: int, size: int = 32, seed: int = 0) -> np.ndarray:

@@ -14,7 +14,6 @@ NOT_DEPENDENCIES = {
     "src/pptsm/console.py": "progress bars and notes",
     "src/pptsm/files.py": "puts files in place, not what is in them",
     "src/pptsm/stages/options.py": "help texts of options",
-    "src/pptsm/model/device.py": "where to compute, not what",
     "src/pptsm/processor.py": "how fast to compute; what it decides is written into each card",
 }
 
@@ -39,8 +38,8 @@ def path_of(module: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def files_run_by(stage: str) -> list[str]:
-    """Source files (relative to the project) that running a stage imports, without NOT_DEPENDENCIES."""
+def files_run_by(stage: str) -> set[Path]:
+    """Source files that running a stage imports."""
     seen: set[Path] = set()
     waiting = [SOURCE / "pptsm" / "stages" / f"{stage}.py"]
     while waiting:
@@ -49,5 +48,15 @@ def files_run_by(stage: str) -> list[str]:
             continue
         seen.add(file)
         waiting += [path for path in map(path_of, imported_modules(file)) if path]
-    names = {path.relative_to(ROOT).as_posix() for path in seen if path.name != "__init__.py"}
+    return seen
+
+
+def code_run_by(stage: str) -> list[str]:
+    """Wings and files (relative to the project) that running a stage imports, without NOT_DEPENDENCIES."""
+    names = set()
+    for path in files_run_by(stage):
+        wing, *inside = path.relative_to(SOURCE / "pptsm").parts
+        own = path if not inside or wing == "stages" else SOURCE / "pptsm" / wing
+        if path.name != "__init__.py":
+            names.add(own.relative_to(ROOT).as_posix())
     return sorted(names - set(NOT_DEPENDENCIES))

@@ -9,7 +9,7 @@ import onnx
 import paddle
 import pytest
 
-from conftest import moving_square, pptsm, write_params
+from conftest import moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.video import write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
@@ -17,11 +17,10 @@ from pptsm.deploy.metadata import ModelMetadata, chance_warning
 from pptsm.errors import UserError
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.params import Clip
 from test_network import seeded_state
 
 SHAPE = (4, 3, 32, 32)
-CLIP = Clip(num_segments=4, resize_px=32, crop_px=32, keep_aspect=True, dense_window=8, dense_clips=2)
+CLIP = spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8, dense_clips=2)
 LABELS = ["left", "right", "ünï 走"]
 
 
@@ -33,7 +32,7 @@ def network(name: str = "pptsm", depth: int = 18) -> VideoNetwork:
 
 
 def exported(folder: Path, model: VideoNetwork) -> Path:
-    metadata = ModelMetadata(LABELS, CLIP, "uniform", "student-0")
+    metadata = ModelMetadata(LABELS, CLIP, "student-0")
     save_inference(model, folder, SHAPE)
     convert_to_onnx(folder, folder / "model.onnx", 17, metadata.to_properties())
     return folder / "model.onnx"
@@ -72,7 +71,7 @@ def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
     """Labels, clip, sampling and revision come back as they were."""
     proto = onnx.load(str(exported(tmp_path, network())))
     properties = {entry.key: entry.value for entry in proto.metadata_props}
-    assert ModelMetadata.from_properties(properties, "x") == ModelMetadata(LABELS, CLIP, "uniform", "student-0")
+    assert ModelMetadata.from_properties(properties, "x") == ModelMetadata(LABELS, CLIP, "student-0")
     assert [value.name for value in proto.graph.input] == ["clips"]
     with pytest.raises(UserError, match=r"not written by `pptsm export`"):
         ModelMetadata.from_properties({}, "x")
@@ -80,10 +79,10 @@ def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
 
 def test_a_warning_goes_with_the_file(tmp_path: Path) -> None:
     """Written and read back where there is one; a file without the property has none."""
-    warned = ModelMetadata(LABELS, CLIP, "uniform", "student-0", "do not trust it")
+    warned = ModelMetadata(LABELS, CLIP, "student-0", "do not trust it")
     properties = warned.to_properties()
     assert ModelMetadata.from_properties(properties, "x") == warned
-    assert "pptsm.warning" not in ModelMetadata(LABELS, CLIP, "uniform", "student-0").to_properties()
+    assert "pptsm.warning" not in ModelMetadata(LABELS, CLIP, "student-0").to_properties()
     del properties["pptsm.warning"]
     assert ModelMetadata.from_properties(properties, "x").warning is None
 
@@ -206,11 +205,17 @@ def test_a_users_mistake_is_a_sentence(place: Path, arguments: list[str], senten
 
 def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path) -> None:
     """mmaction2's file in, ONNX out, checked on a video; wrong labels leave nothing."""
-    clip = {"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8}
+    clip = {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8}
     changes = {
         "clip": clip,
-        "model": {"network": "tsm", "activation": "relu"},
-        "student": {"depth": 50, "width": 0.125},
+        "student": {
+            "network": "tsm",
+            "activation": "relu",
+            "depth": 50,
+            "width": 0.125,
+            "segments": 4,
+            "distillation_weight": 0.0,
+        },
     }
     write_params(place / "tsm.yaml", changes)
     write(place / "tsm.pth", torch_zip(in_mmaction2_names(random_tsm(50, 8, 3))))

@@ -133,7 +133,7 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
     [
         ("index.val_groups=[a,b]", "index", "val_groups", ["a", "b"]),
         ("report.title='a, b=c'", "report", "title", "a, b=c"),
-        ("model.shift=false", "model", "shift", False),
+        ("student.shift=false", "student", "shift", False),
         ("index.label_file=null", "index", "label_file", None),
     ],
 )

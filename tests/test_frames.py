@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import moving_square, params_with
+from conftest import moving_square, params_with, spec_with
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.video import Video, VideoError, probe, write_video
@@ -68,10 +68,10 @@ def test_extraction_goes_on_where_it_was_interrupted(video: Path, tmp_path: Path
     other = video.with_name("b_1.mp4")
     write_video(other, moving_square(12, seed=9), 10, "mpeg4")
     params = params_with().frames
-    extract_all(rows_of(video), tmp_path / "videos", tmp_path / "one", params)
+    extract_all(rows_of(video), tmp_path / "videos", tmp_path / "one", params, 1)
     stored = next((tmp_path / ".pptsm" / "frames").rglob("*.zip"))
     before = stored.stat().st_mtime_ns
-    extract_all(rows_of(video, other), tmp_path / "videos", tmp_path / "two", params)
+    extract_all(rows_of(video, other), tmp_path / "videos", tmp_path / "two", params, 1)
     assert stored.stat().st_mtime_ns == before
     assert stored.samefile(tmp_path / "two" / "run" / "a_1.mp4.zip")
     assert (tmp_path / "two" / "run" / "b_1.mp4.zip").exists()
@@ -82,7 +82,7 @@ def test_two_files_of_the_same_content_share_an_archive(video: Path, tmp_path: P
     copies = [video.with_name(f"copy{number}_1.mp4") for number in range(6)]
     for copy in copies:
         copy.write_bytes(video.read_bytes())
-    extract_all(rows_of(video, *copies), tmp_path / "videos", tmp_path / "out", params_with().frames)
+    extract_all(rows_of(video, *copies), tmp_path / "videos", tmp_path / "out", params_with().frames, 2)
     for path in (video, *copies):
         assert len(read_frames(tmp_path / "out" / "run" / f"{path.name}.zip", np.arange(12))) == 12
 
@@ -92,7 +92,7 @@ def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Pa
     rows = rows_of(video)
     video.write_text("gone bad")
     with pytest.raises(UserError, match=r"a_1.mp4: .* Run the index stage again"):
-        extract_all(rows, tmp_path / "videos", tmp_path / "out", params_with().frames)
+        extract_all(rows, tmp_path / "videos", tmp_path / "out", params_with().frames, 1)
 
 
 def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
@@ -103,22 +103,22 @@ def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
 
 def test_training_straight_from_video_sees_nearly_the_same_frames(video: Path, tmp_path: Path) -> None:
     """Same indices, same transforms; only the JPEG step differs."""
-    params = params_with(clip={"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8})
+    spec, params = spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8), params_with()
     rows = rows_of(video)
-    extract_all(rows, tmp_path / "videos", tmp_path / "frames", params.frames)
+    extract_all(rows, tmp_path / "videos", tmp_path / "frames", params.frames, 1)
     for sampling in ("uniform", "dense"):
-        from_archive = EvaluationVideos(rows, FrameSource("archive", tmp_path / "frames"), params.clip, sampling)
-        from_video = EvaluationVideos(rows, FrameSource("video", tmp_path / "videos"), params.clip, sampling)
+        from_archive = EvaluationVideos(rows, FrameSource("archive", tmp_path / "frames"), spec, sampling)
+        from_video = EvaluationVideos(rows, FrameSource("video", tmp_path / "videos"), spec, sampling)
         assert np.abs(from_archive[0][0] - from_video[0][0]).mean() < 0.1
 
 
 def test_a_training_clip_follows_from_seed_epoch_and_number(video: Path, tmp_path: Path) -> None:
     """Reading it again gives the same; another epoch gives another."""
-    params = params_with(clip={"num_segments": 4, "resize_px": 32, "crop_px": 16, "dense_window": 8})
+    spec, training = spec_with(resize_px=32, crop_px=16, test_crop_px=16, dense_window=8), params_with().training
     source = FrameSource("video", tmp_path / "videos")
 
     def clip(epoch: int) -> np.ndarray:
-        clips = TrainingClips(rows_of(video), source, ["run"], params.clip, params.training, "uniform", 1, epoch)
+        clips = TrainingClips(rows_of(video), source, ["run"], spec, training, 1, epoch)
         return clips[0][0]
 
     np.testing.assert_array_equal(clip(0), clip(0))
@@ -128,12 +128,14 @@ def test_a_training_clip_follows_from_seed_epoch_and_number(video: Path, tmp_pat
 def test_a_flip_takes_the_mirrored_label(video: Path, tmp_path: Path) -> None:
     """left <-> right: half of the clips are mirrored, and those carry the other label."""
     params = params_with(
-        clip={"num_segments": 4, "resize_px": 32, "crop_px": 32, "dense_window": 8},
         training={"flip": "horizontal", "flip_labels": {"left": "right", "right": "left"}, "clips_per_video": 60},
     )
-    source = FrameSource("video", tmp_path / "videos")
-    clips = TrainingClips(rows_of(video), source, ["left", "right"], params.clip, params.training, "dense", 1, 0)
-    directions = {}
+    source, spec = (
+        FrameSource("video", tmp_path / "videos"),
+        spec_with("dense", resize_px=32, crop_px=32, test_crop_px=32, dense_window=8),
+    )
+    clips = TrainingClips(rows_of(video), source, ["left", "right"], spec, params.training, 1, 0)
+    directions: dict[int, list[float]] = {}
     for number in range(len(clips)):
         clip, label = clips[number]
         centre = (clip[:, 0] > 0).nonzero()[2].mean()  # the square lies left of the middle in the 48 px frame

@@ -6,23 +6,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import ROOT
-from imports import NOT_DEPENDENCIES, SOURCE, files_run_by, imported_modules
+from imports import NOT_DEPENDENCIES, SOURCE, code_run_by, imported_modules
 from pptsm.cli import STAGES
 from pptsm.params import Params
 
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-# Files that a stage reads beside its Python modules.
-DATA_FILES = {
-    "pretrained": ["src/pptsm/ingest/known_weights.yaml"],
-    "report": ["src/pptsm/report/accuracy.md", "src/pptsm/report/index.html", "src/pptsm/report/published.csv"],
-}
 
 
 @pytest.mark.parametrize("stage", GRAPH)
 def test_deps_name_exactly_the_code_that_the_stage_runs(stage: str) -> None:
     """Otherwise a change would retrain for nothing, or not retrain at all."""
     listed = [dep for dep in GRAPH[stage]["deps"] if dep.startswith("src/")]
-    assert sorted(listed) == sorted(files_run_by(stage) + DATA_FILES.get(stage, []))
+    assert sorted(listed) == code_run_by(stage)
 
 
 def test_graph_and_command_have_the_same_stages_in_the_same_order() -> None:

@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import params_with
+from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.transforms import ClipArray
 from pptsm.evaluation.scoring import score_videos
 
-CLIP = params_with(
-    clip={"num_segments": 2, "resize_px": 24, "crop_px": 16, "dense_window": 4, "dense_clips": 2, "keep_aspect": True}
-).clip
+CLIP = spec_with(segments=2, resize_px=24, crop_px=16, test_crop_px=16, dense_window=4, dense_clips=2)
 NUM_FRAMES = [9, 5, 12, 30, 7]
 
 

@@ -377,7 +377,7 @@ def test_weights_with_a_wrong_hash_never_reach_the_pipeline(
 ) -> None:
     """The stage `pretrained` fails at once, says why, and leaves no output."""
     wanted = {"student": weights.url("good"), "student_sha256": "0" * 64}
-    write_params(project / "params.yaml", TINY, {"pretrained": wanted})
+    write_params(project / "params.yaml", TINY, {"student": wanted})
     run_id = operation.submit(stages={"from": "pretrained", "to": "pretrained"})
     operation.wait_for(run_id, "Failed")
     operation.wait_for_line(run_id, "it is another or a damaged file")

@@ -30,8 +30,8 @@ WRONG = [
     ({"index": {"pattern": "(?P<group>.*)"}}, "no named group (?P<label>...)"),
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
-    ({"student": {"epochs": 0}}, "student.epochs is 0, but pretrained.student names no weights"),
-    ({"model": {"shift_ratio": 0.6}}, "model.shift_ratio is 0.6"),
+    ({"student": {"epochs": 0}}, "student.epochs is 0, but student.start names no weights"),
+    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6"),
     (
         {"training": {**STEPS, "step_epochs": [3], "warmup_epochs": 1}},
         "warmup_epochs is 1, but schedule: piecewise has no warm-up",
@@ -41,9 +41,9 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
     ({"training": {**STEPS, "step_epochs": [9]}, "teacher": {"epochs": 10}}, "ends with 9, but student.epochs is 8"),
     ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
-    ({"pretrained": {"teacher": "x"}, **NO_TEACHER}, "pretrained.teacher names weights, but teacher.enabled is false"),
-    ({"pretrained": {"student_sha256": "0" * 64}}, "student_sha256 is given, but student names no weights"),
-    ({"evaluate": {"device": "gpu"}}, "device is gpu, but engine: onnx computes on the CPU"),
+    (merged(NO_TEACHER, {"teacher": {"start": "x"}}), "teacher.start names weights, but teacher.enabled is false"),
+    ({"student": {"start_sha256": "0" * 64}}, "start_sha256 is given, but start names no weights"),
+    ({"compute": {"device": "gpu"}, "evaluate": {"engine": "onnx"}}, "engine: onnx computes on the CPU, but"),
     (merged(MUTUAL, {"student": {"temperature": 2.0}}), "student.temperature is 2, but mutual learning has no"),
     (merged(MUTUAL, {"training": {"label_smoothing": 0.1}}), "training.label_smoothing is 0.1, but mutual learning"),
     (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 8: they must be equal"),
@@ -57,7 +57,7 @@ RIGHT = [
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},
-    {"evaluate": {"device": "gpu", "engine": "paddle"}},
+    {"compute": {"device": "gpu"}, "evaluate": {"engine": "paddle"}},
 ]
 
 

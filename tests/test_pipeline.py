@@ -114,7 +114,8 @@ def digest(path: Path) -> str:
         {
             "teacher": {"epochs": 6},
             "student": {"distillation": "mutual", "temperature": 1.0},
-            "training": {"workers": 1, "mix": "videomix", "label_smoothing": 0.0},
+            "compute": {"workers": 1},
+            "training": {"mix": "videomix", "label_smoothing": 0.0},
         },
     ],
     ids=["hinton", "mutual"],

@@ -26,7 +26,7 @@ SECTIONS: dict[type[BaseModel], str] = {
 SMALLEST: dict[str, Any] = {"teacher": {"epochs": 1}, "student": {"epochs": 1}, "training": {"warmup_epochs": 0}}
 # A second run of a stage, where some of its keys are read under other settings only.
 AGAIN: dict[str, dict[str, Any]] = {
-    "validate": {"student": {"epochs": 0}, "pretrained": {"student": "any"}},
+    "validate": {"student": {"epochs": 0, "start": "any"}},
     "student": {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}},
     "export": {},  # with an index that has no validation split
 }

@@ -311,11 +311,11 @@ def test_what_to_try_first_follows_from_the_training_accuracy() -> None:
 def test_only_what_is_not_done_already_is_advised() -> None:
     """Flip, a pretrained start, and the teacher's part of the blame."""
     text = " ".join(first_steps(0.6))
-    assert "pretrained.student" in text
+    assert "student.start" in text
     assert "training.flip" in text
     assert "The teacher is at chance" not in text
-    done = " ".join(first_steps(0.6, pretrained={"student": "x"}, training={"flip": "horizontal"}))
-    assert "pretrained.student" not in done
+    done = " ".join(first_steps(0.6, student={"start": "x"}, training={"flip": "horizontal"}))
+    assert "student.start" not in done
     assert "training.flip" not in done
     assert first_steps(0.6, teacher=False)[0].startswith("The teacher is at chance")
     alone = first_steps(0.6, teacher=False, student={"distillation_weight": 0.0})

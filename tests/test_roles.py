@@ -14,7 +14,7 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
-from pptsm.model.card import build_role
+from pptsm.model.card import network_arguments
 from pptsm.model.device import computed_with
 from pptsm.model.pickles import read_weights, write_arrays
 from pptsm.stages import evaluate as evaluate_stage
@@ -30,10 +30,10 @@ from pptsm.training.verdict import judge_network, sentence
 SETTINGS: dict[str, Any] = {
     "index": {"root": "videos"},
     "frames": {"source": "video"},
-    "clip": {"resize_px": 32, "crop_px": 32, "num_segments": 4, "dense_window": 8, "dense_clips": 2},
+    "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "warmup_epochs": 0, "precise_bn_batches": 2},
-    "teacher": {"depth": 18, "width": 0.125, "epochs": 1},
-    "student": {"width": 0.125, "epochs": 1},
+    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
+    "student": {"width": 0.125, "segments": 4, "epochs": 1},
 }
 MUTUAL = {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}}
 STILL = {"training": {"base_lr": 1e-12}}  # weights stay where they start
@@ -86,7 +86,9 @@ def write_start(role: str, seed: int, width: float, head_bias: list[float] | Non
     """A weights file to start from, as the stage `pretrained` leaves it; with `head_bias` it says that of any clip."""
     paddle.seed(seed)
     params = params_with(**merged(SETTINGS, {role: {"width": width}}))
-    arrays = {name: value.numpy() for name, value in build_role(params, getattr(params, role), 2).state_dict().items()}
+    arrays = {
+        name: value.numpy() for name, value in network_arguments(getattr(params, role), 2).build().state_dict().items()
+    }
     if head_bias is not None:
         arrays["head.fc.weight"] *= 0
         arrays["head.fc.bias"] = np.array(head_bias, dtype=np.float32)
@@ -274,7 +276,7 @@ def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
 def test_a_role_that_is_not_trained_has_no_verdict(place: Path) -> None:
     """Published weights are taken as they are."""
     write_start("teacher", 1, 0.125)
-    card, _ = fit("teacher", {"teacher": {"epochs": 0}, "pretrained": {"teacher": "start"}})
+    card, _ = fit("teacher", {"teacher": {"epochs": 0, "start": "start"}})
     assert card["verdict"] is None
 
 
@@ -345,7 +347,7 @@ def test_the_card_says_what_computed_it_and_a_state_of_another_machine_goes_on_w
     card, _ = fit("teacher")
     assert card["computed_with"] == computed_with()
     assert "Paddle 3" in card["computed_with"]
-    model = build_role(params_with(**SETTINGS), params_with(**SETTINGS).teacher, 2)
+    model = network_arguments(params_with(**SETTINGS).teacher, 2).build()
     optimizer, scaler = build_optimizer([model], params_with().training), paddle.amp.GradScaler(enable=False)
     reached = Progress(epochs_done=3, history=[], best_top1=0.5, best_weights=None)
     Checkpoint("one").save(reached, [model], optimizer, scaler)

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from conftest import params_with, pptsm, write_params
+from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
 from pptsm.data.transforms import MEAN, STD
@@ -31,7 +31,7 @@ from pptsm.ingest.frames import extract_all
 WANTED = [5, 17, 29, 41, 53, 65, 77, 89]
 MIXED = [89, 5, 5, 41, 40, 42, 41, 99, 0, 98, 24, 23, 25]
 CODE_SHARE = 0.8  # of the short side
-CLIP = {"clip": {"num_segments": 8, "resize_px": 224, "crop_px": 224, "keep_aspect": True, "dense_window": 64}}
+CLIP = {"clip": {"resize_px": 224, "crop_px": 224, "test_crop_px": 224, "aspect": "kept", "dense_window": 64}}
 RATE = 25
 
 
@@ -226,7 +226,7 @@ def test_the_command_gives_the_network_the_right_frames(
     pptsm("views", library(name), "--source", source, "--out", "views.npy", cwd=tmp_path)
     views = np.load(tmp_path / "views.npy")
     assert (views.dtype, views.shape) == (np.float32, (8, 3, 224, 224))
-    clip = params_with(**CLIP).clip
+    clip = spec_with(segments=8, **CLIP["clip"])
     assert numbers_seen(views) == evaluation_indices(100, clip, "uniform").tolist()
 
 
@@ -236,16 +236,16 @@ def test_prediction_and_evaluation_see_the_frames_that_sampling_chose(
 ) -> None:
     """Prediction's own path; evaluation from archives that the frames stage wrote, and from video."""
     monkeypatch.chdir(tmp_path)
-    params = params_with(**CLIP)
+    params, spec = params_with(**CLIP), spec_with(segments=8, **CLIP["clip"])
     files = [library(name) for name in ENTRANCES]
     videos = pd.DataFrame({"id": [file.name for file in files], "num_frames": 100, "label_index": 0})
     videos["sha256"] = [sha256_of(file) for file in files]
-    extract_all(videos, files[0].parent, tmp_path / "frames", params.frames)
-    archives = EvaluationVideos(videos, FrameSource("archive", tmp_path / "frames"), params.clip, sampling)
-    from_video = EvaluationVideos(videos, FrameSource("video", files[0].parent), params.clip, sampling)
-    wanted = evaluation_indices(100, params.clip, sampling).tolist()
+    extract_all(videos, files[0].parent, tmp_path / "frames", params.frames, 1)
+    archives = EvaluationVideos(videos, FrameSource("archive", tmp_path / "frames"), spec, sampling)
+    from_video = EvaluationVideos(videos, FrameSource("video", files[0].parent), spec, sampling)
+    wanted = evaluation_indices(100, spec, sampling).tolist()
     for number, file in enumerate(files):
-        for views in (archives[number][0], from_video[number][0], views_of_file(file, params.clip, sampling)):
+        for views in (archives[number][0], from_video[number][0], views_of_file(file, spec, sampling)):
             centre = views[-len(wanted) :]  # the last of the three crops of a dense view
             assert numbers_seen(centre) == wanted, file.name
 
