@@ -77,7 +77,12 @@ def test_a_group_is_asked_then_told_then_killed(
     """Each next signal only where the one before did not end it."""
     monkeypatch.setattr(guard, "STEPS", tuple((sent, 1.0) for sent, _ in guard.STEPS))
     script = f"trap '' {deaf_to or 'USR1'}; touch ready; exec sleep 300"
-    group = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True)
+    group = subprocess.Popen(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  also where tests run in the background
+    )
     while not (tmp_path / "ready").exists():
         time.sleep(0.05)
     threading.Thread(target=group.wait).start()  # else it stays as a zombie, which counts as a member

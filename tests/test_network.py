@@ -91,6 +91,15 @@ def test_every_depth_runs_and_needs_the_order_of_frames(network: str, depth: int
         assert np.allclose(forward, backward, rtol=1e-4, atol=1e-5) != shift
 
 
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_the_depth_is_the_number_of_layers(depth: int) -> None:
+    """Two or three convolutions a block, the stem (three in vd count as its one) and the last layer."""
+    blocks = build_model("pptsm", depth, 2, 4, width=0.125).backbone.blocks  # type: ignore[arg-type]
+    convolutions = 2 if depth < 50 else 3
+    assert convolutions * len(blocks) + 2 == depth
+    assert all(hasattr(block, f"conv{convolutions - 1}") for block in blocks)
+
+
 def test_plain_tsm_shifts_every_second_block_only_where_deep() -> None:
     """R101: 2+2+12+2 of 33 blocks; R50 and every PP-TSM: all."""
 
