@@ -40,7 +40,7 @@ def rows_of(*paths: Path) -> pd.DataFrame:
 @pytest.mark.parametrize(("short_side_px", "size"), [(16, (16, 24)), (32, (32, 48)), (256, (32, 48)), (None, (32, 48))])
 def test_frames_are_scaled_down_and_never_up(video: Path, short_side_px: int | None, size: tuple[int, int]) -> None:
     """Members img_00001.jpg ..., stored, short side as asked."""
-    params = params_with(frames={"short_side_px": short_side_px}).frames
+    params = params_with().frames.model_copy(update={"short_side_px": short_side_px})
     write_archive(Path("a.zip"), video, 12, params)
     with zipfile.ZipFile("a.zip") as archive:
         assert archive.namelist() == [f"img_{number:05d}.jpg" for number in range(1, 13)]
