@@ -1,6 +1,7 @@
 """Export and prediction: the gate, the file's own account of itself, and answers for good and bad videos."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -237,5 +238,6 @@ def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path)
 def test_prediction_starts_without_what_only_training_needs(place: Path, module: str) -> None:
     """A module of that name that fails on import is never touched."""
     (place / f"{module}.py").write_text("raise RuntimeError('imported')")
-    pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=str(place))
+    search = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
+    pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=search)
     shutil.rmtree(place / "videos")

@@ -133,6 +133,7 @@ def test_mutual_learning_begins_with_the_weights_of_each_and_saves_both(place: P
         for name, array in weights_of(folder).items():
             np.testing.assert_allclose(array, start[name], atol=1e-9, err_msg=name)
     peer = json.loads(Path("student/peer/card.json").read_text())
+    assert peer["verdict"]["top1"] != card["verdict"]["top1"] == pytest.approx(history["val_top1"][0], abs=1e-6)
     assert card["verdict"]["train_top1"] == pytest.approx(history["train_top1"][0], abs=1e-6)
     assert peer["verdict"]["train_top1"] == pytest.approx(history["peer_train_top1"][0], abs=1e-6)
     assert (peer["role"], peer["width"], peer["distilled"]) == ("peer", 0.25, True)

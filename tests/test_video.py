@@ -216,18 +216,18 @@ def test_all_frames_are_counted_and_read_in_order(library: Callable[[str], Path]
     assert (found.width, found.height) == (kind.width, kind.height)
 
 
-@pytest.mark.parametrize("source", ["file", "archive"])
+@pytest.mark.parametrize(("source", "sampling", "num_views"), [("file", "uniform", 1), ("archive", "dense", 30)])
 @pytest.mark.parametrize("name", ENTRANCES)
 def test_the_command_gives_the_network_the_right_frames(
-    library: Callable[[str], Path], tmp_path: Path, name: str, source: str
+    library: Callable[[str], Path], tmp_path: Path, name: str, source: str, sampling: Any, num_views: int
 ) -> None:
     """`pptsm views`, straight from the file and through an archive."""
     write_params(tmp_path / "params.yaml", CLIP)
-    pptsm("views", library(name), "--source", source, "--out", "views.npy", cwd=tmp_path)
+    pptsm("views", library(name), "--source", source, "--sampling", sampling, "--out", "views.npy", cwd=tmp_path)
     views = np.load(tmp_path / "views.npy")
-    assert (views.dtype, views.shape) == (np.float32, (8, 3, 224, 224))
-    clip = spec_with(segments=8, **CLIP["clip"])
-    assert numbers_seen(views) == evaluation_indices(100, clip, "uniform").tolist()
+    assert (views.dtype, views.shape) == (np.float32, (8 * num_views, 3, 224, 224))
+    wanted = evaluation_indices(100, spec_with(segments=8, **CLIP["clip"]), sampling).tolist()
+    assert numbers_seen(views[-len(wanted) :]) == wanted  # the last of the three crops of a dense view is the centre
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
@@ -414,6 +414,15 @@ def test_text_in_another_encoding_does_not_make_a_video_unreadable(tmp_path: Pat
     assert b"Caf-" in data
     path.write_bytes(data.replace(b"Caf-", b"Caf\xe9"))
     assert numbers_in(list(Video(path))) == [0, 1, 2]
+
+
+def test_a_file_that_ends_before_its_first_frame_is_refused(tmp_path: Path) -> None:
+    """When it is opened, not when it is read."""
+    path = encode(tmp_path / "a.avi", KINDS["mpeg4 avi"])
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"movi") + 4])
+    with pytest.raises(VideoError, match="the file has no frames"):
+        Video(path)
 
 
 @pytest.mark.parametrize("name", ["h264 mp4", "mpeg1 mpg"])
