@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from conftest import ROOT, TINY, moving_square, params_with, pptsm, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.geometry import Frames
 from pptsm.data.table import load_labels, save_labels
 from pptsm.data.video import write_video
 from pptsm.deploy.metadata import ModelMetadata
@@ -205,7 +204,7 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     """Uniform: those that were scored. Dense: the middle one of three clips, and the page says so."""
 
     class Watched(FrameSource):
-        def read(self, video_id: str, indices: np.ndarray) -> Frames:
+        def read(self, video_id: str, indices: np.ndarray) -> np.ndarray:
             asked.append(indices.tolist())
             return super().read(video_id, indices)
 

@@ -367,6 +367,65 @@ def test_a_frame_that_does_not_decode_is_not_made_up(tmp_path: Path) -> None:
         list(Video(path))
 
 
+def headers_first(path: Path) -> Path:
+    """The same video with what its header promises at the beginning, where it outlives a cut."""
+    target = path.with_name(f"headers_first_{path.name}")
+    with av.open(str(path)) as whole, av.open(str(target), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9, 0.97])
+@pytest.mark.parametrize("name", ["h264 mp4", "h264 mkv", "h264 avi", "mpeg4 avi", "mpeg4 B-frames avi"])
+def test_a_file_that_the_index_refuses_is_refused_everywhere_for_the_same_reason(
+    library: Callable[[str], Path], tmp_path: Path, name: str, share: float
+) -> None:
+    """What is cut off by more than a twentieth is neither predicted nor shown; what the index takes, is."""
+    whole = headers_first(library(name)) if name == "h264 mp4" else library(name)
+    cut = tmp_path / f"cut{whole.suffix}"
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    found, spec = probe(cut), spec_with(segments=8, **CLIP["clip"])
+    if found.status == "ok":
+        assert views_of_file(cut, spec, "uniform").shape == (8, 3, 224, 224)
+        return
+    with pytest.raises(VideoError) as refused:
+        views_of_file(cut, spec, "uniform")
+    assert str(refused.value) == found.reason
+    assert "promises 100 frames" in found.reason
+
+
+@pytest.mark.parametrize("source", ["file", "archive"])
+def test_a_file_that_is_cut_off_is_not_shown(library: Callable[[str], Path], tmp_path: Path, source: str) -> None:
+    """The command says why, whichever way it would have read the frames."""
+    data = library("mpeg4 avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    write_params(tmp_path / "params.yaml", CLIP)
+    done = pptsm("views", "cut.avi", "--source", source, "--out", "views.npy", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "cut.avi cannot be read: cut off: the file promises 100 frames" in done.stderr
+    assert not (tmp_path / "views.npy").exists()
+
+
+@pytest.mark.parametrize(("sampling", "step"), [("uniform", None), ("dense", 8)])
+def test_training_clips_that_are_shown_follow_the_sampling(tmp_path: Path, sampling: str, step: int | None) -> None:
+    """Uniform: one frame of each eighth of 100 frames; dense: every eighth frame of a window."""
+    clip = CLIP["clip"] | {"resize_px": 240, "crop_px": 240}  # no room: the numbers stay in the middle
+    square = encode(tmp_path / "square.mp4", Kind(".mp4", "libx264", "decord", X264, 240, 240))
+    write_params(tmp_path / "params.yaml", {"clip": clip, "training": {"crop": "random"}})
+    options = ["--training", 4, "--sampling", sampling, "--out", "clips.npy"]
+    pptsm("views", square, *options, cwd=tmp_path)
+    seen = np.reshape(numbers_seen(np.load(tmp_path / "clips.npy")), (4, 8))
+    if step is None:
+        assert (seen // 12 == np.arange(8)).all()
+    else:
+        assert (np.diff(seen) == step).all()
+    assert len({tuple(row) for row in seen}) > 1
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 @pytest.mark.parametrize("name", ["h264 mp4", "h264 open groups, mp4"])
 def test_both_decoders_turn_a_frame_as_a_player_does(tmp_path: Path, name: str, rotation: int) -> None:
@@ -460,8 +519,8 @@ def test_the_contact_sheet_shows_the_frames_in_their_colours(library: Callable[[
     pptsm("views", library("h264 mp4"), "--sampling", "dense", "--out", "sheet.png", cwd=tmp_path)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (6 * 224, 8 * 224, 3)
-    clip = params_with(clip={**CLIP["clip"], "dense_clips": 2}).clip
-    wanted = evaluation_indices(100, clip, "dense").reshape(2, 8)
+    spec = spec_with(segments=8, **CLIP["clip"], dense_clips=2)
+    wanted = evaluation_indices(100, spec, "dense").reshape(2, 8)
     for row, expected in ((4, wanted[0]), (5, wanted[1])):  # the centre crops come last
         cells = [sheet[row * 224 : (row + 1) * 224, column * 224 : (column + 1) * 224] for column in range(8)]
         assert numbers_in(cells) == expected.tolist()

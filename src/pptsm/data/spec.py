@@ -6,7 +6,7 @@ A card (`pptsm.model.card`) and an exported file carry it as JSON; docs/clip.md 
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pptsm.errors import UserError
 from pptsm.params import Aspect, Clip, Crops, FrameRule, Sampling
@@ -108,9 +108,12 @@ def read_spec(text: str, sampling: str | None) -> ClipSpec:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("clip, which is no JSON object")
-    if "version" in values:
-        return ClipSpec.model_validate(values)
     try:
+        if "version" in values:
+            return ClipSpec.model_validate(values)
         return official_spec(**values, sampling="dense" if sampling == "dense" else "uniform")
     except TypeError as error:
         raise ValueError(f"clip ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"clip.{'.'.join(map(str, first['loc']))} ({first['msg']})") from None
