@@ -1,5 +1,6 @@
 """One geometry: where a pixel goes follows from the video's native size and the clip, not from stored frames."""
 
+import json
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import params_with, pptsm, write_params
+from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.commands import views
 from pptsm.data.archive import read_frames, write_archive
-from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
+from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.video import Video, VideoError
 
 CLIP = {"resize_px": 256, "crop_px": 224, "test_crop_px": 224, "dense_window": 8, "dense_clips": 1}
@@ -191,3 +192,13 @@ def test_no_training_clip_is_a_mistake(video_of: Callable[[str], Path], tmp_path
     assert "--training" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a.npy").exists()
+
+
+def test_the_document_describes_every_field_of_the_spec() -> None:
+    """docs/clip.md: its JSON is a whole spec, and its table has a row for each field."""
+    text = (ROOT / "docs" / "clip.md").read_text(encoding="utf-8")
+    shown = text.split("```json\n")[1].split("```")[0]
+    assert set(json.loads(shown)) == set(ClipSpec.model_fields)
+    assert read_spec(shown, None).shape == (8, 3, 224, 224)
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert set(ClipSpec.model_fields) <= {name.strip(" `") for row in rows for name in row.split(",")}
