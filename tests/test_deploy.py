@@ -9,16 +9,23 @@ import numpy as np
 import onnx
 import paddle
 import pytest
+from PIL import Image
 
-from conftest import moving_square, pptsm, spec_with, write_params
+from conftest import ROOT, moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
-from pptsm.data.video import write_video
+from pptsm.data.sampling import dense_indices, uniform_indices
+from pptsm.data.spec import ClipSpec
+from pptsm.data.transforms import evaluation_views
+from pptsm.data.video import Video, probe, write_video
 from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
 from pptsm.deploy.metadata import ModelMetadata, chance_warning
+from pptsm.deploy.predictor import Predictor
+from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
 from test_network import seeded_state
+from test_video import headers_first
 
 SHAPE = (4, 3, 32, 32)
 CLIP = spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8, dense_clips=2)
@@ -32,11 +39,31 @@ def network(name: str = "pptsm", depth: int = 18) -> VideoNetwork:
     return model
 
 
-def exported(folder: Path, model: VideoNetwork) -> Path:
-    metadata = ModelMetadata(LABELS, CLIP, "student-0")
-    save_inference(model, folder, SHAPE)
+def exported(folder: Path, model: VideoNetwork, clip: ClipSpec = CLIP) -> Path:
+    metadata = ModelMetadata(LABELS, clip, "student-0")
+    save_inference(model, folder, clip.shape)
     convert_to_onnx(folder, folder / "model.onnx", 17, metadata.to_properties())
     return folder / "model.onnx"
+
+
+def properties_of(file: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
+
+
+def logits_of(file: Path, views: np.ndarray) -> np.ndarray:
+    """[V, K] in double precision of views [V*4, 3, 32, 32]."""
+    logits = open_session(file).run(["logits"], {"clips": views.reshape(-1, *SHAPE)})[0]
+    return np.asarray(logits, dtype=np.float64)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+
+
+def scores_in(file: Path, video: Path) -> list[float]:
+    """What prediction answers, in the order of LABELS."""
+    guesses = {guess.label: guess.score for guess in Predictor(file).predict(video)}
+    return [guesses[label] for label in LABELS]
 
 
 @pytest.mark.parametrize("name", ["pptsm", "tsm"])
@@ -71,11 +98,87 @@ def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> N
 def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
     """Labels, clip, sampling and revision come back as they were."""
     proto = onnx.load(str(exported(tmp_path, network())))
-    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    properties = properties_of(tmp_path / "model.onnx")
     assert ModelMetadata.from_properties(properties, "x") == ModelMetadata(LABELS, CLIP, "student-0")
     assert [value.name for value in proto.graph.input] == ["clips"]
     with pytest.raises(UserError, match=r"not written by `pptsm export`"):
         ModelMetadata.from_properties({}, "x")
+
+
+@pytest.mark.parametrize("aspect", ["kept", "distorted_2_1", "distorted_2_2"])
+def test_the_pixels_can_be_made_again_from_the_metadata_alone(tmp_path: Path, aspect: str) -> None:
+    """With the JSON, the video and Pillow, by the words of docs/clip.md: the file's own answer comes out."""
+    rules = {"frame_rule": "twice", "crops": "ten", "average": "probabilities", "aspect": aspect}
+    clip = spec_with(resize_px=40, crop_px=24, test_crop_px=32, dense_window=8, **rules)
+    clip = clip.model_copy(update={"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.4, 0.3)})
+    file = exported(tmp_path, network(), clip)
+    write_video(tmp_path / "a.mp4", moving_square(21, size=60), 10, "h264")
+
+    said = json.loads(properties_of(file)["pptsm.clip"])
+    parts, n = said["segments"], 21
+    indices = [int(i * n / parts + n / (2 * parts)) for i in range(parts)] + [int(i * n / parts) for i in range(parts)]
+    size = {"kept": (40, 40), "distorted_2_1": (53, 40), "distorted_2_2": (40, 53)}[said["aspect"]]
+    assert said["resize_px"] == 40
+    frames = [
+        np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+        for frame in list(Video(tmp_path / "a.mp4"))
+    ]
+    side = said["test_crop_px"]
+    right, below = 4 * ((size[0] - side) // 4), 4 * ((size[1] - side) // 4)
+    views = []
+    for mirrored in (False, True):
+        for left, top in ((0, 0), (right, 0), (0, below), (right, below), (right // 2, below // 2)):
+            for index in indices:
+                view = frames[index][top : top + side, left : left + side]
+                view = view[:, ::-1] if mirrored else view
+                views.append(((view / 255 - said["mean"]) / said["std"]).transpose(2, 0, 1))
+    probabilities = softmax(logits_of(file, np.stack(views).astype(np.float32)))
+    assert probabilities.shape == (20, 3)
+    assert scores_in(file, tmp_path / "a.mp4") == pytest.approx(probabilities.mean(axis=0).tolist(), abs=2e-5)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_a_file_of_an_older_version_predicts_as_it_did(tmp_path: Path, sampling: str, keep_aspect: bool) -> None:
+    """Its clip had six fields, the sampling stood apart; by the rules of then, on a square and on a wide video."""
+    file = exported(tmp_path, network())
+    proto = onnx.load(str(file))
+    fields = {"num_segments": 4, "resize_px": 36, "crop_px": 32, "keep_aspect": keep_aspect}
+    clip = json.dumps(fields | {"dense_window": 8, "dense_clips": 2})
+    properties = {"labels": json.dumps(LABELS), "clip": clip, "sampling": sampling, "revision": "student-0"}
+    onnx.helper.set_model_props(proto, {f"pptsm.{key}": value for key, value in properties.items()})
+    onnx.save(proto, str(file))
+    for pad in (0, 40):
+        video = tmp_path / f"{pad}.mp4"
+        write_video(video, np.pad(moving_square(21), ((0, 0), (0, 0), (0, pad), (0, 0))), 10, "h264")
+        uniform = sampling == "uniform"
+        indices = uniform_indices(21, 4) if uniform else dense_indices(21, 4, window=8, num_clips=2).ravel()
+        frames = np.stack(list(Video(video)))[indices]
+        views = evaluation_views(frames, sampling, keep_aspect, resize_px=36, crop_px=32)  # type: ignore[arg-type]
+        logits = logits_of(file, views)
+        assert len(logits) == (1 if uniform else 6)
+        assert scores_in(file, video) == pytest.approx(softmax(logits.mean(axis=0)).tolist(), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("clip", "sentence"),
+    [
+        (
+            '{"version": 2, "segments": 4, "novelty": 1}',
+            "described in version 2, and this pptsm reads versions up to 1",
+        ),
+        ('{"version": 1, "segments": 4}', r"lack or garble clip.sampling \(Field required\)"),
+        ('{"num_segments": 4, "resize": 36}', "lack or garble clip .*'resize'"),
+        ("[1]", "lack or garble clip, which is no JSON object"),
+        ("none", "lack or garble"),
+    ],
+)
+def test_a_clip_that_nobody_here_understands_is_refused(clip: str, sentence: str) -> None:
+    """Of a newer version: to be updated; with fields missing or unknown: no file of the export."""
+    properties = ModelMetadata(LABELS, CLIP, "student-0").to_properties() | {"pptsm.clip": clip}
+    with pytest.raises(UserError, match=sentence) as refused:
+        ModelMetadata.from_properties(properties, "x.onnx")
+    assert "x.onnx" in str(refused.value)
 
 
 def test_a_warning_goes_with_the_file(tmp_path: Path) -> None:
@@ -151,6 +254,19 @@ def test_answers_are_probabilities_best_first_in_words(place: Path) -> None:
     assert {line.split("%")[1].strip() for line in lines[1:4]} == set(LABELS)
 
 
+def test_a_file_that_is_cut_off_is_answered_with_the_reason(place: Path) -> None:
+    """As the index refuses it; the other file is answered."""
+    write_video(place / "long.mp4", moving_square(100, size=64), 10, "h264")
+    data = headers_first(place / "long.mp4").read_bytes()
+    (place / "cut.mp4").write_bytes(data[: len(data) // 2])
+    done = pptsm("predict", "cut.mp4", "videos/1 ü.mp4", "--model", "model.onnx", "--json", cwd=place, check=False)
+    cut, other = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert cut["error"] == probe(place / "cut.mp4").reason
+    assert "cut off: the file promises 100 frames" in cut["error"]
+    assert len(other["top"]) == 3
+
+
 HANGING_DECODER = """
 import time, decord
 real = decord.VideoReader
@@ -167,7 +283,7 @@ def test_a_file_that_keeps_the_decoder_busy_does_not_keep_the_others(place: Path
     (place / "sitecustomize.py").write_text(HANGING_DECODER)
     shutil.copy(place / "videos/1 ü.mp4", place / "endless.mp4")
     arguments = ("endless.mp4", "videos/1 ü.mp4", "--model", "model.onnx", "--timeout", 3)
-    done = pptsm("predict", *arguments, cwd=place, check=False, PYTHONPATH=str(place))
+    done = pptsm("predict", *arguments, cwd=place, check=False, PYTHONPATH=f"{place}{os.pathsep}{ROOT / 'src'}")
     assert done.returncode == 1
     assert "error: endless.mp4: it took longer than 3 s" in done.stderr
     assert "videos/1 ü.mp4\n" in done.stdout

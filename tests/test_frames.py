@@ -45,15 +45,15 @@ def test_frames_are_scaled_down_and_never_up(video: Path, short_side_px: int | N
     with zipfile.ZipFile("a.zip") as archive:
         assert archive.namelist() == [f"img_{number:05d}.jpg" for number in range(1, 13)]
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
-    assert read_frames(Path("a.zip"), np.array([0, 11])).shape == (2, *size, 3)
+    assert read_frames(Path("a.zip"), np.array([0, 11])).pixels.shape == (2, *size, 3)
 
 
 def test_an_archive_holds_the_videos_frames_in_order(video: Path) -> None:
     """Close to the decoded frames (JPEG), any order of indices."""
     write_archive(Path("a.zip"), video, 12, params_with().frames)
     indices = np.array([11, 0, 5])
-    decoded = Video(video).frames(indices).astype(int)
-    assert np.abs(read_frames(Path("a.zip"), indices) - decoded).mean() < 3
+    decoded = Video(video).frames(indices).pixels.astype(int)
+    assert np.abs(read_frames(Path("a.zip"), indices).pixels - decoded).mean() < 3
 
 
 def test_fewer_frames_than_counted_leaves_no_archive(video: Path) -> None:
@@ -84,7 +84,7 @@ def test_two_files_of_the_same_content_share_an_archive(video: Path, tmp_path: P
         copy.write_bytes(video.read_bytes())
     extract_all(rows_of(video, *copies), tmp_path / "videos", tmp_path / "out", params_with().frames, 2)
     for path in (video, *copies):
-        assert len(read_frames(tmp_path / "out" / "run" / f"{path.name}.zip", np.arange(12))) == 12
+        assert len(read_frames(tmp_path / "out" / "run" / f"{path.name}.zip", np.arange(12)).pixels) == 12
 
 
 def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
+from pptsm.data.geometry import Frames
+from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray
+from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.scoring import score_videos
 
 CLIP = spec_with(segments=2, resize_px=24, crop_px=16, test_crop_px=16, dense_window=4, dense_clips=2)
@@ -21,16 +24,16 @@ class Noise(FrameSource):
     def __init__(self) -> None:
         super().__init__("archive", Path("nowhere"))
 
-    def read(self, video_id: str, indices: np.ndarray) -> np.ndarray:
-        """uint8 [T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
+    def read(self, video_id: str, indices: np.ndarray) -> Frames:
+        """[T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
         frames = np.random.default_rng(int(video_id)).integers(0, 256 - 40 * int(video_id), (30, 24, 40, 3))
-        return frames[indices].astype(np.uint8)
+        return Frames(frames[indices].astype(np.uint8), (40, 24))
 
 
-def videos_of(sampling: str) -> EvaluationVideos:
+def videos_of(sampling: str, spec: ClipSpec = CLIP) -> EvaluationVideos:
     """Five videos; labels are not in the order of the rows."""
     rows = pd.DataFrame({"id": list("01234"), "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]})
-    return EvaluationVideos(rows, Noise(), CLIP, sampling)  # type: ignore[arg-type]
+    return EvaluationVideos(rows, Noise(), spec, sampling)  # type: ignore[arg-type]
 
 
 class Scorer:
@@ -71,3 +74,16 @@ def test_it_is_the_logits_that_are_averaged_not_their_softmax() -> None:
     logits, _ = score_videos(score, videos_of("dense"), batch_views=6, workers=0, what="test")
     assert (logits.argmax(axis=1) == 0).all()  # the mean of the softmax would name class 1
     np.testing.assert_allclose(logits, [[5, 10 / 6]] * 5, rtol=1e-6)
+
+
+def test_probabilities_are_averaged_where_the_clip_says_so() -> None:
+    """The same scores: the softmax of the result is the mean of the views' softmax, and names the other class."""
+
+    def score(views: ClipArray) -> np.ndarray:
+        sure = np.arange(len(views)) % 6 == 0
+        return np.where(sure[:, None], [[900.0, 0.0]], [[0.0, 2.0]]).astype(np.float32)
+
+    videos = videos_of("dense", CLIP.model_copy(update={"average": "probabilities"}))
+    logits, _ = score_videos(score, videos, batch_views=6, workers=0, what="test")
+    unsure = np.exp(2) / (1 + np.exp(2))
+    np.testing.assert_allclose(softmax(logits), [[1 - 5 / 6 * unsure, 5 / 6 * unsure]] * 5, rtol=1e-5)

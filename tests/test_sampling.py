@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from conftest import GOLDEN
-from pptsm.data.sampling import dense_indices, uniform_indices
+from conftest import GOLDEN, spec_with
+from pptsm.data.clips import evaluation_indices
+from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 
 
 def test_the_printed_example_of_131_frames() -> None:
@@ -55,9 +56,36 @@ def test_one_segment_is_the_middle_of_the_video() -> None:
     assert dense_indices(9, 1, window=1, num_clips=2).tolist() == [[0], [8]]
 
 
+@pytest.mark.parametrize("num_frames", range(1, 401))
+@pytest.mark.parametrize("num_segments", [8, 16])
+def test_the_other_tsms_take_middles_of_parts_that_are_no_whole_frames(num_frames: int, num_segments: int) -> None:
+    """As their configurations compute it, in floating point (exact for 8 and 16 parts)."""
+    tick = num_frames / num_segments
+    middles = [int(tick / 2 + tick * i) for i in range(num_segments)]
+    assert centred_indices(num_frames, num_segments).tolist() == middles
+    assert twice_indices(num_frames, num_segments).tolist() == [middles, [int(tick * i) for i in range(num_segments)]]
+
+
+@pytest.mark.parametrize(
+    ("frame_rule", "expected"),
+    [
+        ("official", [[7, 23, 39, 55, 71, 87, 103, 119]]),
+        ("centred", [[8, 24, 40, 57, 73, 90, 106, 122]]),
+        ("twice", [[8, 24, 40, 57, 73, 90, 106, 122], [0, 16, 32, 49, 65, 81, 98, 114]]),
+    ],
+)
+def test_the_clip_says_which_rule_evaluation_follows(frame_rule: str, expected: list[list[int]]) -> None:
+    """131 frames, the printed example's; dense evaluation has one rule."""
+    spec = spec_with(segments=8, frame_rule=frame_rule, dense_window=64)
+    assert evaluation_indices(131, spec, "uniform").reshape(-1, 8).tolist() == expected
+    assert evaluation_indices(131, spec, "dense").tolist() == dense_indices(131, 8).ravel().tolist()
+
+
 def test_a_count_of_zero_is_refused() -> None:
     """An empty video has no frames to name."""
     with pytest.raises(ValueError, match="must be at least 1"):
         uniform_indices(0, 8)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        twice_indices(0, 8)
     with pytest.raises(ValueError, match="shorter than 8 segments"):
         dense_indices(10, 8, window=4)

@@ -6,52 +6,65 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pptsm.data.transforms import (
-    MEAN,
+from conftest import spec_with
+from pptsm.data.geometry import (
     MULTI_SCALES,
-    STD,
+    Frames,
     box_positions,
-    center_crop,
-    evaluation_views,
-    full_height_crops,
+    crop_places,
     multi_scale_box,
-    normalise,
     resized_size,
-    training_clip,
 )
+from pptsm.data.spec import IMAGENET_MEAN as MEAN
+from pptsm.data.spec import IMAGENET_STD as STD
+from pptsm.data.transforms import evaluation_views, normalise, training_clip, views_of
 
 RNG = np.random.default_rng(5)
-RECIPE = {
-    "keep_aspect": True,
-    "resize_px": 256,
-    "crop_px": 224,
-    "crop": "multi_scale",
-    "flip": False,
-    "brightness": 0.0,
-}
+SPEC = spec_with(resize_px=256, crop_px=224, test_crop_px=224)
+RECIPE = {"crop": "multi_scale", "flip": False, "brightness": 0.0}
+
+
+def native(pixels: np.ndarray) -> Frames:
+    """Frames stored in the size of their video."""
+    return Frames(pixels, (pixels.shape[2], pixels.shape[1]))
 
 
 @pytest.mark.parametrize(
-    ("size", "keep_aspect", "expected"),
+    ("size", "kept", "release_2_1", "release_2_2"),
     [
-        ((320, 240), False, (341, 256)),
-        ((240, 320), False, (256, 341)),
-        ((454, 256), False, (454, 256)),  # a short side of 256 stays untouched
-        ((320, 240), True, (341, 256)),
-        ((480, 240), True, (512, 256)),
-        ((100, 100), False, (256, 341)),
-        ((100, 100), True, (256, 256)),
+        ((320, 240), (341, 256), (341, 256), (341, 256)),
+        ((240, 320), (256, 341), (256, 341), (256, 341)),
+        ((1280, 720), (455, 256), (341, 256), (341, 256)),
+        ((720, 1280), (256, 455), (256, 341), (256, 341)),
+        ((454, 256), (454, 256), (454, 256), (454, 256)),  # a short side of 256 stays untouched
+        ((256, 454), (256, 454), (256, 454), (256, 454)),
+        ((256, 256), (256, 256), (256, 256), (256, 256)),
+        ((300, 300), (256, 256), (341, 256), (256, 341)),
+        ((100, 100), (256, 256), (341, 256), (256, 341)),
     ],
 )
-def test_resized_size(size: tuple[int, int], keep_aspect: bool, expected: tuple[int, int]) -> None:
-    """The official code distorts to 4:3 unless told otherwise."""
-    assert resized_size(*size, 256, keep_aspect) == expected
+def test_resized_size(
+    size: tuple[int, int], kept: tuple[int, int], release_2_1: tuple[int, int], release_2_2: tuple[int, int]
+) -> None:
+    """The official code distorts to 4:3; its releases disagree on squares."""
+    assert resized_size(size, 256, "kept") == kept
+    assert resized_size(size, 256, "distorted_2_1") == release_2_1
+    assert resized_size(size, 256, "distorted_2_2") == release_2_2
 
 
-def test_crop_positions_of_a_landscape_frame() -> None:
-    """Centre with halves to even; dense left, right, centre at 4*(117//4) and 2*(117//4)."""
-    assert center_crop(341, 256, 224) == (58, 16)
-    assert full_height_crops(341, 256, 224) == [(0, 16), (116, 16), (58, 16)]
+@pytest.mark.parametrize(
+    ("crops", "expected"),
+    [
+        ("center", [(58, 16)]),  # halves to even
+        ("three", [(0, 16), (116, 16), (58, 16)]),  # left, right, centre at 4*(117//4) and 2*(117//4)
+        ("ten", [(0, 0), (116, 0), (0, 32), (116, 32), (58, 16)]),
+    ],
+)
+def test_crop_positions_of_a_landscape_frame(crops: str, expected: list[tuple[int, int]]) -> None:
+    """341x256 and a side of 224; of ten crops the last five are the first five, mirrored."""
+    places = crop_places(crops, (341, 256), 224)  # type: ignore[arg-type]
+    assert places[:5] == [(*place, False) for place in expected]
+    assert places[5:] == ([(*place, True) for place in expected] if crops == "ten" else [])
 
 
 @pytest.mark.parametrize(("sampling", "lefts"), [("uniform", [58]), ("dense", [0, 116, 58])])
@@ -70,12 +83,55 @@ def test_evaluation_views_are_pillow_resize_crop_normalise(sampling: str, lefts:
     np.testing.assert_allclose(views, np.stack(expected), atol=1e-5)
 
 
+def test_the_aspect_is_distorted_unless_it_is_to_be_kept() -> None:
+    """A frame twice as wide as high; and a square, which stands."""
+    frames = RNG.integers(0, 256, (1, 128, 256, 3), dtype=np.uint8)
+    for keep_aspect, width in ((False, 341), (True, 512)):
+        big = np.asarray(Image.fromarray(frames[0]).resize((width, 256), Image.Resampling.BILINEAR))
+        left = round((width - 224) / 2)
+        expected = (big[16:240, left : left + 224] / 255 - MEAN) / STD
+        views = evaluation_views(frames, "uniform", keep_aspect)
+        np.testing.assert_allclose(views[0], expected.transpose(2, 0, 1), atol=1e-5)
+    square = np.asarray(Image.fromarray(frames[0, :, :128]).resize((256, 341), Image.Resampling.BILINEAR))
+    expected = (square[58:282, 16:240] / 255 - MEAN) / STD
+    np.testing.assert_allclose(
+        evaluation_views(frames[:, :, :128], "uniform")[0], expected.transpose(2, 0, 1), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("crops", ["center", "three", "ten"])
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_each_sampling_has_crops_of_its_own(sampling: str, crops: str) -> None:
+    """In evaluation's size, not training's; clips within crops."""
+    changes = {"crops": "center", "dense_crops": "center"} | {
+        "crops" if sampling == "uniform" else "dense_crops": crops
+    }
+    spec = spec_with(resize_px=60, crop_px=40, test_crop_px=48, dense_window=8, **changes)
+    pixels = RNG.integers(0, 256, (8, 60, 100, 3), dtype=np.uint8)  # two clips of four
+    views = views_of(native(pixels), spec, sampling)  # type: ignore[arg-type]
+    whole = normalise(pixels, MEAN, STD)
+    places = {"center": [(26, 6)], "three": [(0, 6), (52, 6), (26, 6)]}.get(
+        crops, [(0, 0), (52, 0), (0, 12), (52, 12), (26, 6)]
+    )
+    expected = [whole[:, :, top : top + 48, left : left + 48] for left, top in places]
+    expected += [view[..., ::-1] for view in expected] if crops == "ten" else []
+    np.testing.assert_array_equal(views, np.concatenate(expected))
+
+
 def test_black_and_white_are_what_imagenet_makes_of_them() -> None:
     """The published numbers, channel by channel; the middle grey of each channel is 0."""
     frames = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255)]).astype(np.uint8)
-    black, white = normalise(frames).reshape(2, 3)
+    black, white = normalise(frames, SPEC.mean, SPEC.std).reshape(2, 3)
     np.testing.assert_allclose(black, [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6)
     np.testing.assert_allclose(white, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], rtol=1e-6)
+
+
+def test_mean_and_deviation_come_from_the_clip() -> None:
+    """In evaluation and in training: with 0 and 1 a white frame is white."""
+    spec = SPEC.model_copy(update={"mean": (0.0, 0.25, 0.5), "std": (1.0, 0.5, 0.25)})
+    white = native(np.full((4, 256, 256, 3), 255, dtype=np.uint8))
+    for clip in (views_of(white, spec, "uniform"), training_clip(white, spec, np.random.default_rng(0), **RECIPE)):
+        np.testing.assert_allclose(clip.mean(axis=(0, 2, 3)), [1, 1.5, 2], rtol=1e-5)
 
 
 def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None:
@@ -114,7 +170,7 @@ def test_a_corner_is_drawn_once_where_the_box_has_no_room(step_x: float, step_y:
 def test_training_clip_cuts_the_same_box_from_all_frames() -> None:
     """A clip of one repeated frame stays constant in time."""
     frame = RNG.integers(0, 256, (1, 90, 120, 3), dtype=np.uint8)
-    clip = training_clip(np.repeat(frame, 4, axis=0), np.random.default_rng(3), **RECIPE)
+    clip = training_clip(native(np.repeat(frame, 4, axis=0)), SPEC, np.random.default_rng(3), **RECIPE)
     assert clip.shape == (4, 3, 224, 224)
     assert (clip == clip[:1]).all()
 
@@ -125,10 +181,10 @@ def test_a_training_clip_lies_where_its_generator_says(crop: str, zoom: int) -> 
     """Every pixel holds its own column and row, in frames as large as `resize_px` and twice as large."""
     x, y = np.meshgrid(np.arange(200 * zoom) / zoom, np.arange(100 * zoom) / zoom)
     frames = np.stack([x, y, 0 * x], axis=2).round().astype(np.uint8)[None]
-    settings = RECIPE | {"resize_px": 100, "crop_px": 80, "crop": crop}
+    spec = spec_with(resize_px=100, crop_px=80, test_crop_px=80)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        clip = training_clip(frames, np.random.default_rng(seed), **settings)[0]
+        clip = training_clip(native(frames), spec, np.random.default_rng(seed), **RECIPE | {"crop": crop})[0]
         columns, rows = ((clip[c] * STD[c] + MEAN[c]) * 255 for c in (0, 1))
         left, top, width, height = (0, 0, 200, 100) if crop == "random" else multi_scale_box(200, 100, 100, rng)
         across, down = (80, 80) if crop == "random" else (0.8 * width, 0.8 * height)
@@ -141,17 +197,17 @@ def test_a_training_clip_lies_where_its_generator_says(crop: str, zoom: int) -> 
 def test_flip_mirrors_the_same_clip() -> None:
     """With the same generator only the direction differs."""
     frames = RNG.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
-    plain = training_clip(frames, np.random.default_rng(3), **RECIPE)
-    mirrored = training_clip(frames, np.random.default_rng(3), **{**RECIPE, "flip": True})
+    plain = training_clip(native(frames), SPEC, np.random.default_rng(3), **RECIPE)
+    mirrored = training_clip(native(frames), SPEC, np.random.default_rng(3), **RECIPE | {"flip": True})
     np.testing.assert_array_equal(mirrored, plain[..., ::-1])
 
 
 def test_brightness_changes_the_whole_clip_alike() -> None:
     """One contrast (around ImageNet's mean) and one shift a clip, drawn after the crop from its generator."""
     frames = RNG.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
-    settings = {**RECIPE, "crop": "random", "crop_px": 256, "resize_px": 256}
-    plain = training_clip(frames, np.random.default_rng(3), **settings)
-    bright = training_clip(frames, np.random.default_rng(3), **{**settings, "brightness": 0.3})
+    spec, settings = spec_with(resize_px=256, crop_px=256), RECIPE | {"crop": "random"}
+    plain = training_clip(native(frames), spec, np.random.default_rng(3), **settings)
+    bright = training_clip(native(frames), spec, np.random.default_rng(3), **settings | {"brightness": 0.3})
     rng = np.random.default_rng(3)
     rng.random(2)  # where the crop lies
     contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3)

@@ -23,7 +23,7 @@ from PIL import Image
 from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
-from pptsm.data.transforms import MEAN, STD
+from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.video import Video, VideoError, _keys_divide, probe
 from pptsm.files import sha256_of
 from pptsm.ingest.frames import extract_all
@@ -141,7 +141,9 @@ def numbers_in(frames: Sequence[np.ndarray] | np.ndarray) -> list[int]:
 
 def numbers_seen(views: np.ndarray) -> list[int]:
     """The numbers in normalised views [V*S, 3, H, W]."""
-    return numbers_in((views * np.reshape(STD, (3, 1, 1)) + np.reshape(MEAN, (3, 1, 1))).transpose(0, 2, 3, 1))
+    return numbers_in(
+        (views * np.reshape(IMAGENET_STD, (3, 1, 1)) + np.reshape(IMAGENET_MEAN, (3, 1, 1))).transpose(0, 2, 3, 1)
+    )
 
 
 def encode(path: Path, kind: Kind, change: Callable[[int, av.Packet], Any] | None = None) -> Path:
@@ -196,11 +198,11 @@ def test_the_frames_that_are_asked_for_come_back(library: Callable[[str], Path],
     kind, video = KINDS[name], Video(library(name))
     there = [number for number in range(kind.count) if number not in kind.dropped]
     assert video.decoder == kind.decoder
-    assert video.frames(np.array(WANTED)).shape == (8, kind.height, kind.width, 3)
+    assert video.frames(np.array(WANTED)).pixels.shape == (8, kind.height, kind.width, 3)
     for indices in (WANTED, MIXED, WANTED[::-1]):
-        assert numbers_in(video.frames(np.array(indices))) == [there[index] for index in indices]
+        assert numbers_in(video.frames(np.array(indices)).pixels) == [there[index] for index in indices]
     for index in (97, 24, 12):
-        assert numbers_in(Video(library(name)).frames(np.array([index]))) == [there[index]]
+        assert numbers_in(Video(library(name)).frames(np.array([index])).pixels) == [there[index]]
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.width == 320])
@@ -273,11 +275,11 @@ def test_a_packet_that_shows_nothing_shifts_no_frame(tmp_path: Path, around: str
     )
     there = [number for number in range(100) if number != 47]
     video = Video(path)
-    assert numbers_in(video.frames(np.array(WANTED))) == [there[index] for index in WANTED]
+    assert numbers_in(video.frames(np.array(WANTED)).pixels) == [there[index] for index in WANTED]
     assert numbers_in(list(video)) == there
     assert len(video) == probe(path).num_frames == 99
     write_archive(tmp_path / "a.zip", path, 99, params_with().frames)
-    assert numbers_in(read_frames(tmp_path / "a.zip", np.arange(99))) == there
+    assert numbers_in(read_frames(tmp_path / "a.zip", np.arange(99)).pixels) == there
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ def test_a_stored_frame_that_is_never_shown_counts_for_none(tmp_path: Path) -> N
     path = encode(tmp_path / "a.webm", kind, with_hidden)
     with av.open(str(path)) as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 101
-    assert numbers_in(Video(path).frames(np.array(MIXED))) == MIXED
+    assert numbers_in(Video(path).frames(np.array(MIXED)).pixels) == MIXED
     assert len(Video(path)) == probe(path).num_frames == 100
 
 
@@ -328,9 +330,9 @@ def test_a_hole_in_an_avi_shifts_no_frame(tmp_path: Path) -> None:
     path.write_bytes(data)
     there = [number for number in range(100) if number != 23]
     assert numbers_in(list(Video(path))) == there
-    assert numbers_in(Video(path).frames(np.array(MIXED[:7]))) == [there[index] for index in MIXED[:7]]
+    assert numbers_in(Video(path).frames(np.array(MIXED[:7])).pixels) == [there[index] for index in MIXED[:7]]
     for index in (98, 23, 50):
-        assert numbers_in(Video(path).frames(np.array([index]))) == [there[index]]
+        assert numbers_in(Video(path).frames(np.array([index])).pixels) == [there[index]]
 
 
 def test_what_an_edit_list_cuts_away_is_no_part_of_the_video(tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_what_an_edit_list_cuts_away_is_no_part_of_the_video(tmp_path: Path) -> 
     data[at : at + 12] = struct.pack(">IiI", 2000, start + 30 * 512, rate)  # 12800 units a second
     path.write_bytes(data)
     video = Video(path)
-    assert numbers_in(video.frames(np.array([0, 49, 25]))) == [30, 79, 55]
+    assert numbers_in(video.frames(np.array([0, 49, 25])).pixels) == [30, 79, 55]
     assert numbers_in(list(video)) == list(range(30, 80))
     found = probe(path)
     assert (len(video), found.num_frames, found.status) == (50, 50, "ok")
@@ -365,6 +367,65 @@ def test_a_frame_that_does_not_decode_is_not_made_up(tmp_path: Path) -> None:
         list(Video(path))
 
 
+def headers_first(path: Path) -> Path:
+    """The same video with what its header promises at the beginning, where it outlives a cut."""
+    target = path.with_name(f"headers_first_{path.name}")
+    with av.open(str(path)) as whole, av.open(str(target), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("share", [0.4, 0.9, 0.97])
+@pytest.mark.parametrize("name", ["h264 mp4", "h264 mkv", "h264 avi", "mpeg4 avi", "mpeg4 B-frames avi"])
+def test_a_file_that_the_index_refuses_is_refused_everywhere_for_the_same_reason(
+    library: Callable[[str], Path], tmp_path: Path, name: str, share: float
+) -> None:
+    """What is cut off by more than a twentieth is neither predicted nor shown; what the index takes, is."""
+    whole = headers_first(library(name)) if name == "h264 mp4" else library(name)
+    cut = tmp_path / f"cut{whole.suffix}"
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    found, spec = probe(cut), spec_with(segments=8, **CLIP["clip"])
+    if found.status == "ok":
+        assert views_of_file(cut, spec, "uniform").shape == (8, 3, 224, 224)
+        return
+    with pytest.raises(VideoError) as refused:
+        views_of_file(cut, spec, "uniform")
+    assert str(refused.value) == found.reason
+    assert "promises 100 frames" in found.reason
+
+
+@pytest.mark.parametrize("source", ["file", "archive"])
+def test_a_file_that_is_cut_off_is_not_shown(library: Callable[[str], Path], tmp_path: Path, source: str) -> None:
+    """The command says why, whichever way it would have read the frames."""
+    data = library("mpeg4 avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    write_params(tmp_path / "params.yaml", CLIP)
+    done = pptsm("views", "cut.avi", "--source", source, "--out", "views.npy", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "cut.avi cannot be read: cut off: the file promises 100 frames" in done.stderr
+    assert not (tmp_path / "views.npy").exists()
+
+
+@pytest.mark.parametrize(("sampling", "step"), [("uniform", None), ("dense", 8)])
+def test_training_clips_that_are_shown_follow_the_sampling(tmp_path: Path, sampling: str, step: int | None) -> None:
+    """Uniform: one frame of each eighth of 100 frames; dense: every eighth frame of a window."""
+    clip = CLIP["clip"] | {"resize_px": 240, "crop_px": 240}  # no room: the numbers stay in the middle
+    square = encode(tmp_path / "square.mp4", Kind(".mp4", "libx264", "decord", X264, 240, 240))
+    write_params(tmp_path / "params.yaml", {"clip": clip, "training": {"crop": "random"}})
+    options = ["--training", 4, "--sampling", sampling, "--out", "clips.npy"]
+    pptsm("views", square, *options, cwd=tmp_path)
+    seen = np.reshape(numbers_seen(np.load(tmp_path / "clips.npy")), (4, 8))
+    if step is None:
+        assert (seen // 12 == np.arange(8)).all()
+    else:
+        assert (np.diff(seen) == step).all()
+    assert len({tuple(row) for row in seen}) > 1
+
+
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 @pytest.mark.parametrize("name", ["h264 mp4", "h264 open groups, mp4"])
 def test_both_decoders_turn_a_frame_as_a_player_does(tmp_path: Path, name: str, rotation: int) -> None:
@@ -375,8 +436,8 @@ def test_both_decoders_turn_a_frame_as_a_player_does(tmp_path: Path, name: str, 
     straight = encode(tmp_path / "b.mp4", Kind(**{**vars(kind), **small}))
     assert Video(turned).decoder == kind.decoder
     indices = np.array([20, 3])
-    expected = np.rot90(Video(straight).frames(indices), rotation // 90, axes=(1, 2))
-    np.testing.assert_array_equal(Video(turned).frames(indices), expected)
+    expected = np.rot90(Video(straight).frames(indices).pixels, rotation // 90, axes=(1, 2))
+    np.testing.assert_array_equal(Video(turned).frames(indices).pixels, expected)
     np.testing.assert_array_equal(list(Video(turned))[20], expected[0])
     assert (probe(turned).height, probe(turned).width) == expected.shape[1:3]
 
@@ -387,7 +448,7 @@ def test_odd_sizes_keep_their_pixels(tmp_path: Path, name: str, width: int, heig
     """Widths at which decord pads its rows, and sides that are no multiple of two: close to what was drawn."""
     kind = KINDS[name]
     path = encode(tmp_path / "a.avi", Kind(**{**vars(kind), "width": width, "height": height, "count": 30}))
-    for frame, number in zip(Video(path).frames(np.array([20, 3])), (20, 3), strict=True):
+    for frame, number in zip(Video(path).frames(np.array([20, 3])).pixels, (20, 3), strict=True):
         assert np.abs(frame.astype(int) - numbered(number, width, height)).mean() < 25
         assert number_in(frame) == number
 
@@ -452,10 +513,12 @@ def test_real_videos_give_at_random_what_they_give_in_order(shared: Path) -> Non
         assert len(video) == len(in_order) == probe(path).num_frames
         indices = np.random.default_rng(7).permutation(len(video))
         if video.decoder == "pyav":
-            np.testing.assert_array_equal(video.frames(indices), np.stack(in_order)[indices])
+            np.testing.assert_array_equal(video.frames(indices).pixels, np.stack(in_order)[indices])
             continue
         for index in indices[:40]:
-            np.testing.assert_array_equal(video.frames(np.array([index]))[0], in_order[index], str((path, index)))
+            np.testing.assert_array_equal(
+                video.frames(np.array([index])).pixels[0], in_order[index], str((path, index))
+            )
     assert counts["v_BaseballPitch_g01_c03"] == 103
 
 
@@ -465,12 +528,12 @@ def test_the_contact_sheet_shows_the_frames_in_their_colours(library: Callable[[
     pptsm("views", library("h264 mp4"), "--sampling", "dense", "--out", "sheet.png", cwd=tmp_path)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (6 * 224, 8 * 224, 3)
-    clip = params_with(clip={**CLIP["clip"], "dense_clips": 2}).clip
-    wanted = evaluation_indices(100, clip, "dense").reshape(2, 8)
+    spec = spec_with(segments=8, **CLIP["clip"], dense_clips=2)
+    wanted = evaluation_indices(100, spec, "dense").reshape(2, 8)
     for row, expected in ((4, wanted[0]), (5, wanted[1])):  # the centre crops come last
         cells = [sheet[row * 224 : (row + 1) * 224, column * 224 : (column + 1) * 224] for column in range(8)]
         assert numbers_in(cells) == expected.tolist()
-    frame = Video(library("h264 mp4")).frames(wanted[0][:1])[0]
+    frame = Video(library("h264 mp4")).frames(wanted[0][:1]).pixels[0]
     assert np.abs(sheet[4 * 224 : 5 * 224, :224].mean(axis=(0, 1)) - frame[:, 40:-40].mean(axis=(0, 1))).max() < 4
 
 

@@ -85,14 +85,21 @@ def views(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling in the parameters.")
     ] = None,
+    training: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="N augmented training clips (of epoch 0) instead.")
+    ] = None,
 ) -> None:
-    """Write what the network is given of a video: the frames of all its evaluation views, cropped and normalised."""
+    """Write what the network is given of a video: the frames of all its evaluation views, cropped and normalised.
+
+    With --training N: of N clips as the first epoch may draw them, a row of S frames each, by the parameters' seed.
+    """
     import tempfile
 
     import numpy as np
+    import pandas as pd
 
-    from pptsm.data.archive import read_frames, write_archive
-    from pptsm.data.clips import evaluation_indices, views_of, views_of_file
+    from pptsm.data.archive import archive_name, write_archive
+    from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet
     from pptsm.data.video import Video, VideoError
@@ -104,26 +111,34 @@ def views(
             f"--out {out} ends in neither .npy (the array) nor .png (a sheet to look at): name one of them."
         )
     params = load_params(params_path)
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
-    sampling = sampling or params.sampling
+    spec = clip_spec(params.clip, params.student.segments, sampling or params.sampling)
     try:
-        if source == "file":
-            clips = views_of_file(video, spec, sampling)
-        else:
-            num_frames = len(Video(video))
-            with tempfile.TemporaryDirectory() as folder:
-                archive = Path(folder) / "frames.zip"
-                write_archive(archive, video, num_frames, params.frames)
-                frames = read_frames(archive, evaluation_indices(num_frames, spec, sampling))
-            clips = views_of(frames, spec, sampling)
+        opened = Video(video)
+        opened.require_whole()
+        row = pd.DataFrame({"id": [video.name], "num_frames": [len(opened)], "label_index": [0]})
+        with tempfile.TemporaryDirectory() as folder:
+            frames = FrameSource("video", video.parent)
+            if source == "archive":
+                frames = FrameSource("archive", Path(folder))
+                write_archive(Path(folder) / archive_name(video.name), video, len(opened), params.frames)
+            if training is not None:
+                # the label is not shown, so that of a mirrored clip need not be known
+                drawn = params.training.model_copy(update={"clips_per_video": training, "flip_labels": {}})
+                epoch = TrainingClips(row, frames, ["any"], spec, drawn, params.seed, epoch=0)
+                clips = np.concatenate([epoch[number][0] for number in range(training)])
+            elif source == "archive":
+                clips = EvaluationVideos(row, frames, spec, spec.sampling)[0][0]
+            else:
+                clips = views_of_file(video, spec, spec.sampling)
     except VideoError as error:
         raise UserError(f"{video} cannot be read: {error}.") from None
     with whole_file(out) as partial, partial.open("wb") as file:
         if out.suffix == ".npy":
             np.save(file, clips)
         else:
-            contact_sheet(clips, spec.segments).save(file, "PNG")
-    print(f"{out}: {len(clips) // spec.segments} views of {spec.segments} frames, {sampling}")
+            contact_sheet(clips, spec).save(file, "PNG")
+    what = "training clips" if training is not None else "views"
+    print(f"{out}: {len(clips) // spec.segments} {what} of {spec.segments} frames, {spec.sampling}")
 
 
 def convert(
@@ -170,7 +185,7 @@ def convert(
     clips = []
     for video_path in check or []:
         try:
-            clips.append(views_of_file(video_path, spec, "uniform"))
+            clips += list(views_of_file(video_path, spec, "uniform").reshape(-1, *spec.shape))
         except VideoError as error:
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]

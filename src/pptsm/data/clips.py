@@ -1,6 +1,7 @@
 """From an index row to what the network is given: a training clip, or a video's evaluation views.
 
-The way of a clip: frame count -> indices (`sampling`) -> pixels (`frames` or `video`) -> `transforms`.
+The way of a clip: frame count -> indices (`sampling`) -> frames (`archive` or `video`) -> places (`geometry`) ->
+pixels (`transforms`).
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pptsm.data.archive import archive_name, read_frames
-from pptsm.data.sampling import dense_indices, uniform_indices
+from pptsm.data.geometry import Frames
+from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import ClipArray, evaluation_views, training_clip
+from pptsm.data.transforms import ClipArray, training_clip, views_of
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError
 from pptsm.params import Params, Sampling, Training
@@ -27,8 +29,8 @@ class FrameSource:
         self.kind = kind
         self.folder = folder
 
-    def read(self, video_id: str, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """uint8 RGB [T, H, W, 3].
+    def read(self, video_id: str, indices: NDArray[np.int64]) -> Frames:
+        """The frames at 0-based `indices`, with the video's native size.
 
         Raises:
             UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
@@ -84,10 +86,8 @@ class TrainingClips:
         flip = self.training.flip == "horizontal" and rng.random() < 0.5
         clip = training_clip(
             self.source.read(self.ids[video], indices),
+            self.spec,
             rng,
-            keep_aspect=self.spec.aspect == "kept",
-            resize_px=self.spec.resize_px,
-            crop_px=self.spec.crop_px,
             crop=self.training.crop,
             flip=flip,
             brightness=self.training.brightness,
@@ -123,26 +123,21 @@ class EvaluationVideos:
 
 
 def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> NDArray[np.int64]:
-    """0-based indices [n*S] of the frames that evaluation looks at."""
-    if sampling == "uniform":
-        return uniform_indices(num_frames, spec.segments)
-    return dense_indices(num_frames, spec.segments, window=spec.dense_window, num_clips=spec.dense_clips).ravel()
-
-
-def views_of(frames: NDArray[np.uint8], spec: ClipSpec, sampling: Sampling) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of the frames that `evaluation_indices` chose."""
-    return evaluation_views(
-        frames, sampling, spec.aspect == "kept", resize_px=spec.resize_px, crop_px=spec.test_crop_px
-    )
+    """0-based indices [n*S] of the frames that evaluation looks at, clip by clip."""
+    if sampling == "dense":
+        return dense_indices(num_frames, spec.segments, window=spec.dense_window, num_clips=spec.dense_clips).ravel()
+    rule = {"official": uniform_indices, "centred": centred_indices, "twice": twice_indices}[spec.frame_rule]
+    return rule(num_frames, spec.segments).ravel()
 
 
 def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling) -> ClipArray:
     """Evaluation views [V*S, 3, H, W] of a video file.
 
     Raises:
-        VideoError: the file cannot be decoded.
+        VideoError: the file cannot be decoded, or is cut off.
     """
     video = Video(path)
+    video.require_whole()
     return views_of(video.frames(evaluation_indices(len(video), spec, sampling)), spec, sampling)
 
 

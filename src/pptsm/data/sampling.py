@@ -1,6 +1,6 @@
 """Which frames of a video make a clip: pure functions from a frame count to 0-based indices.
 
-`rng=None` is evaluation: the same indices every time. With a generator it is training. Both follow the
+`rng=None` is evaluation: the same indices every time. With a generator it is training. Uniform and dense follow the
 rules of PaddleVideo's sampler (checked index by index against it); S segments, n frames in the video.
 """
 
@@ -70,6 +70,30 @@ def dense_indices(
         starts = np.array([rng.integers(0, room) if room > 0 else 0], dtype=np.int64)
     steps = np.arange(num_segments, dtype=np.int64) * (window // num_segments)
     return (starts[:, None] + steps) % num_frames
+
+
+def centred_indices(num_frames: int, num_segments: int) -> Indices:
+    """int64 [S]: `int(i*n/S + n/(2S))`, the middles of S equal parts whose borders need not be whole frames.
+
+    Source: the evaluation of mit-han-lab's TSM and of mmaction2's. A short video's frames are repeated in place.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    _check(num_frames, num_segments)
+    return (2 * np.arange(num_segments, dtype=np.int64) + 1) * num_frames // (2 * num_segments)
+
+
+def twice_indices(num_frames: int, num_segments: int) -> Indices:
+    """int64 [2, S]: `centred_indices`, then the beginnings of the same parts, `int(i*n/S)`.
+
+    Source: mmaction2's evaluation of TSM on Something-Something.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    starts = np.arange(num_segments, dtype=np.int64) * num_frames // num_segments
+    return np.stack([centred_indices(num_frames, num_segments), starts])
 
 
 def _check(num_frames: int, num_segments: int) -> None:

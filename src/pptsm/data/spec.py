@@ -3,14 +3,17 @@
 A card (`pptsm.model.card`) and an exported file carry it as JSON; docs/clip.md describes it.
 """
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from pptsm.errors import UserError
 from pptsm.params import Aspect, Clip, Crops, FrameRule, Sampling
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+VERSION = 1  # raise it, and the type of the field, when a field is added or changes its meaning
 
 
 class ClipSpec(BaseModel):
@@ -39,6 +42,17 @@ class ClipSpec(BaseModel):
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of values in 0..1
     std: tuple[float, float, float] = IMAGENET_STD
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_version(cls, values: Any) -> Any:
+        found = values.get("version", VERSION) if isinstance(values, dict) else VERSION
+        if isinstance(found, int) and found > VERSION:
+            raise UserError(
+                f"its clip is described in version {found}, and this pptsm reads versions up to {VERSION}: a newer one "
+                "wrote it. Update pptsm."
+            )
+        return values
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(S, 3, H, W) of one view in evaluation, and of what an exported file takes."""
@@ -48,3 +62,58 @@ class ClipSpec(BaseModel):
 def clip_spec(clip: Clip, segments: int, sampling: Sampling) -> ClipSpec:
     """What params.yaml says of the pixels of a network with so many segments."""
     return ClipSpec(segments=segments, sampling=sampling, **clip.model_dump())
+
+
+def official_spec(
+    *,
+    num_segments: int,
+    resize_px: int,
+    crop_px: int,
+    keep_aspect: bool,
+    dense_window: int,
+    dense_clips: int,
+    sampling: Sampling,
+) -> ClipSpec:
+    """The clip of PP-TSM's published evaluation, in the fields that exported files had before they had a version.
+
+    What these leave out was fixed then. Frames were resized in their native size, and a square stood where distorted.
+    """
+    return ClipSpec(
+        segments=num_segments,
+        sampling=sampling,
+        frame_rule="official",
+        crops="center",
+        dense_window=dense_window,
+        dense_clips=dense_clips,
+        dense_crops="three",
+        resize_px=resize_px,
+        crop_px=crop_px,
+        test_crop_px=crop_px,
+        aspect="kept" if keep_aspect else "distorted_2_2",
+        average="logits",
+    )
+
+
+def read_spec(text: str, sampling: str | None) -> ClipSpec:
+    """The clip that an exported file describes as JSON.
+
+    Args:
+        text: a ClipSpec, or the fields of `official_spec` without the sampling.
+        sampling: what an older file says of it apart.
+
+    Raises:
+        ValueError: it is neither.
+        UserError: it has a newer version.
+    """
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("clip, which is no JSON object")
+    try:
+        if "version" in values:
+            return ClipSpec.model_validate(values)
+        return official_spec(**values, sampling="dense" if sampling == "dense" else "uniform")
+    except TypeError as error:
+        raise ValueError(f"clip ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"clip.{'.'.join(map(str, first['loc']))} ({first['msg']})") from None

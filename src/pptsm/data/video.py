@@ -15,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pptsm.data.geometry import Frames
+
 Image = NDArray[np.uint8]  # [H, W, 3]
-Frames = NDArray[np.uint8]  # [T, H, W, 3]
+Images = NDArray[np.uint8]  # [T, H, W, 3]
 Decoder = Literal["decord", "pyav"]
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
@@ -73,6 +75,7 @@ class Video:
             raise VideoError(f"no such file: {path}")
         if path.stat().st_size == 0:
             raise VideoError("the file is empty")
+        self.path = path
         self.packets = _read_packets(path)
         if self.packets.count == 0:
             raise VideoError("the file has no frames")
@@ -98,14 +101,31 @@ class Video:
         return iter(self._reader)
 
     def frames(self, indices: NDArray[np.int64]) -> Frames:
-        """The frames at 0-based `indices`, in that order: [T, H, W, 3].
+        """The frames at 0-based `indices`, in that order, in their native size.
 
         Raises:
             VideoError: one of them is not there or cannot be decoded.
         """
         if negative := [int(index) for index in indices if index < 0]:
             raise VideoError(f"there are no frames {negative}: numbers begin at 0")
-        return self._reader.frames([int(index) for index in indices])
+        pixels = self._reader.frames([int(index) for index in indices])
+        height, width = pixels.shape[1:3]
+        return Frames(pixels, (width, height))
+
+    def require_whole(self) -> None:
+        """Refuse a file that `probe` calls cut off, for the reason that it gives.
+
+        It costs no decoding where decord reads, which takes a file by its packets: are there as many as the header
+        promises? So a single damaged frame between them, which the index finds, is only found here if it is asked for.
+        PyAV has decoded every frame to count them, and what stopped it counts.
+
+        Raises:
+            VideoError: the file is cut off.
+        """
+        if self._reader.problem or _cut_off(len(self), self.packets.promised):
+            found = probe(self.path)
+            if found.status != "ok":
+                raise VideoError(found.reason)
 
 
 def probe(path: Path) -> Probe:
@@ -124,13 +144,18 @@ def probe(path: Path) -> Probe:
             problem = str(error)
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
-        promised = video.packets.promised
-        if count < COMPLETE_SHARE * promised:
-            problem = f"cut off: the file promises {promised} frames, {count} decode"
+        problem = _cut_off(count, video.packets.promised) or problem
         status = "truncated" if problem else "ok"
         return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:
         return Probe.unreadable(str(error))
+
+
+def _cut_off(count: int, promised: int) -> str:
+    """The reason to refuse a file of which `count` frames decode; empty where there is none."""
+    if count >= COMPLETE_SHARE * promised:
+        return ""
+    return f"cut off: the file promises {promised} frames, {count} decode"
 
 
 @dataclass(frozen=True)
@@ -221,6 +246,7 @@ class _Decord:
     """Random access by decord; for files whose packets divide at the key frames."""
 
     name: Decoder = "decord"
+    problem = ""  # none that is known without decoding
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -254,7 +280,7 @@ class _Decord:
             except _decord_errors() as error:
                 raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
 
-    def frames(self, indices: list[int]) -> Frames:
+    def frames(self, indices: list[int]) -> Images:
         _check(indices, len(self))
         try:
             return np.stack([_rgb(self._reader[index].asnumpy()) for index in indices])
@@ -273,25 +299,29 @@ class _Pyav:
         self.fps = packets.fps
 
     def __len__(self) -> int:
-        return self._num_decoded
+        return self._decodable[0]
+
+    @property
+    def problem(self) -> str:
+        """What ended the decoding before the file's end; empty where nothing did."""
+        return self._decodable[1]
 
     @cached_property
-    def _num_decoded(self) -> int:
-        count = 0
+    def _decodable(self) -> tuple[int, str]:
+        count, problem = 0, ""
         try:
             for _ in self._decoded():
                 count += 1
-        except VideoError:
-            if count == 0:
-                raise
+        except VideoError as error:
+            problem = str(error)
         if count == 0:
-            raise VideoError("no frame decodes")
-        return count
+            raise VideoError(problem or "no frame decodes")
+        return count, problem
 
     def __iter__(self) -> Iterator[Image]:
         return map(self._converter(), self._decoded())
 
-    def frames(self, indices: list[int]) -> Frames:
+    def frames(self, indices: list[int]) -> Images:
         convert, images, wanted, count = self._converter(), {}, set(indices), 0
         for count, frame in enumerate(self._decoded(), start=1):
             if count - 1 in wanted:
@@ -363,7 +393,7 @@ def _rgb(frame: Image) -> Image:
     return frame.reshape(height, width * channels)[:, : width * 3].reshape(height, width, 3)
 
 
-def write_video(path: Path, frames: Frames, fps: int, codec: str) -> None:
+def write_video(path: Path, frames: Images, fps: int, codec: str) -> None:
     """Encode frames [T, H, W, 3] (H and W even) into an .mp4 file; the same frames give the same bytes.
 
     Args:

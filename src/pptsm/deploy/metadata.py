@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pptsm.data.spec import ClipSpec
+from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.errors import UserError
 
 PREFIX = "pptsm."
@@ -27,26 +27,28 @@ class ModelMetadata:
             f"{PREFIX}clip": self.clip.model_dump_json(),
             f"{PREFIX}revision": self.revision,
             f"{PREFIX}preprocessing": (
-                "RGB, short side to clip.resize_px (bilinear, anti-aliased), crop clip.crop_px, /255, "
-                "mean 0.485 0.456 0.406, std 0.229 0.224 0.225, layout [N, T, 3, H, W]"
+                f"{self.clip.colour}, short side to clip.resize_px ({self.clip.filter}, anti-aliased), long side by "
+                "clip.aspect, crops of clip.test_crop_px, /255, less clip.mean, by clip.std, layout [N, T, 3, H, W]"
             ),
         }
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], origin: str) -> "ModelMetadata":
-        """From ONNX metadata properties.
+        """From ONNX metadata properties; those of older versions are understood.
 
         Raises:
-            UserError: it is no file of this project's export.
+            UserError: it is no file of this project's export, or of a newer version.
         """
         try:
             return cls(
                 labels=json.loads(properties[f"{PREFIX}labels"]),
-                clip=ClipSpec.model_validate_json(properties[f"{PREFIX}clip"]),
+                clip=read_spec(properties[f"{PREFIX}clip"], properties.get(f"{PREFIX}sampling")),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),
             )
+        except UserError as error:
+            raise UserError(f"{origin} cannot be used: {error}") from None
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{origin} was not written by `pptsm export`: its metadata lack or garble {error}. "

@@ -17,7 +17,7 @@ from pptsm.data.video import VideoError
 from pptsm.deploy.metadata import ModelMetadata
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
-from pptsm.evaluation.metrics import ranking, softmax
+from pptsm.evaluation.metrics import ranking, softmax, video_logits
 from pptsm.params import Sampling
 
 BATCH_VIEWS = 10
@@ -66,17 +66,18 @@ class Predictor:
         """The `top_k` most probable classes of a video, best first.
 
         Raises:
-            VideoError: the file cannot be decoded.
+            VideoError: the file cannot be decoded, or is cut off.
         """
         clip = self.metadata.clip
         views = views_of_file(path, clip, self.sampling)
-        views = views.reshape(-1, clip.segments, *views.shape[1:])  # [V, S, 3, H, W]
-        logits = np.concatenate(
+        views = views.reshape(-1, *clip.shape)  # [V, S, 3, H, W]
+        logits_VK = np.concatenate(
             [
                 self._session.run(["logits"], {"clips": views[start : start + BATCH_VIEWS]})[0]
                 for start in range(0, len(views), BATCH_VIEWS)
             ]
-        ).mean(axis=0, keepdims=True)
+        )
+        logits = video_logits(logits_VK, clip.average)[None]
         scores = softmax(logits)[0]
         return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]
 

@@ -4,6 +4,7 @@ Shape legend: N videos, K classes.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,22 @@ def class_accuracy(logits: Logits, labels: Labels) -> NDArray[np.float64]:
     matrix = confusion_matrix(logits, labels)
     totals = matrix.sum(axis=1)
     return np.asarray(np.divide(np.diag(matrix), totals, out=np.full(len(totals), np.nan), where=totals > 0))
+
+
+def video_logits(views: Logits, average: Literal["logits", "probabilities"]) -> NDArray[np.float32]:
+    """[K]: the logits that stand for a video of several views, whose logits are [V, K].
+
+    Args:
+        views: a row a view.
+        average: "logits" takes their mean. "probabilities" takes the logarithm of the mean of the views' probabilities,
+            so that its softmax is that mean, and the rest need not know which it was.
+    """
+    video: NDArray[np.float64] = views.astype(np.float64)
+    if average == "probabilities":
+        log_p = video - np.logaddexp.reduce(video, axis=1, keepdims=True)
+        video = np.logaddexp.reduce(log_p, axis=0, keepdims=True) - np.log(len(views))
+    mean: NDArray[np.float32] = video.mean(axis=0).astype(np.float32)
+    return mean
 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from pptsm.console import progress
 from pptsm.data.clips import EvaluationVideos, TrainingClips
 from pptsm.data.loading import load_batches
 from pptsm.data.transforms import ClipArray
+from pptsm.evaluation.metrics import video_logits
 from pptsm.model.network import VideoNetwork
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]
@@ -30,7 +31,7 @@ def paddle_scorer(model: VideoNetwork) -> Scorer:
 def score_videos(
     score: Scorer, videos: EvaluationVideos | TrainingClips, *, batch_views: int, workers: int, what: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits of each video: the mean of its views' logits (not of their softmax).
+    """Logits of each video, as `videos.spec.average` makes them of its views' (`video_logits`).
 
     Args:
         score: computes the logits of a batch of views.
@@ -42,19 +43,21 @@ def score_videos(
     Returns:
         logits [N, K] and labels [N], in the order of `videos`.
     """
-    sums: list[NDArray[np.float64]] = []
-    counts = np.zeros(len(videos), dtype=np.int64)
+    scored_NK: list[NDArray[np.float32]] = []
+    views_VK: list[NDArray[np.float32]] = []  # of the video at hand
     labels = np.zeros(len(videos), dtype=np.int64)
     bar = progress(None, what, "videos", total=len(videos))
     with bar:
         for owners, views in _batches(videos, labels, batch_views, workers):
-            for owner, logits in zip(owners, score(views), strict=True):
-                if owner == len(sums):
-                    sums.append(np.zeros(logits.shape, dtype=np.float64))
+            for owner, logits_K in zip(owners, score(views), strict=True):
+                if owner > len(scored_NK):  # the first view of the next video
+                    scored_NK.append(video_logits(np.stack(views_VK), videos.spec.average))
+                    views_VK.clear()
                     bar.update()
-                sums[owner] += logits
-                counts[owner] += 1
-    return (np.stack(sums) / counts[:, None]).astype(np.float32), labels
+                views_VK.append(logits_K)
+        scored_NK.append(video_logits(np.stack(views_VK), videos.spec.average))
+        bar.update()
+    return np.stack(scored_NK), labels
 
 
 def _batches(

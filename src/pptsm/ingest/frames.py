@@ -17,7 +17,7 @@ from pptsm.files import state_dir
 from pptsm.params import Frames
 from pptsm.processor import pool_size
 
-LAYOUT = "2"  # part of every archive's key: raise it when the content of an archive changes
+LAYOUT = "3"  # part of every archive's key: raise it when the content of an archive changes
 
 
 def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, workers: Literal["auto"] | int) -> None:

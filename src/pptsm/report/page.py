@@ -226,7 +226,7 @@ def _wrong_clips(
         if place < params.report.wrong_clips:
             indices = evaluation_indices(num_frames[row["id"]], spec, params.sampling)
             middle = (clip_NT := indices.reshape(-1, spec.segments))[len(clip_NT) // 2]
-            strip = figures.strip(frames.read(row["id"], middle))
+            strip = figures.strip(frames.read(row["id"], middle).pixels)
         clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
     return clips
 
