@@ -32,7 +32,7 @@ def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def index_of(root: Path, **changes: object) -> tuple[pd.DataFrame, list[str]]:
     params = params_with(index={"root": str(root), "probe_timeout_sec": 20, "split_seed": SEED, **changes})
-    return build_index(params.index, 2)
+    return build_index(params.index, 8, 2)
 
 
 def test_every_video_gets_a_row_with_what_decoding_showed(videos: Path) -> None:

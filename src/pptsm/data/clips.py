@@ -131,6 +131,8 @@ def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> N
 
 def views_of(frames: NDArray[np.uint8], spec: ClipSpec, sampling: Sampling) -> ClipArray:
     """Evaluation views [V*S, 3, H, W] of the frames that `evaluation_indices` chose."""
+    if spec.dense_crops == "center":
+        sampling = "uniform"  # whose crop that is
     return evaluation_views(
         frames, sampling, spec.aspect == "kept", resize_px=spec.resize_px, crop_px=spec.test_crop_px
     )

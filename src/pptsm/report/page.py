@@ -1,6 +1,7 @@
 """The accuracy report: everything the stages found, gathered once and written as Markdown and as HTML."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from importlib import resources
@@ -49,7 +50,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     return {
         "title": params.report.title,
         "params": params,
-        "params_text": sources.params.read_text(encoding="utf-8"),
+        # without section compute, for which no stage runs again
+        "params_text": re.sub(r"(?m)^compute:.*\n(?:[ \t#].*\n)*", "", sources.params.read_text(encoding="utf-8")),
         "classes": classes,
         "rows": _accuracy_rows(params, metrics),
         "published": _published_rows(),
