@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import ROOT
-from imports import NOT_DEPENDENCIES, SOURCE, code_run_by, imported_modules
+from imports import NOT_DEPENDENCIES, SOURCE, code_run_by, imported_modules, path_of
 from pptsm.cli import STAGES
 from pptsm.params import Params
 from pptsm.training.state import code_of
@@ -64,6 +64,8 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
     assert [name for name, stage in GRAPH.items() if "seed" in stage["params"]] == ["teacher", "student", "report"]
 
 
+NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing
+
 LEVELS = [
     {"params", "presets", "errors", "console", "files", "processor"},
     {"data", "model"},
@@ -82,9 +84,19 @@ def test_imports_run_downwards_only() -> None:
         own = file.relative_to(SOURCE / "pptsm").parts[0].removesuffix(".py")
         if own == "__init__":
             continue
-        for module in imported_modules(file):
+        for module in imported_modules(file) - NAMES:
             other = module.split(".")[1] if "." in module else own
             assert level[other] <= level[own], f"{file.name} imports {module}, which lies above it"
+
+
+def test_modules_of_names_import_nothing() -> None:
+    """So that params.yaml is read without Paddle, and by every wing."""
+    for module in NAMES:
+        file = path_of(module)
+        assert file is not None
+        assert [line for line in file.read_text().splitlines() if "import" in line][1:] == [
+            "from typing import Literal"
+        ]
 
 
 def test_files_left_out_of_deps_exist() -> None:
@@ -107,5 +119,5 @@ def test_data_metrics_report_and_prediction_work_without_paddle() -> None:
     free += [SOURCE / "pptsm" / name for name in ("evaluation/metrics.py", "deploy/predictor.py", "deploy/metadata.py")]
     for file in free:
         assert "import paddle" not in file.read_text(), file
-        for module in imported_modules(file):
+        for module in imported_modules(file) - NAMES:
             assert not module.startswith(("pptsm.model", "pptsm.training")), f"{file.name} imports {module}"

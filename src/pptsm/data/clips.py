@@ -12,12 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pptsm.data.archive import archive_name, read_frames
+from pptsm.data.names import Sampling
 from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, evaluation_views, training_clip
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError
-from pptsm.params import Params, Sampling, Training
+from pptsm.params import Params, Training
 
 
 class FrameSource:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pptsm.params import Aspect, Clip, Crops, FrameRule, Sampling
+from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
+from pptsm.params import Clip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

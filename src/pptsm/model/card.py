@@ -10,7 +10,8 @@ from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
-from pptsm.model.network import Activation, Network, VideoNetwork, build_model
+from pptsm.model.names import Activation, Depth, Network
+from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.pickles import WEIGHTS, write_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Role
@@ -25,7 +26,7 @@ class NetworkArguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: Network
-    depth: int
+    depth: Depth
     num_classes: int
     num_segments: int
     width: float

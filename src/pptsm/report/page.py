@@ -15,6 +15,7 @@ from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import load_index, load_labels
 from pptsm.files import sha256_of
+from pptsm.model.names import TITLES, TRUNKS
 from pptsm.params import Params
 from pptsm.report import figures
 
@@ -183,8 +184,6 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
         # a peer of mutual learning has the teacher's network and the student's training
         section = params.student if role == "student" else params.teacher
         epochs = params.teacher.epochs if role == "teacher" else params.student.epochs
-        family = {"pptsm": "PP-TSM", "tsm": "TSM"}[section.network]
-        trunk = {"pptsm": "-vd", "tsm": ""}[section.network]
         width = "" if section.width == 1 else f", width {section.width:g}"
         distilled = "no"
         if epochs == 0:
@@ -193,8 +192,8 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
             distilled = "yes"
         rows.append(
             {
-                "version": f"{family} {role}" + ("" if section.shift else ", shift off"),
-                "backbone": f"ResNet{section.depth}{trunk}{width}",
+                "version": f"{TITLES[section.network]} {role}" + ("" if section.shift else ", shift off"),
+                "backbone": TRUNKS[section.network].format(depth=section.depth) + width,
                 "distilled": distilled,
                 **{sampling: metrics[role][sampling] for sampling in SAMPLINGS},
             }
