@@ -75,15 +75,17 @@ def fit_role(
     paddle.seed(params.seed)
     model, start = _starting(role, section, len(labels), inputs.start)
     networks = {role: (section, model)}
-    hashes = {"index": sha256_of(inputs.index), "labels": sha256_of(inputs.labels), "start": start}
+    hashes = {"the index": sha256_of(inputs.index), "the class names": sha256_of(inputs.labels)}
+    hashes["the starting weights"] = start or "random"
     smoothing, student = params.training.label_smoothing, params.student
     objective: Objective = Plain(model, smoothing)
     if teacher is not None:
         taught_by = load_network(teacher)
         objective = Hinton(model, taught_by, smoothing, student.distillation_weight, student.temperature)
-        hashes["teacher"] = sha256_of(teacher / WEIGHTS)
+        hashes["the teacher's weights"] = sha256_of(teacher / WEIGHTS)
     if peer is not None:
-        other, hashes["teacher's start"] = _starting(PEER, peer.section, len(labels), peer.start)
+        other, start = _starting(PEER, peer.section, len(labels), peer.start)
+        hashes["the peer's starting weights"] = start or "random"
         objective = Mutual(model, other, smoothing, student.distillation_weight)
         networks[PEER] = peer.section, other
 
@@ -132,7 +134,9 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
 
 def _parameters(params: Params, networks: dict[str, tuple[Role, VideoNetwork]]) -> dict[str, Any]:
     """The parameters that decide a training's result, as "section.key": value. Section compute is not among them."""
-    sections: dict[str, Section] = {name: section for name, (section, _) in networks.items()}
+    sections: dict[str, Section] = {
+        "teacher" if name == PEER else name: section for name, (section, _) in networks.items()
+    }
     sections |= {"frames": params.frames, "clip": params.clip, "training": params.training}
     values = {
         f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()

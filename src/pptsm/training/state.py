@@ -37,7 +37,7 @@ class MadeOf:
     """All that decides the result of a run, by name: parameters, hashes of inputs, and hashes of code."""
 
     parameters: dict[str, Any]  # "training.base_lr": 0.02
-    inputs: dict[str, str | None]
+    inputs: dict[str, str]  # "the index": hash
     code: dict[str, str]  # a file of the package, or "Paddle" with its version
 
     def key(self, role: str) -> str:
