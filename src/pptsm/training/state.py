@@ -143,8 +143,8 @@ class Checkpoint:
         why = None
         if ours.parameters["training.schedule"] == "cosine":
             why = "a cosine's learning rates depend on the number of epochs from the first one on"
-        elif changed := ours.differences(theirs):
-            why = f"the code has changed since then: {_listed(changed)}"
+        elif ours.code != theirs.code:
+            why = f"the code has changed since then: {_listed(ours.differences(theirs))}"
         if why:
             note(f"{self.role}: the last run's {done} epochs are of no use to a run of more: {why}. It starts anew")
             return None
