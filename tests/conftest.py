@@ -13,8 +13,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling
 
+from pptsm.data.names import Sampling
 from pptsm.data.spec import ClipSpec, clip_spec
-from pptsm.params import Params, Sampling, check_params
+from pptsm.params import Params, check_params
 from pptsm.presets import merged
 
 ROOT = Path(__file__).parent.parent

@@ -32,7 +32,7 @@ def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def index_of(root: Path, **changes: object) -> tuple[pd.DataFrame, list[str]]:
     params = params_with(index={"root": str(root), "probe_timeout_sec": 20, "split_seed": SEED, **changes})
-    return build_index(params.index, 2)
+    return build_index(params.index, 8, 2)
 
 
 def test_every_video_gets_a_row_with_what_decoding_showed(videos: Path) -> None:
@@ -235,6 +235,62 @@ def test_files_that_take_no_part_are_not_opened(videos: Path, tmp_path: Path) ->
     assert table.loc["other/g0_1.mp4", ["label_index", "split", "num_frames"]].tolist() == [-1, "", 0]
     assert table.loc[names, "split"].value_counts().to_dict() == {"train": 10, "test": 2}
     assert (tmp_path / "labels.txt").read_text() == "left turn\nnan\n"
+
+
+def test_excluded_videos_take_no_part_and_count_in_no_share(videos: Path) -> None:
+    """A broken one, one outside the pattern and one of a class of its own: rows with the pattern, nothing else."""
+    for name in ("nan/g7_blurred.mp4", "outside.mp4", "third/g8_blurred.mp4"):
+        (videos / name).parent.mkdir(exist_ok=True)
+        (videos / name).write_text("no video")
+    patterns = ["*_blurred.mp4", "outside*"]
+    table, labels = index_of(videos, exclude=patterns, max_unmatched_share=0.0)
+    excluded = table[table["status"] == "excluded"].set_index("id")
+    assert excluded["reason"].to_dict() == {
+        "nan/g7_blurred.mp4": "index.exclude has '*_blurred.mp4'",
+        "outside.mp4": "index.exclude has 'outside*'",
+        "third/g8_blurred.mp4": "index.exclude has '*_blurred.mp4'",
+    }
+    assert set(excluded["split"]) == {""}
+    assert labels == ["left turn", "nan"]
+    assert table["status"].value_counts().to_dict() == {"ok": 12, "excluded": 3}
+
+
+def test_an_excluded_video_of_a_list_is_not_missed(videos: Path, tmp_path: Path) -> None:
+    """Neither as missing nor as unlisted."""
+    names = [f"{label}/g{group}_1.mp4" for label in ("left turn", "nan") for group in range(6)]
+    (tmp_path / "train.txt").write_text("".join(f"{name}\n" for name in [*names[:5], *names[6:11], "nan/gone.mp4"]))
+    (tmp_path / "test.txt").write_text(f"{names[5]}\n{names[11]}\n")
+    lists = {"train_list": "train.txt", "test_list": "test.txt", "max_missing_share": 0.0, "max_unlisted_share": 0.0}
+    table = index_of(videos, exclude=["nan/g[01]_1.mp4", "nan/gone.mp4"], **lists)[0].set_index("id")
+    assert table.loc[["nan/g0_1.mp4", "nan/g1_1.mp4"], "status"].tolist() == ["excluded"] * 2
+    assert table["split"].value_counts().to_dict() == {"train": 8, "": 2, "test": 2}
+
+
+def test_a_pattern_that_excludes_nothing_is_mentioned(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be mistyped; or the video is gone, which must not stop a run."""
+    table, _ = index_of(videos, exclude=["*_blured.mp4"])
+    assert set(table["status"]) == {"ok"}
+    said = capsys.readouterr().err
+    assert "index.exclude has '*_blured.mp4', which no path is like (they are like 'left turn/g0_1.mp4')" in said
+
+
+@pytest.mark.parametrize(("short_videos", "status"), [("leave_out", "short"), ("error", "ok")])
+def test_a_short_video_is_left_out_with_a_reason_or_left_to_validation(
+    videos: Path, tmp_path: Path, short_videos: str, status: str
+) -> None:
+    """Seven frames where eight are asked for; eight are enough. Left out, it does not stop the validation."""
+    write_video(videos / "nan" / "g7_short.mp4", moving_square(7, seed=3), 10, "h264")
+    write_video(videos / "nan" / "g8_enough.mp4", moving_square(8, seed=4), 10, "h264")
+    table = index_columns(tmp_path, short_videos=short_videos)
+    row = table.loc["nan/g7_short.mp4"]
+    assert (row["status"], row["split"] == "") == (status, status == "short")
+    assert row["reason"] == ("7 frames, fewer than validate.min_frames (8)" if status == "short" else "")
+    assert table.loc["nan/g8_enough.mp4", "status"] == "ok"
+    options = ["--index", "index.csv", "--labels", "labels.txt", "--out", "result.json", "--docs", "docs"]
+    done = pptsm("validate", *options, cwd=tmp_path, check=False)
+    assert done.returncode == (1 if status == "ok" else 0), done.stderr
+    assert ("nan/g7_short.mp4: num_frames is 7" in done.stderr) == (status == "ok")
+    assert ("1 videos of too few frames, which index.short_videos leaves out" in done.stderr) == (status == "short")
 
 
 def test_a_missing_root_and_a_pattern_that_never_matches_are_explained(videos: Path) -> None:

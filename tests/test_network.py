@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from typing import get_args
 
 import numpy as np
 import paddle
@@ -9,7 +10,8 @@ import pytest
 
 from conftest import GOLDEN
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.network import VideoNetwork, build_model, temporal_shift
+from pptsm.model.names import TITLES, TRUNKS, Depth, Network
+from pptsm.model.network import BLOCKS_PER_STAGE, VideoNetwork, build_model, temporal_shift
 
 
 def seeded_state(model: VideoNetwork) -> dict[str, np.ndarray]:
@@ -75,8 +77,8 @@ def test_logits_equal_the_golden_figures() -> None:
     assert np.abs(logits - golden).max() / np.abs(golden).max() < 1e-4
 
 
-@pytest.mark.parametrize("network", ["pptsm", "tsm"])
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize("network", get_args(Network))
+@pytest.mark.parametrize("depth", get_args(Depth))
 def test_every_depth_runs_and_needs_the_order_of_frames(network: str, depth: int) -> None:
     """Logits [N, K]; reversing time changes them with the shift and does not without."""
     clips = paddle.to_tensor(np.random.default_rng(0).normal(0, 1, (2, 4, 3, 32, 32)).astype(np.float32))
@@ -91,13 +93,19 @@ def test_every_depth_runs_and_needs_the_order_of_frames(network: str, depth: int
         assert np.allclose(forward, backward, rtol=1e-4, atol=1e-5) != shift
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize("depth", get_args(Depth))
 def test_the_depth_is_the_number_of_layers(depth: int) -> None:
     """Two or three convolutions a block, the stem (three in vd count as its one) and the last layer."""
     blocks = build_model("pptsm", depth, 2, 4, width=0.125).backbone.blocks  # type: ignore[arg-type]
     convolutions = 2 if depth < 50 else 3
     assert convolutions * len(blocks) + 2 == depth
     assert all(hasattr(block, f"conv{convolutions - 1}") for block in blocks)
+
+
+def test_each_name_has_its_words_and_its_layers() -> None:
+    """A network that params.yaml may name is one that a report can call, and each depth one that can be built."""
+    assert set(TITLES) == set(TRUNKS) == set(get_args(Network))
+    assert set(BLOCKS_PER_STAGE) == set(get_args(Depth))
 
 
 def test_plain_tsm_shifts_every_second_block_only_where_deep() -> None:

@@ -163,7 +163,7 @@ def test_a_stage_refuses_wrong_parameters_with_exit_code_2_and_no_trace(stage: s
     inputs = (
         []
         if stage == "motion"
-        else ["--index", "i", "--labels", "l", "--frames", "f", "--pretrained", "p", "--history", "h"]
+        else ["--index", "i", "--labels", "l", "--frames", "f", "--start", "s", "--history", "h"]
     )
     done = pptsm(stage, "--out", "out", *inputs, cwd=tmp_path, check=False)
     assert done.returncode == 2

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, copy_project, merged, params_with, run, write_params
+from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
+from pptsm.model.pickles import read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +83,51 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         write_params(tiny_project / "params.yaml", TINY)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"student": {"start": "models/teacher/weights.pdparams"}}, ["student_start", "student", "report"]),
+        ({"student": {"width": 0.25}}, ["student", "report"]),
+        ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
+        ({"report": {"title": "Another"}}, ["report"]),
+    ],
+    ids=["start of the student", "width of the student", "compute", "title"],
+)
+def test_a_parameter_reruns_the_stages_whose_result_it_decides(
+    tiny_project: Path, changes: dict, expected: list[str]
+) -> None:
+    """And no other: above all not the teacher for the student's sake. (What follows runs if an output is another.)"""
+    write_params(tiny_project / "params.yaml", TINY, changes)
+    try:
+        assert would_run(tiny_project) == expected
+    finally:
+        write_params(tiny_project / "params.yaml", TINY)
+
+
+def test_a_docstring_in_ingest_trains_nothing(tiny_project: Path) -> None:
+    """The stages that take in what comes from outside run again, no other."""
+    file = tiny_project / "src" / "pptsm" / "ingest" / "validation.py"
+    before = file.read_text()
+    file.write_text(before.replace('"""Great', '"""The great', 1))
+    try:
+        expected = {"motion", "index", "validate", "frames", "teacher_start", "student_start"}
+        assert set(would_run(tiny_project)) == expected
+    finally:
+        file.write_text(before)
+
+
+def test_what_is_in_a_label_file_decides_not_its_name_alone(tiny_project: Path) -> None:
+    """A line edited, and the index is made anew; the file and params.yaml are called as before."""
+    labels = (tiny_project / "data" / "labels.txt").read_text()
+    project = copy_tree(tiny_project, tiny_project.parent / "labels")
+    (project / "names.txt").write_text(labels)
+    write_params(project / "params.yaml", TINY, {"index": {"label_file": "names.txt"}})
+    run("dvc", "repro", "index", cwd=project)
+    assert "index" not in would_run(project)
+    (project / "names.txt").write_text("\n".join(reversed(labels.splitlines())) + "\n")
+    assert "index" in would_run(project)
+
+
 def test_a_wrong_value_stops_an_experiment_before_training(tiny_project: Path) -> None:
     """`-S sampling=dens`: the sentence, no training."""
     done = run("dvc", "exp", "run", "-S", "sampling=dens", cwd=tiny_project, check=False)
@@ -114,7 +160,6 @@ def digest(path: Path) -> str:
         {
             "teacher": {"epochs": 6},
             "student": {"distillation": "mutual", "temperature": 1.0},
-            "compute": {"workers": 1},
             "training": {"mix": "videomix", "label_smoothing": 0.0},
         },
     ],
@@ -123,33 +168,44 @@ def digest(path: Path) -> str:
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     tmp_path: Path, tiny_project: Path, extra: dict
 ) -> None:
-    """kill -9 in the middle of the student, then again: weights and cards byte-identical to an uninterrupted run's."""
-    settings = merged(TINY, {"student": {"width": 0.125, "epochs": 6}})
+    """kill -9 in the middle of the student, then again with fewer or more processes: weights and cards byte-identical.
+
+    As after a crash for want of memory: how clips are prepared is no part of what the state stands for.
+    """
+    settings = merged(TINY, {"student": {"width": 0.125, "epochs": 6}, "compute": {"workers": 2 if extra else 0}})
     settings = {**settings, **{key: {**settings.get(key, {}), **value} for key, value in extra.items()}}
     write_params(tmp_path / "params.yaml", settings)
     inputs = [
         "--index", tiny_project / "data/index.csv", "--labels", tiny_project / "data/labels.txt",
-        "--frames", tiny_project / "data/frames", "--pretrained", tiny_project / "models/pretrained",
-        "--teacher", tiny_project / "models/teacher",
+        "--frames", tiny_project / "data/frames", "--start", tiny_project / "models/start/student",
+        "--teacher", tiny_project / "models/teacher", "--teacher-start", tiny_project / "models/start/teacher",
     ]  # fmt: skip
 
     def command(name: str) -> list[str]:
         return list(map(str, ["pptsm", "student", *inputs, "--out", name, "--history", f"{name}.csv"]))
 
     subprocess.run(command("whole"), cwd=tmp_path, check=True, capture_output=True)
-    assert not list((tmp_path / ".pptsm" / "training").iterdir())  # nothing is kept of a finished run
+    kept = [path.name for path in (tmp_path / ".pptsm" / "training").iterdir()]
+    assert kept == ["student-finished"]  # no more, however many runs there were
 
     process = subprocess.Popen(command("killed"), cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / ".pptsm" / "training").glob("*/state.pdparams")):
+    while not [
+        path
+        for path in (tmp_path / ".pptsm" / "training").glob("student-*/state.pdparams")
+        if kept[0] not in path.parts
+    ]:
         assert time.monotonic() < deadline, "no state was saved"
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed").exists()
 
+    state = next(path for path in (tmp_path / ".pptsm" / "training").iterdir() if path.name not in kept)
+    done = read_weights(state / "state.pdparams")["progress"]["epochs_done"]
+    write_params(tmp_path / "params.yaml", merged(settings, {"compute": {"workers": 1, "batch_views": 5}}))
     again = subprocess.run(command("killed"), cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "going on after epoch" in again.stderr
+    assert f"going on after epoch {done} of 6" in again.stderr
     outputs = sorted(path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*"))
     assert len(outputs) == (4 if extra else 2)  # weights and card, of the peer too
     for name in outputs:

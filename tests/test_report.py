@@ -56,11 +56,11 @@ VALUES = {  # a row of metrics.json
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the real stages have run over two test videos a class, its student one epoch old."""
-    from pptsm.stages import evaluate, export, frames, index, pretrained, report, student, teacher, validate
+    from pptsm.stages import evaluate, export, frames, index, report, student, student_start, teacher, validate
 
     folder = tmp_path_factory.mktemp("names")
     table, labels, archives, checked = map(Path, ("index.csv", "labels.txt", "frames", "result.json"))
-    trained, starts, untrained = Path("student"), Path("pretrained"), Path("teacher")
+    trained, start, untrained = Path("student"), Path("start"), Path("teacher")
     with contextlib.chdir(folder):
         for number, name in enumerate(NAMES):
             (folder / "videos" / name).mkdir(parents=True)
@@ -71,9 +71,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         index.run(table, labels)
         validate.run(table, labels, checked, Path("docs"))
         frames.run(table, checked, archives)
-        pretrained.run(starts)
-        teacher.run(table, labels, archives, starts, untrained, Path("teacher.csv"))
-        student.run(table, labels, archives, starts, untrained, trained, Path("student.csv"))
+        student_start.run(start)
+        teacher.run(table, labels, archives, start, untrained, Path("teacher.csv"))
+        student.run(table, labels, archives, start, untrained, start, trained, Path("student.csv"))
         card = json.loads((trained / "card.json").read_text())
         (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
         evaluate.run(table, labels, archives, untrained, trained, Path("evaluation"))

@@ -81,6 +81,12 @@ def test_the_clip_says_which_rule_evaluation_follows(frame_rule: str, expected: 
     assert evaluation_indices(131, spec, "dense").tolist() == dense_indices(131, 8).ravel().tolist()
 
 
+def test_a_single_dense_clip_is_the_window_in_the_middle() -> None:
+    """As looked at during training: not the first window, which a video's opening may fill."""
+    assert dense_indices(132, 8, num_clips=1).tolist() == [[34 + 8 * j for j in range(8)]]
+    assert dense_indices(20, 8, num_clips=1).tolist() == [[8 * j % 20 for j in range(8)]]
+
+
 def test_a_count_of_zero_is_refused() -> None:
     """An empty video has no frames to name."""
     with pytest.raises(ValueError, match="must be at least 1"):

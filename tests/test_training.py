@@ -8,24 +8,12 @@ import pytest
 
 from conftest import GOLDEN, params_with
 from pptsm.model.network import build_model
+from pptsm.training.batchnorm import precise_batch_norm
 from pptsm.training.loop import _batches_of_epoch, _statistics_are_due
-from pptsm.training.losses import (
-    count_right,
-    cutmix,
-    distillation,
-    mix_clips,
-    mixup,
-    mutual_divergence,
-    objective,
-    smoothed_cross_entropy,
-)
-from pptsm.training.optimizer import (
-    build_optimizer,
-    learning_rate,
-    piecewise_learning_rate,
-    precise_batch_norm,
-    scheduled_rate,
-)
+from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
+from pptsm.training.mixing import count_right, cutmix, mix_clips, mixup
+from pptsm.training.objective import Hinton, Mutual, Plain
+from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate
 
 RNG = np.random.default_rng(0)
 
@@ -126,11 +114,25 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, smoothing: float = 0.0
     return float(-(target * np.log(softmax(logits))).sum(axis=1).mean())
 
 
+class Says(paddle.nn.Layer):
+    """A network that answers every clip with the logits it is given here."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        super().__init__()
+        self.logits = paddle.to_tensor(logits, stop_gradient=False)
+
+    def forward(self, _: paddle.Tensor) -> paddle.Tensor:
+        return self.logits * 1.0
+
+
+CLIPS = paddle.zeros([5, 2, 3, 4, 4])
+
+
 def test_the_objective_without_another_network_is_the_cross_entropy() -> None:
     """All three parts are the same."""
     logits, labels = RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
-    parts = objective(paddle.to_tensor(logits), paddle.to_tensor(labels), 0.1, None)
-    assert [float(part) for part in parts] == pytest.approx([cross_entropy(logits, labels, 0.1)] * 3, rel=1e-6)
+    parts = Plain(Says(logits), 0.1).losses(CLIPS, paddle.to_tensor(labels), None)  # type: ignore[arg-type]
+    assert [float(part) for part in parts[:3]] == pytest.approx([cross_entropy(logits, labels, 0.1)] * 3, rel=1e-6)
 
 
 def test_the_objective_of_hinton_weighs_labels_and_teacher() -> None:
@@ -139,10 +141,11 @@ def test_the_objective_of_hinton_weighs_labels_and_teacher() -> None:
     p, q = softmax(teacher / 3), softmax(logits / 3)
     labels_part = cross_entropy(logits, labels, 0.1)
     whole = 0.7 * labels_part + 0.3 * 9 * (p * np.log(p / q)).sum(axis=1).mean()
-    tensors = [paddle.to_tensor(x) for x in (logits, labels, teacher)]
-    total, own, of_labels = objective(tensors[0], tensors[1], 0.1, None, tensors[2], "hinton", 0.3, 3.0)
+    objective = Hinton(Says(logits), Says(teacher), 0.1, 0.3, 3.0)  # type: ignore[arg-type]
+    total, own, of_labels, answers = objective.losses(CLIPS, paddle.to_tensor(labels), None)
     assert float(total) == float(own) == pytest.approx(whole, rel=1e-6)
     assert float(of_labels) == pytest.approx(labels_part, rel=1e-6)
+    assert len(objective.learners) == len(answers) == 1
 
 
 def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_students_own() -> None:
@@ -150,14 +153,16 @@ def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_st
     logits, other, labels = RNG.normal(0, 2, (5, 4)), RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
     p, q = softmax(logits), softmax(other)
     own_by_hand = cross_entropy(logits, labels) + 0.4 * ((p - q) * np.log(p / q)).sum(axis=1).mean() / 2
-    one, two = (paddle.to_tensor(x, stop_gradient=False) for x in (logits, other))
-    total, own, of_labels = objective(one, paddle.to_tensor(labels), 0.0, None, two, "mutual", 0.4)
+    one, two = Says(logits), Says(other)
+    objective = Mutual(one, two, 0.0, 0.4)  # type: ignore[arg-type]
+    total, own, of_labels, answers = objective.losses(CLIPS, paddle.to_tensor(labels), None)
     total.backward()
     assert float(of_labels) == pytest.approx(cross_entropy(logits, labels), rel=1e-6)
     assert float(own) == pytest.approx(own_by_hand, rel=1e-6)
     assert float(total) == pytest.approx(own_by_hand + cross_entropy(other, labels), rel=1e-6)
-    assert one.grad is not None
-    assert two.grad is not None
+    assert one.logits.grad is not None
+    assert two.logits.grad is not None
+    assert len(objective.learners) == len(answers) == 2
 
 
 def test_a_mixed_clip_is_right_for_each_label_by_its_share() -> None:
@@ -247,6 +252,46 @@ def test_one_optimiser_step_equals_nesterov_with_the_recipes_groups(decay_norm_a
         optimizer.clear_grad()
         for name, parameter in trained:
             np.testing.assert_allclose(parameter.numpy(), before[name], rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+class OtherNames(paddle.nn.Layer):
+    """A network without one of the names of ours: norms of two kinds, and two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze = paddle.nn.Conv2D(3, 4, 1)
+        self.bn = paddle.nn.BatchNorm2D(4)
+        self.ln = paddle.nn.LayerNorm(4)
+        self.attention = paddle.nn.Linear(4, 4)
+        self.classify = paddle.nn.Sequential(paddle.nn.Linear(4, 2))
+
+
+def test_parameters_are_grouped_by_the_type_of_their_layer() -> None:
+    """Whatever they are called: after one step with the gradient 1 each has moved by its own rate and decay."""
+    model = OtherNames()
+    optimizer = build_optimizer([model], params_with(training={"weight_decay": 0.1, "momentum": 0.0}).training)  # type: ignore[list-item]
+    before = {}
+    for name, parameter in model.named_parameters():
+        if parameter.trainable:
+            parameter.set_value(paddle.full_like(parameter, 2.0))
+            before[name] = parameter
+    optimizer.set_lr(0.01)
+    sum(parameter.sum() for parameter in before.values()).backward()
+    optimizer.step()
+    moved = {name: round(float((2.0 - parameter).mean()) / 0.01, 3) for name, parameter in before.items()}
+    decayed = 1.2  # the gradient and 0.1 times the value
+    assert moved == {
+        "squeeze.weight": decayed,
+        "squeeze.bias": decayed,
+        "bn.weight": 1.0,
+        "bn.bias": 1.0,
+        "ln.weight": 1.0,
+        "ln.bias": 1.0,
+        "attention.weight": 5 * decayed,
+        "attention.bias": 10.0,
+        "classify.0.weight": 5 * decayed,
+        "classify.0.bias": 10.0,
+    }
 
 
 def test_precise_batch_norm_is_the_average_of_the_batches_statistics() -> None:

@@ -15,14 +15,27 @@ import typer
 
 from pptsm import commands
 from pptsm.errors import UserError
-from pptsm.stages import evaluate, export, frames, index, motion, pretrained, report, student, teacher, validate
+from pptsm.stages import (
+    evaluate,
+    export,
+    frames,
+    index,
+    motion,
+    report,
+    student,
+    student_start,
+    teacher,
+    teacher_start,
+    validate,
+)
 
 STAGES = {
     "motion": motion,
     "index": index,
     "validate": validate,
     "frames": frames,
-    "pretrained": pretrained,
+    "teacher_start": teacher_start,
+    "student_start": student_start,
     "teacher": teacher,
     "student": student,
     "evaluate": evaluate,

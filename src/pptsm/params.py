@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
 from pptsm.errors import ParamsError
+from pptsm.model.names import Activation, Depth, Network
 
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -26,12 +28,7 @@ PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
 NO_FILE = "presets/none"
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
-Sampling = Literal["uniform", "dense"]
-Depth = Literal[18, 34, 50, 101, 152]
 Device = Literal["auto", "cpu", "gpu"]
-Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
-FrameRule = Literal["official", "centred", "twice"]
-Crops = Literal["center", "three", "ten"]
 
 
 def _file_or_none(value: Any) -> Any:
@@ -200,13 +197,13 @@ class Training(Section):
 class Role(Section):
     """A network and where it starts: the same fields for teacher and student, each with values of its own."""
 
-    network: Literal["pptsm", "tsm"]
+    network: Network
     depth: Depth
     width: PositiveReal
     segments: Positive
     shift: bool
     shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
-    activation: Literal["leaky_relu", "relu"]
+    activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
     start: str | None
     start_sha256: Sha256 | None

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from pptsm.data.archive import archive_name, read_frames
 from pptsm.data.geometry import Frames
+from pptsm.data.names import Sampling
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, training_clip, views_of
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError
-from pptsm.params import Params, Sampling, Training
+from pptsm.params import Params, Training
 
 
 class FrameSource:

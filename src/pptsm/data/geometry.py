@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pptsm.data.names import Aspect, Crops
 from pptsm.data.spec import ClipSpec
-from pptsm.params import Aspect, Crops
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]

@@ -52,7 +52,7 @@ def dense_indices(
         num_segments: S; the step is window // S.
         rng: None for evaluation; else one random window.
         window: frames that a clip spans, at least S.
-        num_clips: clips in evaluation.
+        num_clips: clips in evaluation; a single one is the window in the middle.
 
     Returns:
         int64 [num_clips, S], or [1, S] in training.
@@ -65,7 +65,7 @@ def dense_indices(
         raise ValueError(f"the window ({window} frames) is shorter than {num_segments} segments")
     room = max(0, num_frames - window)
     if rng is None:
-        starts = np.linspace(0, room, num_clips).astype(np.int64)
+        starts = np.linspace(0, room, num_clips).astype(np.int64) if num_clips > 1 else np.array([room // 2])
     else:
         starts = np.array([rng.integers(0, room) if room > 0 else 0], dtype=np.int64)
     steps = np.arange(num_segments, dtype=np.int64) * (window // num_segments)

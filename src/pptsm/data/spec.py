@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
 from pptsm.errors import UserError
-from pptsm.params import Aspect, Clip, Crops, FrameRule, Sampling
+from pptsm.params import Clip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -9,9 +9,10 @@ from pptsm.errors import UserError
 
 SPLITS = ("train", "val", "test")
 
-# What decoding showed, or why a file was not opened: named in a list but not there, there but not named, not matched.
+# What decoding showed (short: fewer frames than are asked for), or why a file was not opened: named in a list but not
+# there, there but not named, not matched, excluded by name.
 DECODED = ("ok", "truncated", "unreadable")
-STATUSES = (*DECODED, "missing", "unlisted", "unmatched")
+STATUSES = (*DECODED, "short", "missing", "unlisted", "unmatched", "excluded")
 UNLISTED = "in neither split list"  # the reasons of "unlisted"
 OTHER_CLASS = "its class is in neither split list"
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pptsm.data.geometry import Box, Frames, Size, crop_places, in_stored_frame, resized_size, training_box
+from pptsm.data.names import Sampling
 from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
-from pptsm.params import Sampling
 
 ClipArray = NDArray[np.float32]  # [T, 3, H, W], normalised
 Triple = tuple[float, float, float]  # a number a channel

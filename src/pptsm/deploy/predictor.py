@@ -13,12 +13,12 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.clips import views_of_file
+from pptsm.data.names import Sampling
 from pptsm.data.video import VideoError
 from pptsm.deploy.metadata import ModelMetadata
 from pptsm.deploy.session import open_session
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import ranking, softmax, video_logits
-from pptsm.params import Sampling
 
 BATCH_VIEWS = 10
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>

@@ -8,6 +8,7 @@ import concurrent.futures
 import multiprocessing
 import re
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ import diskcache
 import pandas as pd
 from pebble import ProcessExpired, ProcessPool
 
-from pptsm.console import progress
+from pptsm.console import note, progress
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
 from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
 from pptsm.data.walk import videos_below
@@ -31,8 +32,13 @@ PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones a
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
-def build_index(params: Index, workers: Literal["auto"] | int) -> tuple[pd.DataFrame, list[str]]:
+def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) -> tuple[pd.DataFrame, list[str]]:
     """Find, label, split and probe the videos under `params.root`; only those that take part are opened.
+
+    Args:
+        params: section index.
+        min_frames: shorter videos are left out, if `params.short_videos` says so.
+        workers: processes that probe.
 
     Returns:
         The table (columns as `COLUMNS`, sorted by id) and the class names in the order of `label_index`.
@@ -46,6 +52,11 @@ def build_index(params: Index, workers: Literal["auto"] | int) -> tuple[pd.DataF
     planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
     table = pd.concat([planned.join(_probe_all(root, list(planned["id"]), params, workers)), table[~takes_part]])
     table = table.fillna(EMPTY)
+    if params.short_videos == "leave_out":
+        short = (table["status"] == "ok") & (table["num_frames"] < min_frames)
+        frames = table.loc[short, "num_frames"].astype(int).astype(str)
+        table.loc[short, "reason"] = frames + f" frames, fewer than validate.min_frames ({min_frames})"
+        table.loc[short, "status"] = "short"
     table.loc[table["status"] != "ok", "split"] = ""
     return table[list(COLUMNS)].astype(dict(COLUMNS)).sort_values("id", ignore_index=True), labels
 
@@ -113,11 +124,17 @@ def find_videos(root: Path) -> list[str]:
 
 
 def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
-    """Label, group and split of each path by index.pattern; "unmatched" where it does not match."""
+    """Label, group and split of each path by index.pattern; "unmatched" where it does not match.
+
+    What index.exclude names is set aside before that, and counts in no share.
+    """
+    excluded = _excluded(ids, params)
+    ids = [name for name in ids if name not in excluded]
     matches = [re.fullmatch(params.pattern, name) for name in ids]
     if not any(matches):
+        example = f" (for example {ids[0]!r})" if ids else f" that index.exclude leaves of {len(excluded)}"
         raise UserError(
-            f"index.pattern matches none of the {len(ids)} videos in {params.root} (for example {ids[0]!r}). "
+            f"index.pattern matches none of the {len(ids)} videos in {params.root}{example}. "
             f"It is {params.pattern!r} and must match the whole path below that folder."
         )
     _require_share(
@@ -147,11 +164,25 @@ def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
     if "split" in used:
         given = pd.Series({row: match["split"] for row, match in enumerate(matches) if match})
         table.loc[given.index, "split"] = splits_of_folders(given)
-    return table
+    why = [f"index.exclude has {pattern!r}" for pattern in excluded.values()]
+    aside = pd.DataFrame({"id": list(excluded), "reason": why}).assign(status="excluded", label="", group="", split="")
+    return pd.concat([table, aside], ignore_index=True) if excluded else table
+
+
+def _excluded(ids: list[str], params: Index) -> dict[str, str]:
+    """Each path that a pattern of index.exclude matches, with the first that does; * matches / too."""
+    found: dict[str, str] = {}
+    for pattern in params.exclude:
+        named = {name: pattern for name in ids if fnmatchcase(name, pattern)}
+        if not named:
+            note(f"index: warning: index.exclude has {pattern!r}, which no path is like (they are like {ids[0]!r})")
+        found = named | found
+    return found
 
 
 def _keep_listed(table: pd.DataFrame, listed: dict[str, str], params: Index) -> pd.DataFrame:
     """Set aside what the lists do not name, and add a row for each video that they name and the root has not."""
+    listed = {name: split for name, split in listed.items() if not any(fnmatchcase(name, p) for p in params.exclude)}
     missing = sorted(set(listed) - set(table["id"]))
     _require_share(
         missing,

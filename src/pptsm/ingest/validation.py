@@ -256,6 +256,8 @@ def _left_out(table: pd.DataFrame) -> list[Fault]:
         ("unmatched", "files that index.pattern does not match"),
         ("missing", "videos that the split lists name, but that are not there"),
         ("unlisted", "videos of the lists' classes that no split list names"),
+        ("excluded", "videos that index.exclude leaves out"),
+        ("short", "videos of too few frames, which index.short_videos leaves out"),
     ):
         if ids := list(left_out.loc[left_out["status"] == status, "id"]):
             found.append(Fault(f"{status}_files", f"{len(ids)} {what}", ids[:ROWS_KEPT]))

@@ -10,12 +10,12 @@ from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
-from pptsm.model.network import Activation, Network, VideoNetwork, build_model
-from pptsm.model.pickles import write_arrays
+from pptsm.model.names import Activation, Depth, Network
+from pptsm.model.network import VideoNetwork, build_model
+from pptsm.model.pickles import WEIGHTS, write_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Role
 
-WEIGHTS = "weights.pdparams"
 CARD = "card.json"
 PEER = "peer"  # folder below the student's, of the network that learned beside it
 
@@ -26,7 +26,7 @@ class NetworkArguments(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: Network
-    depth: int
+    depth: Depth
     num_classes: int
     num_segments: int
     width: float

@@ -13,16 +13,15 @@ PP-TSM checkpoints, so that those load as they are.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import get_args
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-Network = Literal["pptsm", "tsm"]
-Activation = Literal["leaky_relu", "relu"]
+from pptsm.model.names import Activation, Depth, Network
 
-BLOCKS_PER_STAGE = {
+BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
@@ -162,7 +161,7 @@ class Trunk(nn.Layer):
     def __init__(
         self,
         network: Network,
-        depth: int,
+        depth: Depth,
         num_segments: int,
         *,
         width: float,
@@ -270,7 +269,7 @@ class VideoNetwork(nn.Layer):
 
 def build_model(
     network: Network = "pptsm",
-    depth: int = 50,
+    depth: Depth = 50,
     num_classes: int = 400,
     num_segments: int = 8,
     *,
@@ -302,8 +301,8 @@ def build_model(
     Raises:
         ValueError: for an unknown network or depth, or a number out of range.
     """
-    if network not in ("pptsm", "tsm"):
-        raise ValueError(f'network is "{network}"; known are "pptsm" and "tsm"')
+    if network not in get_args(Network):
+        raise ValueError(f'network is "{network}"; known are {", ".join(get_args(Network))}')
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(f"depth is {depth}; known are {', '.join(map(str, BLOCKS_PER_STAGE))}")
     if not 0 < shift_ratio <= 0.5:

@@ -45,6 +45,7 @@ TORCH_STORAGES = {
 # Training logs that mmaction2 leaves in its files; read as nothing.
 LOG_NAMES = {("mmengine.logging.history_buffer", "HistoryBuffer"), ("mmengine.logging.message_hub", "MessageHub")}
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+WEIGHTS = "weights.pdparams"  # the file of weights in a folder
 MAX_BYTES = 8 << 30
 MAX_RATIO = 20  # weights hardly compress: more is a file made to fill memory
 

@@ -1,6 +1,7 @@
 """The accuracy report: everything the stages found, gathered once and written as Markdown and as HTML."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from importlib import resources
@@ -14,6 +15,7 @@ from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import load_index, load_labels
 from pptsm.files import sha256_of
+from pptsm.model.names import TITLES, TRUNKS
 from pptsm.params import Params
 from pptsm.report import figures
 
@@ -49,7 +51,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     return {
         "title": params.report.title,
         "params": params,
-        "params_text": sources.params.read_text(encoding="utf-8"),
+        # without section compute, for which no stage runs again
+        "params_text": re.sub(r"(?m)^compute:.*\n(?:[ \t#].*\n)*", "", sources.params.read_text(encoding="utf-8")),
         "classes": classes,
         "rows": _accuracy_rows(params, metrics),
         "published": _published_rows(),
@@ -181,8 +184,6 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
         # a peer of mutual learning has the teacher's network and the student's training
         section = params.student if role == "student" else params.teacher
         epochs = params.teacher.epochs if role == "teacher" else params.student.epochs
-        family = {"pptsm": "PP-TSM", "tsm": "TSM"}[section.network]
-        trunk = {"pptsm": "-vd", "tsm": ""}[section.network]
         width = "" if section.width == 1 else f", width {section.width:g}"
         distilled = "no"
         if epochs == 0:
@@ -191,8 +192,8 @@ def _accuracy_rows(params: Params, metrics: dict[str, Any]) -> list[dict[str, An
             distilled = "yes"
         rows.append(
             {
-                "version": f"{family} {role}" + ("" if section.shift else ", shift off"),
-                "backbone": f"ResNet{section.depth}{trunk}{width}",
+                "version": f"{TITLES[section.network]} {role}" + ("" if section.shift else ", shift off"),
+                "backbone": TRUNKS[section.network].format(depth=section.depth) + width,
                 "distilled": distilled,
                 **{sampling: metrics[role][sampling] for sampling in SAMPLINGS},
             }

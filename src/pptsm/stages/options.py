@@ -9,7 +9,7 @@ ParamsPath = Annotated[Path, typer.Option("--params", help="The parameters file.
 IndexIn = Annotated[Path, typer.Option("--index", help="The index table (CSV).")]
 LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one a line.")]
 FramesIn = Annotated[Path, typer.Option("--frames", help="Folder of the frame archives.")]
-PretrainedIn = Annotated[Path, typer.Option("--pretrained", help="Folder of the starting weights.")]
+StartIn = Annotated[Path, typer.Option("--start", help="Folder of the starting weights.")]
 TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the trained teacher.")]
 StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the trained student.")]
 HistoryOut = Annotated[Path, typer.Option("--history", help="CSV to write, a row an epoch.")]

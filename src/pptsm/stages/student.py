@@ -1,5 +1,10 @@
 """Stage `student`: train the network that is exported, distilled from the teacher."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from pptsm.params import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
@@ -9,7 +14,7 @@ from pptsm.stages.options import (
     LabelsIn,
     OutFolder,
     ParamsPath,
-    PretrainedIn,
+    StartIn,
     TeacherIn,
 )
 
@@ -18,8 +23,9 @@ def run(
     index: IndexIn,
     labels: LabelsIn,
     frames: FramesIn,
-    pretrained: PretrainedIn,
+    start: StartIn,
     teacher: TeacherIn,
+    teacher_start: Annotated[Path, typer.Option("--teacher-start", help="Folder of a peer's starting weights.")],
     out: OutFolder,
     history: HistoryOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -30,13 +36,13 @@ def run(
     from pptsm.console import note
     from pptsm.errors import UserError
     from pptsm.model.card import read_card
-    from pptsm.training.fit import Inputs, fit_role
+    from pptsm.training.fit import Inputs, Peer, fit_role
     from pptsm.training.verdict import sentence
 
     student = params.student
-    inputs = Inputs(index, labels, frames, pretrained)
+    inputs = Inputs(index, labels, frames, start)
     if student.distillation == "mutual":
-        fit_role("student", student, params, inputs, out, history, peer=params.teacher)
+        fit_role("student", student, params, inputs, out, history, peer=Peer(params.teacher, teacher_start))
         return
     taught = student.distillation_weight > 0 and student.epochs > 0
     verdict = read_card(teacher).verdict if taught else None

@@ -9,7 +9,7 @@ from pptsm.stages.options import (
     LabelsIn,
     OutFolder,
     ParamsPath,
-    PretrainedIn,
+    StartIn,
 )
 
 
@@ -17,7 +17,7 @@ def run(
     index: IndexIn,
     labels: LabelsIn,
     frames: FramesIn,
-    pretrained: PretrainedIn,
+    start: StartIn,
     out: OutFolder,
     history: HistoryOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -34,4 +34,4 @@ def run(
         why = "student.distillation is mutual: it learns together with the student, in that stage, as its peer"
         skip_role("teacher", params.teacher, params, labels, out, history, why)
         return
-    fit_role("teacher", params.teacher, params, Inputs(index, labels, frames, pretrained), out, history)
+    fit_role("teacher", params.teacher, params, Inputs(index, labels, frames, start), out, history)

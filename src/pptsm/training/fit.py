@@ -13,17 +13,26 @@ from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, whole_file, whole_folder
-from pptsm.model.card import PEER, WEIGHTS, load_network, make_card, network_arguments, save_network
+from pptsm.model.card import PEER, load_network, make_card, network_arguments, save_network
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork
-from pptsm.model.pickles import as_arrays
+from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
-from pptsm.params import Params, Role
-from pptsm.training.loop import Teaching, Trained, train
-from pptsm.training.state import Checkpoint, run_key
+from pptsm.params import Params, Role, Section, Teacher
+from pptsm.training.loop import Trained, train
+from pptsm.training.objective import Hinton, Mutual, Objective, Plain
+from pptsm.training.state import Checkpoint, MadeOf, code_of
 from pptsm.training.verdict import judge_network, sentence
 
 NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec"])
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A network that the student learns together with: the teacher's, from the teacher's start."""
+
+    section: Teacher
+    start: Path
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Inputs:
     index: Path
     labels: Path
     frames: Path
-    pretrained: Path  # folder of weights to start from, a file a role; a role's file may be missing
+    start: Path  # folder of the weights to start from; without them the start is random
 
 
 def fit_role(
@@ -45,7 +54,7 @@ def fit_role(
     history: Path,
     *,
     teacher: Path | None = None,
-    peer: Role | None = None,
+    peer: Peer | None = None,
 ) -> None:
     """Train one role (or, with 0 epochs, take its starting weights) and write its outputs.
 
@@ -64,27 +73,23 @@ def fit_role(
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
     paddle.seed(params.seed)
-    model, start = _starting(role, section, len(labels), inputs.pretrained / f"{role}.pdparams")
-    networks, decides = {role: (section, model)}, {"pretrained": start}
-    teaching, student = None, params.student
+    model, start = _starting(role, section, len(labels), inputs.start)
+    networks = {role: (section, model)}
+    hashes = {"the index": sha256_of(inputs.index), "the class names": sha256_of(inputs.labels)}
+    hashes["the starting weights"] = start or "random"
+    smoothing, student = params.training.label_smoothing, params.student
+    objective: Objective = Plain(model, smoothing)
     if teacher is not None:
         taught_by = load_network(teacher)
-        teaching = Teaching(taught_by, "hinton", student.distillation_weight, student.temperature)
-        decides["teacher"] = sha256_of(teacher / WEIGHTS)
+        objective = Hinton(model, taught_by, smoothing, student.distillation_weight, student.temperature)
+        hashes["the teacher's weights"] = sha256_of(teacher / WEIGHTS)
     if peer is not None:
-        other, start = _starting(PEER, peer, len(labels), inputs.pretrained / "teacher.pdparams")
-        teaching = Teaching(other, "mutual", student.distillation_weight, student.temperature)
-        networks[PEER], decides["peer_pretrained"] = (peer, other), start
+        other, start = _starting(PEER, peer.section, len(labels), peer.start)
+        hashes["the peer's starting weights"] = start or "random"
+        objective = Mutual(model, other, smoothing, student.distillation_weight)
+        networks[PEER] = peer.section, other
 
-    key = run_key(
-        role,
-        sections=[section.model_dump() for section, _ in networks.values()],
-        params=params.model_dump(include={"seed", "sampling", "frames", "clip", "training"}),
-        index=sha256_of(inputs.index),
-        labels=sha256_of(inputs.labels),
-        **decides,
-    )
-    checkpoint = Checkpoint(key)
+    checkpoint = Checkpoint(role, MadeOf(_parameters(params, networks), hashes, code_of(role)))
     trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
     verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
     if section.epochs > 0:
@@ -96,7 +101,8 @@ def fit_role(
             "val_videos": in_split(table, "val"),
             "source": frame_source(params, inputs.frames),
         }
-        trained = train(model, role=role, epochs=section.epochs, checkpoint=checkpoint, teaching=teaching, **data)
+        with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
+            trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
         last = trained.history.iloc[-1]
         for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
             network.set_state_dict(weights)
@@ -108,12 +114,12 @@ def fit_role(
         for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
             place = folder / PEER if name == PEER else folder
             place.mkdir(exist_ok=True)
-            distilled = teaching is not None
-            facts: dict[str, Any] = {"revision": key, "distilled": distilled, "verdict": verdicts[name]}
+            distilled = teacher is not None or peer is not None
+            facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
             save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
     with whole_file(history) as partial:
         trained.history.to_csv(partial, index=False, float_format="%.6g")
-    checkpoint.remove()
+    checkpoint.finish()
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
@@ -126,8 +132,21 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
         NO_EPOCHS.to_csv(partial, index=False)
 
 
-def _starting(role: str, section: Role, num_classes: int, weights: Path) -> tuple[VideoNetwork, str | None]:
+def _parameters(params: Params, networks: dict[str, tuple[Role, VideoNetwork]]) -> dict[str, Any]:
+    """The parameters that decide a training's result, as "section.key": value. Section compute is not among them."""
+    sections: dict[str, Section] = {
+        "teacher" if name == PEER else name: section for name, (section, _) in networks.items()
+    }
+    sections |= {"frames": params.frames, "clip": params.clip, "training": params.training}
+    values = {
+        f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
+    }
+    return {"seed": params.seed, "sampling": params.sampling} | values
+
+
+def _starting(role: str, section: Role, num_classes: int, start: Path) -> tuple[VideoNetwork, str | None]:
     """A network with its starting weights, and the hash of the file they came from (None: random)."""
+    weights = start / WEIGHTS
     with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
         model = network_arguments(section, num_classes).build()
     if not weights.exists():

@@ -1,4 +1,4 @@
-"""Training from top to bottom: one function, `train`, for the teacher and for the distilled student.
+"""Training from top to bottom: one function, `train`, whatever a network learns from.
 
 Every epoch first seeds its random states from (seed, epoch), then does its occasional duties, then its
 steps. So a run that was killed goes on from the last whole epoch and ends with the same weights, byte for
@@ -11,39 +11,31 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import paddle
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.loading import load_batches
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
-from pptsm.evaluation.scoring import paddle_scorer, score_videos
-from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
-from pptsm.training.losses import count_right, mix_clips, objective
-from pptsm.training.optimizer import build_optimizer, precise_batch_norm, scheduled_rate
+from pptsm.training.batchnorm import precise_batch_norm
+from pptsm.training.mixing import count_right, mix_clips
+from pptsm.training.objective import Objective
+from pptsm.training.optimizer import build_optimizer, scheduled_rate
 from pptsm.training.state import Arrays, Checkpoint, Progress
+from pptsm.training.validation import validation_scores
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """How a student learns from another network."""
-
-    network: VideoNetwork  # hinton: fixed; mutual: the peer, which learns too
-    method: Literal["hinton", "mutual"]
-    weight: float  # of the other network's part in the loss, 0 to 1
-    temperature: float
+# Before the names of figures in the history: of the role's own network, and of a peer.
+PREFIXES = ("", "peer_")
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Trained:
 
 
 def train(
-    model: VideoNetwork,
+    objective: Objective,
     *,
     role: str,
     epochs: int,
@@ -66,12 +58,11 @@ def train(
     val_videos: pd.DataFrame,
     source: FrameSource,
     checkpoint: Checkpoint,
-    teaching: Teaching | None = None,
 ) -> Trained:
-    """Train `model` on the clips of `train_videos`.
+    """Train the objective's learners on the clips of `train_videos`.
 
     Args:
-        model: with its starting weights.
+        objective: what is minimised, and the networks that learn, with their starting weights.
         role: "teacher" or "student", for the progress bar.
         epochs: at least 1.
         params: the recipe is `params.training`.
@@ -80,7 +71,6 @@ def train(
         train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
         source: where frames come from.
         checkpoint: this run's state; where it holds one, training goes on from it.
-        teaching: None for plain training.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
@@ -89,8 +79,7 @@ def train(
     if train_videos.empty:
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
-    mutual = teaching is not None and teaching.method == "mutual"
-    learners = [model, teaching.network] if teaching is not None and mutual else [model]
+    learners = objective.learners
     optimizer = build_optimizer(learners, recipe)
     use_amp = recipe.amp and paddle.get_device() != "cpu"
     scaler = paddle.amp.GradScaler(enable=use_amp)
@@ -112,7 +101,7 @@ def train(
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        loss_sum, labels_sum, right, peer_right, seen = 0.0, 0.0, 0.0, 0.0, 0
+        loss_sum, labels_sum, right, seen = 0.0, 0.0, [0.0] * len(learners), 0
         for learner in learners:
             learner.train()
 
@@ -123,14 +112,7 @@ def train(
             x, y = paddle.to_tensor(clip_NTCHW), paddle.to_tensor(label_N)
             x, mix = mix_clips(recipe.mix, x, y, recipe.mix_alpha, rng)
             with paddle.amp.auto_cast(enable=use_amp):
-                logits_NK = model(x)
-                if teaching is None:
-                    loss = objective(logits_NK, y, recipe.label_smoothing, mix)
-                else:
-                    with paddle.set_grad_enabled(mutual):
-                        other_NK = teaching.network(x)
-                    how = teaching.method, teaching.weight, teaching.temperature
-                    loss = objective(logits_NK, y, recipe.label_smoothing, mix, other_NK, *how)
+                loss = objective.losses(x, y, mix)
             scaler.scale(loss.total).backward()
             scaler.step(optimizer)
             scaler.update()
@@ -144,16 +126,14 @@ def train(
                 )
             loss_sum += float(loss.own) * len(label_N)
             labels_sum += float(loss.labels) * len(label_N)
-            right += count_right(logits_NK.numpy(), label_N, mix)
-            if mutual:
-                peer_right += count_right(other_NK.numpy(), label_N, mix)
+            for number, logits_NK in enumerate(loss.logits):
+                right[number] += count_right(logits_NK.numpy(), label_N, mix)
             seen += len(label_N)
             bar.update(len(label_N))
 
         row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "cross_entropy": labels_sum / seen}
-        row |= {"train_top1": right / seen, "clips_per_sec": seen / (time.monotonic() - started)}
-        if mutual:
-            row["peer_train_top1"] = peer_right / seen
+        row |= {f"{prefix}train_top1": count / seen for prefix, count in zip(PREFIXES, right, strict=False)}
+        row["clips_per_sec"] = seen / (time.monotonic() - started)
 
         # once in a while: batch norm statistics that fit the weights
         if _statistics_are_due(epoch, epochs, recipe.precise_bn_every):
@@ -163,14 +143,8 @@ def train(
 
         # once an epoch: validation, if there is anything to validate on
         if not val_videos.empty:
-            views = EvaluationVideos(val_videos, source, spec, spec.sampling)
-            scores_NK, truth_N = score_videos(
-                paddle_scorer(model),
-                views,
-                batch_views=params.compute.batch_views,
-                workers=workers,
-                what=f"{role}: validation",
-            )
+            what = f"{role}: validation"
+            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what)
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
             if recipe.keep == "best" and figures.top1 > reached.best_top1:

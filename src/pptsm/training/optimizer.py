@@ -1,14 +1,15 @@
-"""Learning rate, parameter groups and batch-norm statistics of the PP-TSM recipe."""
+"""Learning rate and parameter groups of the PP-TSM recipe."""
 
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import paddle
 from paddle import nn
 
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Training
+
+NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def learning_rate(
@@ -54,22 +55,24 @@ def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: 
 
 
 def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddle.optimizer.Momentum:
-    """Nesterov momentum with the recipe's four groups of parameters.
+    """Nesterov momentum with the recipe's four groups of parameters, told apart by the type of their layer.
 
-    Convolution weights: L2. Batch norm scale and shift: no L2. Last layer: weight with its own multiple
-    of the learning rate and L2, bias with its own multiple and no L2. Set the rate before every step.
+    Convolutions: L2. Norms' scale and shift: no L2. Linear layers (the last one, and what other networks have
+    beside it): weight with its own multiple of the learning rate and L2, bias with its own multiple and no L2.
+    Set the rate before every step.
     """
-    conv, norm, head_weight, head_bias = [], [], [], []
-    for model in models:
-        for name, parameter in model.named_parameters():
+    conv: list[paddle.Tensor] = []
+    norm: list[paddle.Tensor] = []
+    linear_weight: list[paddle.Tensor] = []
+    linear_bias: list[paddle.Tensor] = []
+    for layer in (layer for model in models for layer in model.sublayers(include_self=True)):
+        for parameter in layer.parameters(include_sublayers=False):
             if not parameter.trainable:
                 continue  # Paddle counts batch norm statistics among the parameters
-            if name == "head.fc.weight":
-                head_weight.append(parameter)
-            elif name == "head.fc.bias":
-                head_bias.append(parameter)
-            elif "_batch_norm" in name:
+            if isinstance(layer, NORMS):
                 norm.append(parameter)
+            elif isinstance(layer, nn.Linear):
+                (linear_bias if parameter is layer.bias else linear_weight).append(parameter)
             else:
                 conv.append(parameter)
     decay = paddle.regularizer.L2Decay(training.weight_decay)
@@ -81,43 +84,7 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
         parameters=[
             {"params": conv, "weight_decay": decay},
             {"params": norm, "weight_decay": maybe_decay},
-            {"params": head_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
-            {"params": head_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
+            {"params": linear_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
+            {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
         ],
     )
-
-
-def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
-    """Replace every batch norm's running statistics by the true average over `batches`.
-
-    Running statistics trail behind weights that still change; these belong to the weights as they are.
-
-    Args:
-        model: its weights stay as they are; it is left in training mode.
-        batches: clips [N, T, 3, H, W] as in training, but unmixed.
-
-    Source: Wu and Johnson, "Rethinking Batch in BatchNorm" (2021), section 3.
-    """
-    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
-    momenta = [norm._momentum for norm in norms]
-    means = [np.zeros(norm._mean.shape, dtype=np.float64) for norm in norms]
-    variances = [np.zeros(norm._variance.shape, dtype=np.float64) for norm in norms]
-    model.train()
-    count = 0
-    try:
-        for norm in norms:
-            norm._momentum = 0.0  # then the running statistics are those of the last batch
-        with paddle.no_grad():
-            for clips in batches:
-                model(clips)
-                count += 1
-                for index, norm in enumerate(norms):
-                    means[index] += norm._mean.numpy()
-                    variances[index] += norm._variance.numpy()
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm._momentum = momentum
-    if count:
-        for norm, mean, variance in zip(norms, means, variances, strict=True):
-            norm._mean.set_value((mean / count).astype(np.float32))
-            norm._variance.set_value((variance / count).astype(np.float32))

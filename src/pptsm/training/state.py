@@ -1,11 +1,14 @@
 """The state of a training run between two epochs, kept outside every stage's outputs.
 
-DVC empties a stage's outputs before it runs, so what a killed run needs to go on lies in the state folder,
-under a key of everything that decides the result: other parameters or inputs never pick it up.
+DVC empties a stage's outputs before it runs, so what a run needs to go on lies in the state folder: of a run that
+was killed, under a key of all that decides its result; of the last run of a role that came to its end, under the
+role's name, for a training that is made longer. Beside each state stands what its key was made of, so that a run
+which cannot take it up says why.
 """
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,29 +17,51 @@ import numpy as np
 import paddle
 
 from pptsm.console import note
-from pptsm.files import remove_tree, state_dir, whole_file
+from pptsm.files import remove_tree, sha256_of, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays, read_weights, write_arrays
 
 Arrays = dict[str, Any]
 
+PACKAGE = Path(__file__).parent.parent
+# Whose code decides a training's result, with the file of its stage: dvc.yaml names the same (tests/test_graph.py).
+WINGS = ("data", "evaluation", "model", "training")
+OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
+STATE, MADE_OF = "state.pdparams", "made_of.json"
+SHOWN = 8  # differences in a sentence
 
-def run_key(role: str, **decides: Any) -> str:
-    """A short name for a run: its role and a hash of all that decides its result.
 
-    Args:
-        role: "teacher" or "student" (with its peer, if it has one).
-        decides: parameters and hashes of inputs, as JSON-able values. The code that trains and Paddle's
-            version are added here: a mended loss must not go on from weights of the broken one.
-    """
-    package = Path(__file__).parent.parent
-    code = hashlib.sha256()
-    for wing in ("data", "evaluation", "model", "training"):
-        for file in sorted((package / wing).glob("*.py")):
-            code.update(file.read_bytes())
-    text = json.dumps({**decides, "code": code.hexdigest(), "paddle": paddle.__version__}, sort_keys=True)
-    return f"{role}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+@dataclass(frozen=True)
+class MadeOf:
+    """All that decides the result of a run, by name: parameters, hashes of inputs, and hashes of code."""
+
+    parameters: dict[str, Any]  # "training.base_lr": 0.02
+    inputs: dict[str, str]  # "the index": hash
+    code: dict[str, str]  # a file of the package, or "Paddle" with its version
+
+    def key(self, role: str) -> str:
+        """A short name for the run: its role and a hash."""
+        return f"{role}-{hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:16]}"
+
+    def differences(self, other: "MadeOf") -> list[str]:
+        """What differs from `other`, for a person: "training.base_lr (was 0.01, is 0.02)", "training/losses.py"."""
+        found = []
+        for part, now in vars(self).items():
+            before = vars(other)[part]
+            for name in sorted(now.keys() | before.keys()):
+                if now.get(name) != before.get(name):
+                    values = f" (was {before.get(name)}, is {now.get(name)})" if part == "parameters" else ""
+                    found.append(f"{name}{values}")
+        return found
+
+
+def code_of(role: str) -> dict[str, str]:
+    """The hash of each file that decides the result of a role's training, and Paddle's version."""
+    files = [PACKAGE / "stages" / f"{role}.py"]
+    for wing in WINGS:
+        files += [path for path in (PACKAGE / wing).rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
+    return {path.relative_to(PACKAGE).as_posix(): sha256_of(path) for path in files} | {"Paddle": paddle.__version__}
 
 
 @dataclass
@@ -50,11 +75,14 @@ class Progress:
 
 
 class Checkpoint:
-    """One run's state file; written whole after each epoch, removed when the run's outputs are in place."""
+    """One run's state: written whole after each epoch, kept as the role's last one when its outputs are in place."""
 
-    def __init__(self, key: str) -> None:
-        self.folder = state_dir("training") / key
-        self.path = self.folder / "state.pdparams"
+    def __init__(self, role: str, made_of: MadeOf) -> None:
+        self.role = role
+        self.made_of = made_of
+        self.key = made_of.key(role)
+        self.folder = state_dir("training") / self.key
+        self.finished = state_dir("training") / f"{role}-finished"
 
     def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         """Write all that the next epoch depends on. Random states are not among it: every epoch seeds its own."""
@@ -66,14 +94,20 @@ class Checkpoint:
             "scaler": as_arrays(scaler.state_dict()),
             "computed_with": computed_with(),
         }
-        with whole_file(self.path) as partial:
+        with whole_file(self.folder / MADE_OF) as partial:
+            partial.write_text(json.dumps(vars(self.made_of), indent=1), encoding="utf-8")
+        with whole_file(self.folder / STATE) as partial:
             write_arrays(partial, state)
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
-        """Put a saved state back into models, optimiser and scaler; None where there is none."""
-        if not self.path.exists():
-            return None
-        state = read_weights(self.path)
+        """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
+        folder = self.folder
+        if not (folder / STATE).exists():
+            found = self._longer() or self._with_other_code()
+            if found is None:
+                return None
+            folder = found
+        state = read_weights(folder / STATE)
         for model, arrays in zip(models, state["models"], strict=True):
             model.set_state_dict(arrays)
         optimizer.set_state_dict(
@@ -88,6 +122,71 @@ class Checkpoint:
             )
         return Progress(**state["progress"])
 
-    def remove(self) -> None:
-        """Forget the run."""
-        remove_tree(self.folder)
+    def finish(self) -> None:
+        """Keep the state as that of the role's last finished run, in place of the one before."""
+        if self.folder.exists():
+            remove_tree(self.finished)
+            self.folder.rename(self.finished)
+
+    def _longer(self) -> Path | None:
+        """The last finished run, if this one is the same with more epochs and its rates so far are the same.
+
+        A piecewise schedule's rate follows from the epoch alone, a cosine's from the number of epochs too.
+        """
+        before = _made_of(self.finished)
+        epochs = f"{self.role}.epochs"
+        if before is None or self.made_of.parameters[epochs] <= (done := before.parameters[epochs]):
+            return None
+        ours, theirs = (_until(done, made_of) for made_of in (self.made_of, before))
+        if ours.parameters != theirs.parameters or ours.inputs != theirs.inputs:
+            return None
+        why = None
+        if ours.parameters["training.schedule"] == "cosine":
+            why = "a cosine's learning rates depend on the number of epochs from the first one on"
+        elif ours.code != theirs.code:
+            why = f"the code has changed since then: {_listed(ours.differences(theirs))}"
+        if why:
+            note(f"{self.role}: the last run's {done} epochs are of no use to a run of more: {why}. It starts anew")
+            return None
+        note(f"{self.role}: as the last run, which ended after {done} epochs, but with more")
+        return self.finished
+
+    def _with_other_code(self) -> Path | None:
+        """The newest unfinished run of the role, if only its code is another and the user wants it; else: says why."""
+        found = state_dir("training").glob(f"{self.role}-*/{MADE_OF}")
+        unfinished = [path for path in found if path.parent != self.finished and (path.parent / STATE).exists()]
+        newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
+        before = _made_of(newest.parent) if newest else None
+        if newest is None or before is None:
+            return None
+        changed = _listed(self.made_of.differences(before))
+        same_but_for_code = (self.made_of.parameters, self.made_of.inputs) == (before.parameters, before.inputs)
+        if same_but_for_code and os.environ.get(OTHER_CODE) == "1":
+            note(f"{self.role}: goes on from {newest.parent} with other code, as {OTHER_CODE} says: {changed}")
+            newest.parent.rename(self.folder)
+            return self.folder
+        either = f", or set {OTHER_CODE}=1 to go on with the code as it is" if same_but_for_code else ""
+        note(
+            f"{self.role}: starts anew, for the unfinished training in {newest.parent} differs from this one in "
+            f"{changed}. To go on from it, stop this run and put that back (`git diff`, `git checkout`){either}"
+        )
+        return None
+
+
+def _made_of(folder: Path) -> MadeOf | None:
+    """What a state's key was made of; None where there is no state, or one of another version."""
+    try:
+        return MadeOf(**json.loads((folder / MADE_OF).read_text(encoding="utf-8")))
+    except (FileNotFoundError, TypeError, ValueError):
+        return None
+
+
+def _until(epoch: int, made_of: MadeOf) -> MadeOf:
+    """Without the parameters that decide only what comes from an epoch on, under a piecewise schedule."""
+    parameters = {name: value for name, value in made_of.parameters.items() if not name.endswith(".epochs")}
+    parameters["training.step_epochs"] = [step for step in parameters["training.step_epochs"] if step < epoch]
+    return MadeOf(parameters, made_of.inputs, made_of.code)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import ClipSpec
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import paddle_scorer, score_videos
@@ -14,6 +14,7 @@ from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Params
 from pptsm.processor import loader_processes
+from pptsm.training.validation import validation_scores
 
 # The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
 AFTER_ALL = 2_000_000
@@ -34,9 +35,9 @@ def judge_network(
 ) -> dict[str, Any]:
     """Compare a network with chance: on the validation videos or, without any, on its training videos.
 
-    Validation videos are seen as `sampling` evaluates them. Training videos are seen once each, cropped as in
-    training but not mixed: what is at chance even there has learned nothing. The answer follows from the
-    weights, so a run that was killed meanwhile gives the same.
+    Validation videos are seen as after each epoch (`pptsm.training.validation`). Training videos are seen once
+    each, cropped as in training but not mixed: what is at chance even there has learned nothing. The answer
+    follows from the weights, so a run that was killed meanwhile gives the same.
 
     Args:
         model: with the weights that are kept.
@@ -48,19 +49,18 @@ def judge_network(
         `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, and `train_top1`.
     """
     split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
-    clips: TrainingClips | EvaluationVideos
+    what = f"{role}: is it above chance"
     if split == "val":
-        clips = EvaluationVideos(videos, source, spec, spec.sampling)
+        logits_NK, truth_N = validation_scores(model, videos, source, spec, params.compute, what)
     else:
         once = params.training.model_copy(update={"clips_per_video": 1})
-        clips = TrainingClips(videos, source, labels, spec, once, params.seed, AFTER_ALL)
-    logits_NK, truth_N = score_videos(
-        paddle_scorer(model),
-        clips,
-        batch_views=params.compute.batch_views,
-        workers=loader_processes(params.compute.workers),
-        what=f"{role}: is it above chance",
-    )
+        logits_NK, truth_N = score_videos(
+            paddle_scorer(model),
+            TrainingClips(videos, source, labels, spec, once, params.seed, AFTER_ALL),
+            batch_views=params.compute.batch_views,
+            workers=loader_processes(params.compute.workers),
+            what=what,
+        )
     right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
     verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels))
     return {"split": split, **asdict(verdict), "train_top1": train_top1}

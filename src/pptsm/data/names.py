@@ -1,0 +1,8 @@
+"""Names of the ways to take a clip from a video, as params.yaml has them (docs of each there); imports nothing."""
+
+from typing import Literal
+
+Sampling = Literal["uniform", "dense"]
+FrameRule = Literal["official", "centred", "twice"]
+Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
+Crops = Literal["center", "three", "ten"]

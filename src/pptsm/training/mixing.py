@@ -1,0 +1,87 @@
+"""Mixing: clips of a batch blended with one another, and what then counts as right.
+
+Shape legend: N clips, T frames, K classes, H/W pixels. A `Mix` says what each clip was mixed with.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+
+
+class Mix(NamedTuple):
+    """Clip i is `share` of itself and `1 - share` of a clip whose label is `other_labels[i]`."""
+
+    other_labels: paddle.Tensor  # int64 [N]
+    share: float
+
+
+def mixup(
+    clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[paddle.Tensor, Mix]:
+    """Blend every clip with another of the batch, by one share a batch drawn from Beta(alpha, alpha).
+
+    Args:
+        clips: [N, T, 3, H, W].
+        labels: int64 [N].
+
+    Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization" (ICLR 2018).
+    """
+    share = float(rng.beta(alpha, alpha))
+    order = paddle.to_tensor(rng.permutation(clips.shape[0]))
+    return share * clips + (1 - share) * clips[order], Mix(labels[order], share)
+
+
+def cutmix(
+    clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[paddle.Tensor, Mix]:
+    """Paste a box of another clip of the batch, the same box through all frames.
+
+    The box covers about 1 - Beta(alpha, alpha) of the frame; the share counts the pixels that stayed.
+
+    Source: Yun et al., "CutMix" (ICCV 2019), section 3.1; over time as in VideoMix (2020).
+    """
+    height, width = clips.shape[-2:]
+    side = np.sqrt(1 - rng.beta(alpha, alpha))
+    center_y, center_x = rng.integers(height), rng.integers(width)
+    half_y, half_x = int(height * side) // 2, int(width * side) // 2
+    top, bottom = max(0, center_y - half_y), min(height, center_y + half_y)
+    left, right = max(0, center_x - half_x), min(width, center_x + half_x)
+    order = paddle.to_tensor(rng.permutation(clips.shape[0]))
+    kept = np.ones((height, width), dtype=np.float32)
+    kept[top:bottom, left:right] = 0
+    mask = paddle.to_tensor(kept)
+    return clips * mask + clips[order] * (1 - mask), Mix(labels[order], float(kept.mean()))
+
+
+def mix_clips(
+    kind: str, clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
+) -> tuple[paddle.Tensor, Mix | None]:
+    """Apply `training.mix`: "none", "mixup", "cutmix", or "videomix" (one of the two with equal chance)."""
+    if kind == "videomix":
+        kind = "cutmix" if rng.random() < 0.5 else "mixup"
+    match kind:
+        case "mixup":
+            return mixup(clips, labels, alpha, rng)
+        case "cutmix":
+            return cutmix(clips, labels, alpha, rng)
+    return clips, None
+
+
+def count_right(
+    logits: NDArray[np.floating], labels: NDArray[np.int64], mix: tuple[paddle.Tensor, float] | None = None
+) -> float:
+    """How many clips are recognised; a mixed clip counts for each of its two labels by that label's share.
+
+    Args:
+        logits: [N, K].
+        labels: [N].
+        mix: (other labels [N], share of the first label), or None.
+    """
+    guesses = logits.argmax(axis=1)
+    right = float((guesses == labels).sum())
+    if mix is None:
+        return right
+    other_labels, share = mix
+    return share * right + (1 - share) * float((guesses == other_labels.numpy()).sum())

@@ -1,0 +1,49 @@
+"""How videos are looked at while a network is trained: the curve, the choice of the best epoch, and the verdict."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pptsm.data.clips import EvaluationVideos, FrameSource
+from pptsm.data.spec import ClipSpec
+from pptsm.evaluation.scoring import paddle_scorer, score_videos
+from pptsm.model.network import VideoNetwork
+from pptsm.params import Compute
+from pptsm.processor import loader_processes
+
+
+def one_view(spec: ClipSpec) -> ClipSpec:
+    """The same pixels, but of each video one clip and of it the centre; dense: the window in the middle of the video.
+
+    The protocol of a published dense figure is 30 views: after each epoch that would cost more than the epoch.
+    """
+    return spec.model_copy(
+        update={
+            "crops": "center",
+            "frame_rule": "centred" if spec.frame_rule == "twice" else spec.frame_rule,
+            "dense_clips": 1,
+            "dense_crops": "center",
+        }
+    )
+
+
+def validation_scores(
+    model: VideoNetwork, videos: pd.DataFrame, source: FrameSource, spec: ClipSpec, compute: Compute, what: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits [N, K] and labels [N] of each video, by `spec.sampling` and in `one_view` of it.
+
+    Args:
+        model: is left in evaluation mode.
+        videos: rows of the index.
+        source: where frames come from.
+        spec: of the network.
+        compute: section compute; changes no result.
+        what: name on the progress bar.
+    """
+    return score_videos(
+        paddle_scorer(model),
+        EvaluationVideos(videos, source, one_view(spec), spec.sampling),
+        batch_views=compute.batch_views,
+        workers=loader_processes(compute.workers),
+        what=what,
+    )
