@@ -12,11 +12,13 @@ import pytest
 from conftest import moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.video import write_video
-from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
-from pptsm.deploy.metadata import ModelMetadata, chance_warning
+from pptsm.deploy.convert import convert_to_onnx, save_inference
+from pptsm.deploy.gate import Agreement, compare, require
 from pptsm.errors import UserError
+from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
+from pptsm.serving.metadata import ModelMetadata, chance_warning
 from test_network import seeded_state
 
 SHAPE = (4, 3, 32, 32)
@@ -44,13 +46,14 @@ def test_every_network_exports_exactly(tmp_path: Path, name: str, depth: int) ->
     """ONNX Runtime agrees to 1e-5 of the largest logit, for any batch size."""
     clips = np.random.default_rng(1).normal(0, 1, (3, *SHAPE)).astype(np.float32)
     file = exported(tmp_path, network(name, depth))
-    agreement = compare(network(name, depth), file, list(clips))
+    score = onnx_scorer(open_session(file))
+    agreement = compare(paddle_scorer(network(name, depth)), score, list(clips))
     assert agreement.clips == 3
     assert agreement.max_relative_difference < 1e-5
     assert agreement.same_top1
     with paddle.no_grad():
         expected = network(name, depth)(paddle.to_tensor(clips)).numpy()
-    np.testing.assert_allclose(onnx_scorer(network(name, depth), SHAPE, 17)(clips), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(score(clips), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> None:
@@ -58,7 +61,9 @@ def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> N
     file = exported(tmp_path, network())
     other = network()
     other.head.fc.bias.set_value(other.head.fc.bias + 0.01)
-    agreement = compare(other, file, list(np.ones((1, *SHAPE), dtype=np.float32)))
+    agreement = compare(
+        paddle_scorer(other), onnx_scorer(open_session(file)), list(np.ones((1, *SHAPE), dtype=np.float32))
+    )
     with pytest.raises(UserError, match="does not agree with Paddle on 1 real clips"):
         require(agreement, 1e-4)
     with pytest.raises(UserError):

@@ -19,12 +19,14 @@ from conftest import ROOT, TINY, moving_square, params_with, pptsm, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.table import load_labels, save_labels
 from pptsm.data.video import write_video
-from pptsm.deploy.metadata import ModelMetadata
 from pptsm.errors import UserError
 from pptsm.evaluation.tables import in_words
 from pptsm.params import Params, load_params
 from pptsm.report import figures
-from pptsm.report.page import Sources, advice, doubts, gather, render
+from pptsm.report.advice import advice, doubts
+from pptsm.report.gather import Sources, gather
+from pptsm.report.page import render
+from pptsm.serving.metadata import ModelMetadata
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows
@@ -50,6 +52,7 @@ VALUES = {  # a row of metrics.json
     "videos": 60, "groups": 6, "classes": 2, "top1": 0.56, "top1_low": 0.43, "top1_high": 0.68, "top5": 1.0,
     "top1_low_by_group": 0.31, "top1_high_by_group": 0.75, "mean_class_accuracy": 0.5, "loss": 0.7,
     "chance": 0.525, "largest_class": 0.525, "above_chance": False,
+    "served_videos": 60, "served_top1": 0.55, "served_agreement": 0.983333,
 }  # fmt: skip
 
 
@@ -76,10 +79,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student.run(table, labels, archives, starts, untrained, trained, Path("student.csv"))
         card = json.loads((trained / "card.json").read_text())
         (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
-        evaluate.run(table, labels, archives, untrained, trained, Path("evaluation"))
-        export.run(table, labels, archives, trained, Path("export"), Path("export.json"))
+        export.run(table, labels, archives, untrained, trained, Path("export"), Path("export.json"))
+        evaluate.run(table, labels, archives, untrained, trained, Path("export"), Path("evaluation"))
         report.run(
-            table, labels, archives, checked, Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
+            table, labels, archives, untrained, trained, checked,
+            Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("accuracy.md"), Path("index.html"),
         )  # fmt: skip
     return folder
@@ -87,8 +91,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     histories = {role: run / f"{role}.csv" for role in ("teacher", "student")}
-    files = [run / name for name in ("params.yaml", "index.csv", "labels.txt", "result.json")]
-    return Sources(*files, evaluation or run / "evaluation", run / "export.json", run / "export/model.onnx", histories)
+    files = [run / name for name in ("params.yaml", "index.csv", "labels.txt")]
+    networks = [run / "teacher", run / "student"]
+    outcome = evaluation or run / "evaluation"
+    exported = run / "export.json", run / "export/model.onnx"
+    return Sources(*files, networks, run / "result.json", outcome, *exported, histories)
 
 
 def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:

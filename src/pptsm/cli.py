@@ -25,8 +25,8 @@ STAGES = {
     "pretrained": pretrained,
     "teacher": teacher,
     "student": student,
-    "evaluate": evaluate,
     "export": export,
+    "evaluate": evaluate,
     "report": report,
 }
 

@@ -22,8 +22,9 @@ from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.loading import load_batches
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
+from pptsm.evaluation.engines import paddle_scorer
 from pptsm.evaluation.metrics import accuracy
-from pptsm.evaluation.scoring import paddle_scorer, score_videos
+from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
