@@ -1,21 +1,23 @@
 """Export and prediction: the gate, the file's own account of itself, and answers for good and bad videos."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import paddle
 import pytest
 
-from conftest import moving_square, pptsm, spec_with, write_params
+from conftest import ROOT, moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.video import write_video
 from pptsm.deploy.convert import convert_to_onnx, save_inference
-from pptsm.deploy.gate import Agreement, compare, require
+from pptsm.deploy.gate import Agreement, compare, middle_view, require
 from pptsm.errors import UserError
-from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
+from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.serving.metadata import ModelMetadata, chance_warning
@@ -70,6 +72,22 @@ def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> N
         require(Agreement(1, float("nan"), True), 1e-4)
     with pytest.raises(UserError):
         require(Agreement(1, 0.0, False), 1e-4)
+
+
+@pytest.mark.parametrize(("views", "middle"), [(1, 0), (3, 1), (10, 5)])
+def test_the_gate_looks_at_a_views_own_frames(views: int, middle: int) -> None:
+    """The middle one of a video's views, whole."""
+    frames = np.arange(views * 4, dtype=np.float32)[:, None, None, None]
+    assert middle_view(frames, 4).ravel().tolist() == list(range(4 * middle, 4 * middle + 4))
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_left_to_paddle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but `auto` asks for the device."""
+    choices = [("auto", "cpu"), ("auto", "gpu"), ("onnx", "gpu"), ("paddle", "cpu")]
+    for providers, on_gpu in ((["CPUExecutionProvider"], "paddle"), (["CUDAExecutionProvider"], "onnx")):
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda found=providers: found)
+        found = [choose_engine(wanted, device) for wanted, device in choices]  # type: ignore[arg-type]
+        assert found == ["onnx", on_gpu, "onnx", "paddle"]
 
 
 def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
@@ -171,7 +189,7 @@ def test_a_file_that_keeps_the_decoder_busy_does_not_keep_the_others(place: Path
     (place / "sitecustomize.py").write_text(HANGING_DECODER)
     shutil.copy(place / "videos/1 ü.mp4", place / "endless.mp4")
     arguments = ("endless.mp4", "videos/1 ü.mp4", "--model", "model.onnx", "--timeout", 3)
-    done = pptsm("predict", *arguments, cwd=place, check=False, PYTHONPATH=str(place))
+    done = pptsm("predict", *arguments, cwd=place, check=False, PYTHONPATH=f"{place}{os.pathsep}{ROOT / 'src'}")
     assert done.returncode == 1
     assert "error: endless.mp4: it took longer than 3 s" in done.stderr
     assert "videos/1 ü.mp4\n" in done.stdout
@@ -242,5 +260,7 @@ def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path)
 def test_prediction_starts_without_what_only_training_needs(place: Path, module: str) -> None:
     """A module of that name that fails on import is never touched."""
     (place / f"{module}.py").write_text("raise RuntimeError('imported')")
-    pptsm("predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=str(place))
+    pptsm(
+        "predict", "videos/1 ü.mp4", "--model", "model.onnx", cwd=place, PYTHONPATH=f"{place}{os.pathsep}{ROOT / 'src'}"
+    )
     shutil.rmtree(place / "videos")

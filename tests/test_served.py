@@ -19,7 +19,7 @@ def answers(right: int, different: int, failed: int = 0) -> Served:
     count = right + different + failed
     served = ["a"] * right + ["b"] * different + [None] * failed
     scores = [0.9] * right + [0.5 + 0.01 * number for number in range(different)] + [float("nan")] * failed
-    errors = [None] * (right + different) + ["it took longer than 600 s"] * failed
+    errors = [""] * (right + different) + ["it took longer than 600 s"] * failed
     table = pd.DataFrame({"id": [f"{number}.mp4" for number in range(count)], "label": "a", "top1": "a"})
     return Served(table.assign(score1=0.8, served=served, score=scores, error=errors))
 
@@ -60,6 +60,7 @@ def test_shares_count_videos() -> None:
 def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, sampling: str) -> None:
     """Its answers in the given order, with the sampling of the evaluation; a file that is text has an error."""
     model = exported(tmp_path, network())
+    (tmp_path / "videos").mkdir()
     for number in range(4):
         write_video(tmp_path / "videos" / f"{number}.mp4", moving_square(9 + number, seed=9 * number), 10, "h264")
     (tmp_path / "videos" / "2.mp4").write_text("text")

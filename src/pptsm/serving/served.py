@@ -74,7 +74,7 @@ class Served:
 
 
 def _in_words(row: dict[Hashable, Any]) -> str:
-    answer = f"{row['served']} ({row['score']:.1%})" if row["error"] is None else row["error"]
+    answer = row["error"] or f"{row['served']} ({row['score']:.1%})"
     return f"  {row['id']}: evaluated {row['top1']} ({row['score1']:.1%}), served {answer}"
 
 
@@ -90,7 +90,7 @@ def serve(model: Path, root: Path, predictions: pd.DataFrame, sampling: Sampling
     files = [root / video_id for video_id in predictions["id"]]
     found = predict_files(files, model, sampling, 1, TIMEOUT_SEC)
     rows = [
-        {"served": answer.top[0].label, "score": answer.top[0].score, "error": None}
+        {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}
         if answer.error is None
         else {"served": None, "score": math.nan, "error": answer.error}
         for answer in progress(found, f"served, {sampling}", "videos", total=len(files))
