@@ -31,9 +31,9 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pptsm.data.walk import videos_below
-from pptsm.deploy.predictor import Answer, Predictor, predict_files
 from pptsm.errors import UserError
 from pptsm.files import whole_file
+from pptsm.serving.predictor import Answer, Predictor, predict_files
 
 SETTLED_SEC = 10  # a file that was changed later than this before may still be growing
 MAX_TRIES = 3  # of a video that fails

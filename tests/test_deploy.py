@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import paddle
 import pytest
 from PIL import Image
@@ -17,13 +18,14 @@ from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import evaluation_views
 from pptsm.data.video import Video, probe, write_video
-from pptsm.deploy.export import Agreement, compare, convert_to_onnx, onnx_scorer, require, save_inference
-from pptsm.deploy.metadata import ModelMetadata, chance_warning
-from pptsm.deploy.predictor import Predictor
-from pptsm.deploy.session import open_session
+from pptsm.deploy.convert import convert_to_onnx, save_inference
+from pptsm.deploy.gate import Agreement, compare, middle_view, require
 from pptsm.errors import UserError
+from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
+from pptsm.serving.metadata import ModelMetadata, chance_warning
+from pptsm.serving.predictor import Predictor
 from test_network import seeded_state
 from test_video import headers_first
 
@@ -72,13 +74,14 @@ def test_every_network_exports_exactly(tmp_path: Path, name: str, depth: int) ->
     """ONNX Runtime agrees to 1e-5 of the largest logit, for any batch size."""
     clips = np.random.default_rng(1).normal(0, 1, (3, *SHAPE)).astype(np.float32)
     file = exported(tmp_path, network(name, depth))
-    agreement = compare(network(name, depth), file, list(clips))
+    score = onnx_scorer(open_session(file))
+    agreement = compare(paddle_scorer(network(name, depth)), score, list(clips))
     assert agreement.clips == 3
     assert agreement.max_relative_difference < 1e-5
     assert agreement.same_top1
     with paddle.no_grad():
         expected = network(name, depth)(paddle.to_tensor(clips)).numpy()
-    np.testing.assert_allclose(onnx_scorer(network(name, depth), SHAPE, 17)(clips), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(score(clips), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> None:
@@ -86,13 +89,31 @@ def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> N
     file = exported(tmp_path, network())
     other = network()
     other.head.fc.bias.set_value(other.head.fc.bias + 0.01)
-    agreement = compare(other, file, list(np.ones((1, *SHAPE), dtype=np.float32)))
+    agreement = compare(
+        paddle_scorer(other), onnx_scorer(open_session(file)), list(np.ones((1, *SHAPE), dtype=np.float32))
+    )
     with pytest.raises(UserError, match="does not agree with Paddle on 1 real clips"):
         require(agreement, 1e-4)
     with pytest.raises(UserError):
         require(Agreement(1, float("nan"), True), 1e-4)
     with pytest.raises(UserError):
         require(Agreement(1, 0.0, False), 1e-4)
+
+
+@pytest.mark.parametrize(("views", "middle"), [(1, 0), (3, 1), (10, 5)])
+def test_the_gate_looks_at_a_views_own_frames(views: int, middle: int) -> None:
+    """The middle one of a video's views, whole."""
+    frames = np.arange(views * 4, dtype=np.float32)[:, None, None, None]
+    assert middle_view(frames, 4).ravel().tolist() == list(range(4 * middle, 4 * middle + 4))
+
+
+def test_a_gpu_that_onnx_runtime_cannot_use_is_left_to_paddle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but `auto` asks for the device."""
+    choices = [("auto", "cpu"), ("auto", "gpu"), ("onnx", "gpu"), ("paddle", "cpu")]
+    for providers, on_gpu in ((["CPUExecutionProvider"], "paddle"), (["CUDAExecutionProvider"], "onnx")):
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda found=providers: found)
+        found = [choose_engine(wanted, device) for wanted, device in choices]  # type: ignore[arg-type]
+        assert found == ["onnx", on_gpu, "onnx", "paddle"]
 
 
 def test_the_file_says_what_it_needs(tmp_path: Path) -> None:

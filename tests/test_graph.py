@@ -1,6 +1,7 @@
 """dvc.yaml against the code: what a stage depends on is what it imports; and imports run downwards only."""
 
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 from ruamel.yaml import YAML
@@ -70,7 +71,7 @@ LEVELS = [
     {"params", "presets", "errors", "console", "files", "processor"},
     {"data", "model"},
     {"ingest", "evaluation"},
-    {"deploy", "training", "report"},
+    {"deploy", "serving", "training", "report"},
     {"stages", "doctor"},
     {"commands"},
     {"cli"},
@@ -113,11 +114,36 @@ def test_stage_paths_stand_in_the_graph_only() -> None:
             assert path not in text, f"{file} names {path}"
 
 
-def test_data_metrics_report_and_prediction_work_without_paddle() -> None:
-    """Prediction starts fast, and Great Expectations never meets Paddle's logging."""
-    free = [*Path(SOURCE / "pptsm" / "data").glob("*.py"), *(SOURCE / "pptsm" / "report").glob("*.py")]
-    free += [SOURCE / "pptsm" / name for name in ("evaluation/metrics.py", "deploy/predictor.py", "deploy/metadata.py")]
-    for file in free:
+def test_only_training_and_conversion_import_paddle() -> None:
+    """Each other module is imported where there is no Paddle: prediction starts fast, and Great Expectations never
+    meets Paddle's logging."""
+    with_paddle = ("pptsm.model.", "pptsm.training.", "pptsm.data.loading", "pptsm.deploy.convert", "pptsm.doctor")
+    files = sorted((SOURCE / "pptsm").rglob("*.py"))
+    names = [".".join(file.relative_to(SOURCE).with_suffix("").parts) for file in files if file.stem != "__init__"]
+    free = [name for name in names if not name.startswith(with_paddle)]
+    assert "pptsm.evaluation.scoring" in free
+    program = f"""
+import importlib, sys
+sys.modules["paddle"] = None  # importing it fails from now on
+for name in {free}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_stopwatch_is_no_part_of_the_evaluation() -> None:
+    """What gate and conversion measure may change without scoring again; what is served may not."""
+    assert "src/pptsm/deploy" in code_run_by("export")
+    assert "src/pptsm/deploy" not in code_run_by("evaluate")
+    assert "src/pptsm/serving" in code_run_by("evaluate")
+
+
+def test_data_metrics_report_and_prediction_do_without_networks() -> None:
+    """Not even inside a function do they reach for Paddle's part of the package."""
+    wings = ("data", "report", "serving")
+    free = [file for wing in wings for file in (SOURCE / "pptsm" / wing).glob("*.py")]
+    for file in [*free, SOURCE / "pptsm" / "evaluation" / "metrics.py"]:
         assert "import paddle" not in file.read_text(), file
         for module in imported_modules(file) - NAMES:
             assert not module.startswith(("pptsm.model", "pptsm.training")), f"{file.name} imports {module}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ def test_everything_is_made(tiny_project: Path) -> None:
         "data/index.csv",
         "models/teacher/weights.pdparams",
         "models/export/model.onnx",
+        "models/export/teacher.onnx",
         "models/export/inference/model.pdiparams",
         "reports/validation/docs/index.html",
         "reports/evaluation/metrics.json",
@@ -48,6 +50,60 @@ def test_every_clip_is_scored_exactly_once(tiny_project: Path) -> None:
     metrics = json.loads((tiny_project / "reports" / "evaluation" / "metrics.json").read_text())
     student = predictions[(predictions["role"] == "student") & (predictions["sampling"] == "dense")]
     assert metrics["student"]["dense"]["top1"] == pytest.approx((student["label"] == student["top1"]).mean(), abs=1e-6)
+
+
+def test_served_accuracy_is_what_a_user_gets(tiny_project: Path) -> None:
+    """`pptsm predict` over the original test videos, counted here; the evaluation's answers beside them."""
+    predictions = pd.read_csv(tiny_project / "reports" / "evaluation" / "predictions.csv")
+    headline = predictions[(predictions["role"] == "student") & (predictions["sampling"] == "uniform")]
+    root = Path("data/raw/motion")
+    done = run("pptsm", "predict", *(root / name for name in headline["id"]), "--json", cwd=tiny_project)
+    served = [answer["top"][0]["label"] for answer in json.loads(done.stdout)]
+    metrics = json.loads((tiny_project / "reports" / "evaluation" / "metrics.json").read_text())["student"]
+    assert metrics["uniform"]["served_videos"] == len(headline)
+    assert metrics["uniform"]["served_top1"] == pytest.approx((headline["label"] == served).mean(), abs=1e-6)
+    assert metrics["uniform"]["served_agreement"] == pytest.approx((headline["top1"] == served).mean(), abs=1e-6)
+    assert not {"served_top1", "served_agreement"} & set(metrics["dense"])  # nobody is served dense views here
+
+
+def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: Path, tiny_project: Path) -> None:
+    """The archives of a network that knows its classes, and originals that show others: named, and nothing written."""
+    project = copy_tree(tiny_project, tmp_path / "clone")
+    inputs = ["--index", "data/index.csv", "--labels", "data/labels.txt", "--frames", "data/frames"]
+    inputs += ["--teacher", "models/teacher", "--student", "models/student", "--export", "models/export"]
+    ids = pd.read_csv(project / "data" / "index.csv").set_index("split").loc["test", "id"].tolist()
+    table = pd.read_csv(project / "data" / "index.csv")
+    answers = pd.read_csv(project / "reports" / "evaluation" / "predictions.csv")
+    answers = answers[(answers["role"] == "student") & (answers["sampling"] == "uniform")].set_index("id")
+    # the labels of the index become what the network answers: it is right about every video
+    names = (project / "data" / "labels.txt").read_text().splitlines()
+    table["label"] = [answers["top1"].get(name, label) for name, label in zip(table["id"], table["label"], strict=True)]
+    table["label_index"] = [names.index(label) for label in table["label"]]
+    table.to_csv(project / "data" / "index.csv", index=False)
+    write_params(project / "params.yaml", TINY, {"evaluate": {"served_videos": 8, "served_agreement": 0.5}})
+    done = run("pptsm", "evaluate", *inputs, "--out", "one", cwd=project)
+    assert "served from 8 original files" in done.stderr
+    root = project / "data" / "raw" / "motion"
+    for name in ids:  # every video is replaced by one that the network takes for something else
+        other = next(other for other in ids if answers["top1"][other] != answers["top1"][name])
+        shutil.copy(tiny_project / "data" / "raw" / "motion" / other, root / f"{name}.new")
+    for name in ids:
+        (root / f"{name}.new").replace(root / name)
+    done = run("pptsm", "evaluate", *inputs, "--out", "two", cwd=project, check=False)
+    assert done.returncode == 1
+    assert "of 8 videos differently from the evaluation" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (project / "one" / "metrics.json").exists()
+    assert not (project / "two").exists()
+
+
+def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_project: Path) -> None:
+    """The export runs, gives the same files, and the evaluation stands."""
+    project = copy_tree(tiny_project, tmp_path / "clone")
+    with (project / "src" / "pptsm" / "deploy" / "gate.py").open("a") as file:
+        file.write("\n# a comment\n")
+    lines = run("dvc", "repro", cwd=project).stdout.splitlines()
+    assert [line.split("'")[1] for line in lines if line.startswith("Running stage")] == ["export", "report"]
 
 
 def test_a_second_repro_does_nothing(tiny_project: Path) -> None:

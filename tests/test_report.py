@@ -5,6 +5,7 @@ import csv
 import html
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from conftest import ROOT, TINY, moving_square, params_with, pptsm, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.table import load_labels, save_labels
 from pptsm.data.video import write_video
-from pptsm.deploy.metadata import ModelMetadata
 from pptsm.errors import UserError
 from pptsm.evaluation.tables import in_words
 from pptsm.params import Params, load_params
 from pptsm.report import figures
-from pptsm.report.page import Sources, advice, doubts, gather, render
+from pptsm.report.advice import advice, doubts
+from pptsm.report.gather import Sources, gather
+from pptsm.report.page import render
+from pptsm.serving.metadata import ModelMetadata
+from pptsm.stages import evaluate, export, frames, index, report, student, student_start, teacher, validate
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows
@@ -50,14 +54,13 @@ VALUES = {  # a row of metrics.json
     "videos": 60, "groups": 6, "classes": 2, "top1": 0.56, "top1_low": 0.43, "top1_high": 0.68, "top5": 1.0,
     "top1_low_by_group": 0.31, "top1_high_by_group": 0.75, "mean_class_accuracy": 0.5, "loss": 0.7,
     "chance": 0.525, "largest_class": 0.525, "above_chance": False,
+    "served_videos": 60, "served_top1": 0.55, "served_agreement": 0.983333,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the real stages have run over two test videos a class, its student one epoch old."""
-    from pptsm.stages import evaluate, export, frames, index, report, student, student_start, teacher, validate
-
     folder = tmp_path_factory.mktemp("names")
     table, labels, archives, checked = map(Path, ("index.csv", "labels.txt", "frames", "result.json"))
     trained, start, untrained = Path("student"), Path("start"), Path("teacher")
@@ -76,10 +79,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student.run(table, labels, archives, start, untrained, start, trained, Path("student.csv"))
         card = json.loads((trained / "card.json").read_text())
         (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
-        evaluate.run(table, labels, archives, untrained, trained, Path("evaluation"))
-        export.run(table, labels, archives, trained, Path("export"), Path("export.json"))
+        export.run(table, labels, archives, untrained, trained, Path("export"), Path("export.json"))
+        evaluate.run(table, labels, archives, untrained, trained, Path("export"), Path("evaluation"))
         report.run(
-            table, labels, archives, checked, Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
+            table, labels, archives, untrained, trained, checked,
+            Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("accuracy.md"), Path("index.html"),
         )  # fmt: skip
     return folder
@@ -87,8 +91,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     histories = {role: run / f"{role}.csv" for role in ("teacher", "student")}
-    files = [run / name for name in ("params.yaml", "index.csv", "labels.txt", "result.json")]
-    return Sources(*files, evaluation or run / "evaluation", run / "export.json", run / "export/model.onnx", histories)
+    files = [run / name for name in ("params.yaml", "index.csv", "labels.txt")]
+    networks = [run / "teacher", run / "student"]
+    outcome = evaluation or run / "evaluation"
+    exported = run / "export.json", run / "export/model.onnx"
+    return Sources(*files, networks, run / "result.json", outcome, *exported, histories)
 
 
 def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:
@@ -211,9 +218,11 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     asked: list[list[int]] = []
     params = load_params(run / "params.yaml").model_copy(update={"sampling": sampling})
     values = gather(params, sources_of(run), Watched("archive", run / "frames"))
-    expected = evaluation_indices(20, params.clip, sampling).tolist()  # type: ignore[arg-type]
+    expected = evaluation_indices(20, values["clip"], sampling).tolist()  # type: ignore[arg-type]
     assert asked == 3 * [expected if sampling == "uniform" else expected[4:8]]
-    assert ("the middle one of its 3 dense clips" in render("index.html", values)) == (sampling == "dense")
+    assert ("the middle one of its 3 dense clips" in render("index.html", values | {"best": VALUES})) == (
+        sampling == "dense"
+    )
 
 
 # ---- the curves -----------------------------------------------------------------------------------------------------
@@ -354,10 +363,14 @@ def test_the_real_run_has_both_intervals(run: Path) -> None:
 
 def test_every_role_that_was_scored_has_its_row(run: Path) -> None:
     """A peer of mutual learning too: the teacher's network, taught by the student."""
-    params = load_params(run / "params.yaml")
-    student = params.student.model_copy(update={"distillation": "mutual", "distillation_weight": 0.5})
-    teacher = params.teacher.model_copy(update={"depth": 34})
-    values = gathered(run, params.model_copy(update={"student": student, "teacher": teacher}), peer=both())
+    (run / "student" / "peer").mkdir()
+    card = json.loads((run / "student/card.json").read_text())
+    for role, depth in (("peer", 34), ("student", 18)):
+        changed = card | {"role": role, "distilled": True, "network": card["network"] | {"depth": depth}}
+        (run / "student" / ("peer" if role == "peer" else "") / "card.json").write_text(json.dumps(changed))
+    values = gathered(run, peer=both())
+    (run / "student/card.json").write_text(json.dumps(card))
+    shutil.rmtree(run / "student/peer")
     rows = {row["version"]: (row["backbone"], row["distilled"]) for row in values["rows"]}
     assert rows == {
         "PP-TSM student": ("ResNet18-vd, width 0.125", "yes"),
@@ -387,6 +400,58 @@ def test_the_flow_tells_intervals_by_group_and_chance_and_reads_older_metrics() 
     assert row["above chance"] == "NO (52.5%)"
     old = {name: VALUES[name] for name in ("videos", "top1", "top1_low", "top1_high", "top5")}
     assert accuracy_rows({"student": {"uniform": old}})[0]["top-5"] == "100.00%"
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_one_sampling_alone_is_evaluated_and_reported(run: Path, sampling: str) -> None:
+    """Half the work; the other sampling's column has no figure, and nothing speaks of its views."""
+    folder, options = run / f"{sampling} alone", {"sampling": sampling, "evaluate": {"sampling": sampling}}
+    folder.mkdir()
+    write_params(folder / "params.yaml", TINY, SETTINGS, options)
+    names = ["index.csv", "labels.txt", "frames", "teacher", "student", "export"]
+    with contextlib.chdir(run):
+        evaluate.run(*map(Path, names), folder / "evaluation", folder / "params.yaml")
+    rows = column(folder / "evaluation/predictions.csv", "sampling")
+    assert rows == [sampling] * 38
+    metrics = json.loads((folder / "evaluation/metrics.json").read_text())
+    assert list(metrics["student"]) == [sampling]
+    assert metrics["student"][sampling]["served_videos"] == 38
+    params = load_params(folder / "params.yaml")
+    values = gather(params, sources_of(run, folder / "evaluation"), FrameSource("archive", run / "frames"))
+    text = render("accuracy.md", values)
+    cells = next(line for line in text.splitlines() if line.startswith("| **PP-TSM student**")).split(" | ")[3:5]
+    assert [cell == "–" for cell in cells] == [sampling == "dense", sampling == "uniform"]
+    assert (
+        f"Views of a video: {'uniform 1 clip x 1 crop' if sampling == 'uniform' else 'dense 3 clips x 3 crops'};"
+        in text
+    )
+    assert values["confusion"] in render("index.html", values)
+
+
+def test_served_accuracy_stands_beside_the_evaluations(run: Path) -> None:
+    """On the page's second tile and in the Markdown: how many videos, how many right, how many alike."""
+    values = gathered(run, student=both())
+    page, text = render("index.html", values), render("accuracy.md", values)
+    tile = re.findall(r'<div class="tile">(.*?)</div>', page, flags=re.DOTALL)[1]
+    assert "55.00 %" in tile
+    assert "from 60 original files" in tile
+    assert "98.33 % answered as in the evaluation" in tile
+    assert "about 60 of these videos, from their original files, the exported student recognises 55.00 %" in text
+    assert "for 98.33 % its answer is that of the evaluation" in text
+
+
+def test_quoted_figures_are_marked_and_stand_beside_their_publishers(run: Path) -> None:
+    """Those of TSM are quoted by the document of PP-TSM, older than what the files' publishers say; its own are not."""
+    values = gathered(run)
+    rows = [line for line in render("accuracy.md", values).splitlines() if "published, Kinetics-400" in line]
+    assert len(rows) == 6
+    note = "published, Kinetics-400; quoted by the PP-TSM document |"
+    assert f"| 71.90 (its publisher: 73.18) | 74.55 (its publisher: 73.38) | {note}" in rows[4]
+    assert f"| 71.16 (its publisher: 71.2) | 74.10 (its publisher: 74.1) | {note}" in rows[5]
+    assert not any("quoted" in row or "publisher" in row for row in rows[:4])
+    page = render("index.html", values)
+    assert page.count("quoted by the PP-TSM document") == 2
+    assert page.count("its publisher") == 4
 
 
 def test_published_figures_of_kinetics_are_folded_away_for_other_data(run: Path) -> None:

@@ -245,9 +245,11 @@ def test_the_verdict_is_on_the_card_and_a_bad_one_in_the_log(place: Path, capsys
 def test_the_gate_looks_at_clips_of_all_classes(place: Path) -> None:
     """Two clips of sixteen: one of each class, though the table is sorted by class."""
     fit("student", {"student": {"distillation_weight": 0.0}}, STILL)
-    write_params(Path("params.yaml"), SETTINGS, {"export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}})
+    settings = {"export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}, "teacher": {"enabled": False}}
+    write_params(Path("params.yaml"), SETTINGS, settings, {"student": {"distillation_weight": 0.0}})
+    teacher_stage.run(**stage_options("teacher"))
     options = stage_options("student")
-    options = {name: options[name] for name in ("index", "labels", "frames", "params_path")}
+    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "params_path")}
     export_stage.run(**options, student=Path("student"), out=Path("export"), card=Path("export.json"))
     agreement = json.loads(Path("export.json").read_text())["agreement"]
     assert (agreement["clips"], agreement["classes"]) == (2, 2)
@@ -266,14 +268,25 @@ def test_the_best_epochs_weights_are_kept_and_judged(place: Path) -> None:
 
 
 def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
-    """The stage `evaluate` takes the peer from the student's folder, in the teacher's place."""
+    """Export and evaluation take the peer from the student's folder, in the teacher's place; either engine alike."""
     fit("student", MUTUAL, {"teacher": {"width": 0.25}})
-    evaluation = {"evaluate": {"split": "val", "engine": "paddle"}, "teacher": {"width": 0.25}}
-    write_params(Path("params.yaml"), SETTINGS, MUTUAL, evaluation)
-    teacher_stage.run(**stage_options("teacher"))
+    settings = {"teacher": {"width": 0.25}, "export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}}
     options = stage_options("student")
     options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "params_path")}
-    evaluate_stage.run(**options, student=Path("student"), out=Path("evaluation"))
+    options["student"] = Path("student")
+    write_params(Path("params.yaml"), SETTINGS, MUTUAL, settings)
+    teacher_stage.run(**stage_options("teacher"))
+    export_stage.run(**options, out=Path("export"), card=Path("export.json"))
+    assert sorted(path.name for path in Path("export").iterdir()) == ["inference", "model.onnx", "peer.onnx"]
+    assert json.loads(Path("export.json").read_text())["peer"]["agreement"]["clips"] == 2
+    losses = []
+    for engine in ("onnx", "paddle"):
+        write_params(Path("params.yaml"), SETTINGS, MUTUAL, settings, {"evaluate": {"split": "val", "engine": engine}})
+        evaluate_stage.run(**options, export=Path("export"), out=Path("evaluation"))
+        metrics = json.loads(Path("evaluation/metrics.json").read_text())
+        losses.append([metrics[role]["dense"]["loss"] for role in ("peer", "student")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][0] != losses[0][1]
     assert list(json.loads(Path("evaluation/metrics.json").read_text())) == ["peer", "student"]
     assert set(pd.read_csv("evaluation/predictions.csv")["role"]) == {"peer", "student"}
 

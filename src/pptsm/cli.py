@@ -38,8 +38,8 @@ STAGES = {
     "student_start": student_start,
     "teacher": teacher,
     "student": student,
-    "evaluate": evaluate,
     "export": export,
+    "evaluate": evaluate,
     "report": report,
 }
 

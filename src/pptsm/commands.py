@@ -30,7 +30,7 @@ def predict(
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
     from pptsm.data.walk import videos_below
-    from pptsm.deploy.predictor import Predictor, predict_files
+    from pptsm.serving.predictor import Predictor, predict_files
 
     files: list[Path] = []
     for path in videos:
@@ -159,8 +159,9 @@ def convert(
     from pptsm.data.clips import views_of_file
     from pptsm.data.spec import clip_spec
     from pptsm.data.video import VideoError
-    from pptsm.deploy.export import compare, convert_to_onnx, require, save_inference
-    from pptsm.deploy.metadata import ModelMetadata
+    from pptsm.deploy.convert import convert_to_onnx, save_inference
+    from pptsm.deploy.gate import compare, middle_view, require
+    from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.files import sha256_of, whole_file
     from pptsm.ingest.annotations import read_label_file
     from pptsm.ingest.download import locate_weights
@@ -168,6 +169,7 @@ def convert(
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
     from pptsm.params import load_params
+    from pptsm.serving.metadata import ModelMetadata
 
     params = load_params(params_path)
     label_file = labels or params.index.label_file
@@ -185,7 +187,7 @@ def convert(
     clips = []
     for video_path in check or []:
         try:
-            clips += list(views_of_file(video_path, spec, "uniform").reshape(-1, *spec.shape))
+            clips.append(middle_view(views_of_file(video_path, spec, spec.sampling), spec.segments))
         except VideoError as error:
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
@@ -195,7 +197,7 @@ def convert(
         convert_to_onnx(Path(folder), partial, params.export.opset, metadata.to_properties())
         fresh = network_arguments(params.student, len(names)).build()
         load_weights(fresh, path)
-        agreement = compare(fresh, partial, clips)
+        agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
         require(agreement, params.export.tolerance)
     print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
 

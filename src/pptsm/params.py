@@ -233,6 +233,8 @@ class Evaluate(Section):
     split: Literal["val", "test"]
     sampling: Literal["uniform", "dense", "both"]
     engine: Literal["auto", "onnx", "paddle"]
+    served_videos: Count
+    served_agreement: Share
 
     @property
     def samplings(self) -> list[Sampling]:
@@ -245,8 +247,6 @@ class Export(Section):
     check_clips: Positive
     tolerance: PositiveReal
     latency_runs: Positive
-    served_videos: Count
-    served_agreement: Share
 
 
 class Report(Section):

@@ -1,1 +1,1 @@
-"""From Paddle to ONNX, and predicting with it."""
+"""From a trained network to an exported file, and the gate that lets it through."""

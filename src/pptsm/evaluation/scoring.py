@@ -1,31 +1,15 @@
 """From videos to logits: every video exactly once, in the order of the table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-import paddle
 from numpy.typing import NDArray
 
 from pptsm.console import progress
 from pptsm.data.clips import EvaluationVideos, TrainingClips
-from pptsm.data.loading import load_batches
 from pptsm.data.transforms import ClipArray
+from pptsm.evaluation.engines import Scorer
 from pptsm.evaluation.metrics import video_logits
-from pptsm.model.network import VideoNetwork
-
-Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]
-
-
-def paddle_scorer(model: VideoNetwork) -> Scorer:
-    """The network, put into evaluation mode, as a function that Paddle computes."""
-
-    def score(views: ClipArray) -> NDArray[np.float32]:
-        model.eval()
-        with paddle.no_grad():
-            logits: NDArray[np.float32] = model(paddle.to_tensor(views)).numpy()
-        return logits
-
-    return score
 
 
 def score_videos(
@@ -64,6 +48,8 @@ def _batches(
     videos: EvaluationVideos | TrainingClips, labels: NDArray[np.int64], batch_views: int, workers: int
 ) -> Iterator[tuple[list[int], ClipArray]]:
     """(owning video of each view, views [B, S, 3, H, W]), filling `labels` on the way."""
+    from pptsm.data.loading import load_batches  # Paddle's: only where there is something to load
+
     waiting: list[tuple[int, ClipArray]] = []
     one_by_one = ([number] for number in range(len(videos)))
     for number, (views, label) in enumerate(load_batches(videos, one_by_one, workers)):

@@ -120,6 +120,18 @@ def read_card(folder: Path) -> Card:
         ) from None
 
 
+def network_folders(teacher: Path, student: Path) -> dict[str, Path]:
+    """Role -> folder of each trained network: the teacher, or the peer that learned beside the student; the student.
+
+    Raises:
+        UserError: as `read_card`.
+    """
+    if not read_card(teacher).skipped:
+        return {"teacher": teacher, "student": student}
+    peer = student / PEER
+    return ({"peer": peer} if peer.exists() else {}) | {"student": student}
+
+
 def load_network(folder: Path) -> VideoNetwork:
     """The network of a folder with its weights, in evaluation mode; needs nothing but the folder.
 

@@ -1,10 +1,12 @@
-"""Stage `evaluate`: score teacher and student, uniform (1 view) and dense (clips x 3 crops)."""
+"""Stage `evaluate`: score the exported networks on every video of a split, and ask the shipped one as its users do."""
 
 import json
+from pathlib import Path
 
 from pptsm.params import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
+    ExportIn,
     FramesIn,
     IndexIn,
     LabelsIn,
@@ -21,6 +23,7 @@ def run(
     frames: FramesIn,
     teacher: TeacherIn,
     student: StudentIn,
+    export: ExportIn,
     out: OutFolder,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
@@ -31,35 +34,32 @@ def run(
 
     from pptsm.console import note
     from pptsm.data.clips import EvaluationVideos, frame_source
-    from pptsm.data.table import in_split, load_index, load_labels
-    from pptsm.deploy.export import onnx_scorer
+    from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.errors import UserError
-    from pptsm.evaluation.scoring import paddle_scorer, score_videos
+    from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
+    from pptsm.evaluation.scoring import score_videos
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
-    from pptsm.model.card import PEER, load_network, read_card
+    from pptsm.model.card import load_network, network_folders
     from pptsm.model.device import use_device
     from pptsm.processor import loader_processes
+    from pptsm.serving.metadata import FILES, ModelMetadata
+    from pptsm.serving.served import serve
 
     device = use_device(params.compute.device)
+    engine = choose_engine(params.evaluate.engine, device)
     classes = load_labels(labels)
     videos = in_split(load_index(index), params.evaluate.split)
     if videos.empty:
         raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
     source = frame_source(params, frames)
-    roles = {"teacher": teacher, "student": student}
-    if read_card(teacher).skipped:  # switched off, or it learned beside the student
-        roles = {"peer": student / PEER} if (student / PEER).exists() else {}
-        roles["student"] = student
 
-    metrics: dict[str, dict[str, object]] = {}
+    metrics: dict[str, dict[str, dict[str, object]]] = {}
     predictions, per_class = [], []
-    for role, folder in roles.items():
-        model, spec = load_network(folder), read_card(folder).clip
-        if params.evaluate.engine == "onnx" or (params.evaluate.engine == "auto" and device == "cpu"):
-            score = onnx_scorer(model, spec.shape, params.export.opset)
-        else:
-            score = paddle_scorer(model)
+    for role, network in network_folders(teacher, student).items():
+        session = open_session(export / FILES[role], device)
+        spec = ModelMetadata.of(session, export / FILES[role]).clip
+        score = onnx_scorer(session) if engine == "onnx" else paddle_scorer(load_network(network))
         metrics[role] = {}
         for sampling in params.evaluate.samplings:
             logits, truth = score_videos(
@@ -75,11 +75,20 @@ def run(
             predictions.append(prediction_rows(videos, logits, classes).assign(**which))
             per_class.append(class_rows(logits, truth, classes).assign(**which))
 
+    table = pd.concat(predictions)
+    headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
+    asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))["id"]
+    served = serve(
+        export / FILES["student"], Path(params.index.root), headline[headline["id"].isin(asked)], params.sampling
+    )
+    note(f"evaluate: {served.in_words()}")
+    if metrics["student"][params.sampling]["above_chance"]:  # else the last digit decides, and the report tells why
+        served.require(params.evaluate.served_agreement)
+    metrics["student"][params.sampling] |= served.values()
+
     with whole_folder(out) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        table = pd.concat(predictions)
         table.to_csv(partial / "predictions.csv", index=False)
         pd.concat(per_class).to_csv(partial / "classes.csv", index=False)
-        headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
         confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)
         confusion.to_csv(partial / "confusion.csv", index=False)

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from pptsm.params import load_params
-from pptsm.stages.options import DEFAULT_PARAMS, FramesIn, IndexIn, LabelsIn, ParamsPath
+from pptsm.stages.options import DEFAULT_PARAMS, FramesIn, IndexIn, LabelsIn, ParamsPath, StudentIn, TeacherIn
 
 
 def run(
     index: IndexIn,
     labels: LabelsIn,
     frames: FramesIn,
+    teacher: TeacherIn,
+    student: StudentIn,
     validation: Annotated[Path, typer.Option("--validation", help="Result of the validate stage.")],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder of the evaluate stage.")],
     card: Annotated[Path, typer.Option("--card", help="JSON of the export stage.")],
@@ -29,10 +31,11 @@ def run(
     from pptsm.console import note
     from pptsm.data.clips import frame_source
     from pptsm.files import whole_file
-    from pptsm.report.page import Sources, gather, render
+    from pptsm.report.gather import Sources, gather
+    from pptsm.report.page import render
 
     histories = {"teacher": teacher_history, "student": student_history}
-    sources = Sources(params_path, index, labels, validation, evaluation, card, onnx, histories)
+    sources = Sources(params_path, index, labels, [teacher, student], validation, evaluation, card, onnx, histories)
     values = gather(params, sources, frame_source(params, frames))
     with whole_file(markdown) as markdown_partial, whole_file(html) as html_partial:
         markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.spec import ClipSpec
-from pptsm.evaluation.scoring import paddle_scorer, score_videos
+from pptsm.evaluation.engines import paddle_scorer
+from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Compute
 from pptsm.processor import loader_processes

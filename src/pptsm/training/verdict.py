@@ -8,8 +8,9 @@ import pandas as pd
 
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import ClipSpec
+from pptsm.evaluation.engines import paddle_scorer
 from pptsm.evaluation.metrics import ranking
-from pptsm.evaluation.scoring import paddle_scorer, score_videos
+from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Params

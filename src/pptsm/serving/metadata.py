@@ -3,12 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.errors import UserError
 
 PREFIX = "pptsm."
+
+# The file of each role below the folder of the export; the student's is the one that is shipped.
+FILES = {"teacher": "teacher.onnx", "peer": "peer.onnx", "student": "model.onnx"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,11 @@ class ModelMetadata:
             ),
         }
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
+
+    @classmethod
+    def of(cls, session: onnxruntime.InferenceSession, file: Path) -> "ModelMetadata":
+        """What the opened file says of itself; raises as `from_properties`."""
+        return cls.from_properties(session.get_modelmeta().custom_metadata_map, str(file))
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], origin: str) -> "ModelMetadata":

@@ -15,12 +15,12 @@ from pebble import ProcessExpired, ProcessPool
 from pptsm.data.clips import views_of_file
 from pptsm.data.names import Sampling
 from pptsm.data.video import VideoError
-from pptsm.deploy.metadata import ModelMetadata
-from pptsm.deploy.session import open_session
-from pptsm.errors import UserError
+from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.evaluation.metrics import ranking, softmax, video_logits
+from pptsm.serving.metadata import ModelMetadata
 
 BATCH_VIEWS = 10
+TIMEOUT_SEC = 600.0  # for a file, unless told otherwise
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
@@ -49,17 +49,9 @@ class Predictor:
     """
 
     def __init__(self, onnx_file: Path, sampling: Sampling | None = None) -> None:
-        if not onnx_file.is_file():
-            raise UserError(
-                f"no exported model {onnx_file} (looked from {Path.cwd()}). `dvc repro export` makes one; "
-                "--model names another."
-            )
-        try:
-            self._session = open_session(onnx_file)
-        except Exception as error:  # onnxruntime raises its own classes, which it does not document
-            raise UserError(f"{onnx_file} is no ONNX file that can be loaded: {str(error)[:200]}") from None
-        properties = self._session.get_modelmeta().custom_metadata_map
-        self.metadata = ModelMetadata.from_properties(properties, str(onnx_file))
+        session = open_session(onnx_file)
+        self._score = onnx_scorer(session)
+        self.metadata = ModelMetadata.of(session, onnx_file)
         self.sampling: Sampling = sampling or self.metadata.clip.sampling
 
     def predict(self, path: Path, top_k: int = 5) -> list[Guess]:
@@ -72,10 +64,7 @@ class Predictor:
         views = views_of_file(path, clip, self.sampling)
         views = views.reshape(-1, *clip.shape)  # [V, S, 3, H, W]
         logits_VK = np.concatenate(
-            [
-                self._session.run(["logits"], {"clips": views[start : start + BATCH_VIEWS]})[0]
-                for start in range(0, len(views), BATCH_VIEWS)
-            ]
+            [self._score(views[start : start + BATCH_VIEWS]) for start in range(0, len(views), BATCH_VIEWS)]
         )
         logits = video_logits(logits_VK, clip.average)[None]
         scores = softmax(logits)[0]

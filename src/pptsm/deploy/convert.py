@@ -1,0 +1,48 @@
+"""From a trained Paddle network to an inference model, and from that to an ONNX file."""
+
+from pathlib import Path
+
+import onnx
+import paddle
+import paddle2onnx
+from paddle.static import InputSpec
+
+from pptsm.model.network import VideoNetwork
+
+INFERENCE_NAME = "model"
+
+
+def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int, int, int]) -> None:
+    """Write Paddle's inference model (program and weights) for clips of `clip_shape` (T, 3, H, W), any batch."""
+    model.eval()
+    spec = [InputSpec([None, *clip_shape], "float32", name="clips")]
+    static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
+    paddle.jit.save(static, str(folder / INFERENCE_NAME))
+
+
+def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
+    """Convert a folder that `save_inference` wrote; `properties` become the file's metadata."""
+    paddle2onnx.export(
+        str(inference / f"{INFERENCE_NAME}.json"),
+        str(inference / f"{INFERENCE_NAME}.pdiparams"),
+        str(target),
+        opset_version=opset,
+        verbose=False,
+        optimize_tool="None",  # the default one installs packages at run time; ONNX Runtime folds constants itself
+    )
+    proto = onnx.load(str(target))
+    graph = proto.graph
+    _rename(graph, graph.input[0].name, "clips")
+    _rename(graph, graph.output[0].name, "logits")
+    onnx.helper.set_model_props(proto, properties)
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(target))
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]

@@ -1,0 +1,81 @@
+"""What computes the logits of views: ONNX Runtime with an exported file, or Paddle with the network itself.
+
+Paddle is imported only where it computes: what is served does without it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pptsm.data.transforms import ClipArray
+from pptsm.errors import UserError
+
+if TYPE_CHECKING:
+    from pptsm.model.network import VideoNetwork
+
+Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]
+
+ERRORS_ONLY = 3
+GPU_PROVIDER = "CUDAExecutionProvider"
+
+
+def choose_engine(wanted: Literal["auto", "onnx", "paddle"], device: str) -> Literal["onnx", "paddle"]:
+    """What evaluation computes with.
+
+    Args:
+        wanted: "auto" is ONNX Runtime, unless the device is a GPU that only Paddle can use.
+        device: "cpu" or "gpu", as Paddle found it.
+    """
+    if wanted == "auto":
+        return "paddle" if device == "gpu" and GPU_PROVIDER not in onnxruntime.get_available_providers() else "onnx"
+    return wanted
+
+
+def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """A session for an ONNX file: on all cores of the CPU, or on a GPU where this ONNX Runtime can use one.
+
+    ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
+
+    Raises:
+        UserError: there is no such file, or it cannot be loaded.
+    """
+    if not model.is_file():
+        raise UserError(
+            f"no exported model {model} (looked from {Path.cwd()}). `dvc repro export` makes one; --model of "
+            "`pptsm predict` names another."
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    on_gpu = device == "gpu" and GPU_PROVIDER in onnxruntime.get_available_providers()
+    providers = [GPU_PROVIDER] if on_gpu else []
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=[*providers, "CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own classes, which it does not document
+        raise UserError(f"{model} is no ONNX file that can be loaded: {str(error)[:200]}") from None
+
+
+def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
+    """An exported network as a function that ONNX Runtime computes."""
+
+    def score(views: ClipArray) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
+        return logits
+
+    return score
+
+
+def paddle_scorer(model: "VideoNetwork") -> Scorer:
+    """The network, put into evaluation mode, as a function that Paddle computes."""
+    import paddle
+
+    def score(views: ClipArray) -> NDArray[np.float32]:
+        model.eval()
+        with paddle.no_grad():
+            logits: NDArray[np.float32] = model(paddle.to_tensor(views)).numpy()
+        return logits
+
+    return score

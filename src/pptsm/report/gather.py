@@ -1,0 +1,173 @@
+"""Everything the stages found, gathered once for the pages of the report.
+
+What a network is, how it began and what it sees stands in its card; params.yaml tells how it was trained.
+"""
+
+import csv
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.spec import ClipSpec
+from pptsm.data.table import load_index, load_labels
+from pptsm.files import sha256_of
+from pptsm.model.names import TITLES, TRUNKS
+from pptsm.params import Params
+from pptsm.report import figures
+from pptsm.report.advice import advice, doubts
+
+SAMPLINGS = ("uniform", "dense")
+KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
+NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files of the stages before."""
+
+    params: Path
+    index: Path
+    labels: Path
+    networks: list[Path]  # folders of the training stages; what is in them says which role it has
+    validation: Path  # JSON
+    evaluation: Path  # folder
+    card: Path  # JSON of the export
+    onnx: Path
+    histories: dict[str, Path]  # role -> CSV
+
+
+def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, Any]:
+    """All that the templates show, by name."""
+    index, classes = load_index(sources.index), load_labels(sources.labels)
+    metrics = json.loads((sources.evaluation / "metrics.json").read_text())
+    # names are words, even "001", "1" and "nan"
+    predictions = pd.read_csv(sources.evaluation / "predictions.csv", dtype=NAMES, keep_default_na=False)
+    per_class = pd.read_csv(sources.evaluation / "classes.csv", dtype=NAMES, keep_default_na=False)
+    cards = _cards(sources.networks)
+    clip = ClipSpec.model_validate(cards["student"]["clip"])
+    headline = _of(predictions, "student", params.sampling)
+    histories = {role: pd.read_csv(path) for role, path in sources.histories.items()}
+    validation = json.loads(sources.validation.read_text())
+    return {
+        "title": params.report.title,
+        "params": params,
+        # without section compute, for which no stage runs again
+        "params_text": re.sub(r"(?m)^compute:.*\n(?:[ \t#].*\n)*", "", sources.params.read_text(encoding="utf-8")),
+        "classes": classes,
+        "cards": cards,
+        "clip": clip,
+        "views": {sampling: words for sampling, words in _views(clip).items() if sampling in metrics["student"]},
+        "rows": _accuracy_rows(cards, metrics),
+        "published": _published_rows(),
+        "on_kinetics": len(classes) == KINETICS_CLASSES,
+        "doubts": doubts(metrics, params.sampling, histories),
+        "advice": advice(params, metrics, histories.get("student"), validation["facts"]["splits"]["train"]),
+        "metrics": metrics,
+        "best": metrics["student"][params.sampling],  # the headline
+        "validation": validation,
+        "card": json.loads(sources.card.read_text()),
+        "curves": figures.training_curves(histories),
+        "seconds_hint": {role: _speed(table) for role, table in histories.items()},
+        "confusion": figures.confusion(headline["label"].tolist(), headline["top1"].tolist()),
+        "bars": figures.class_bars(_of(per_class, "student", params.sampling)),
+        "drawn_classes": figures.MOST_CLASSES,
+        "wrong": _wrong_clips(params, clip, headline, index, frames),
+        "revision": git_revision(),
+        "hashes": {
+            "index": sha256_of(sources.index),
+            "predictions": sha256_of(sources.evaluation / "predictions.csv"),
+            "ONNX file": sha256_of(sources.onnx),
+        },
+    }
+
+
+def git_revision() -> str:
+    """The commit of the working folder, marked where files differ from it; a word where there is none."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
+        # dvc.lock changes with every run; it says nothing about the code
+        edited = [line[3:] for line in changed.splitlines() if line[3:] != "dvc.lock"]
+        return commit + (f" with changes in {', '.join(edited)}" if edited else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+
+
+def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
+    """Role -> card, of all networks in these folders and below."""
+    cards = [json.loads(file.read_text(encoding="utf-8")) for folder in networks for file in folder.rglob("card.json")]
+    return {card["role"]: card for card in cards}
+
+
+def _views(clip: ClipSpec) -> dict[str, str]:
+    """Sampling -> how often evaluation looks at a video, in words."""
+    crops = {"center": "1 crop", "three": "3 crops", "ten": "10 crops"}
+    clips = {"uniform": 2 if clip.frame_rule == "twice" else 1, "dense": clip.dense_clips}
+    by_sampling = {"uniform": clip.crops, "dense": clip.dense_crops}
+    return {
+        sampling: f"{number} {'clip' if number == 1 else 'clips'} x {crops[by_sampling[sampling]]}"
+        for sampling, number in clips.items()
+    }
+
+
+def _accuracy_rows(cards: dict[str, Any], metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each role that was scored; a sampling that was not is None."""
+    rows = []
+    for role, samplings in metrics.items():
+        card, network = cards[role], cards[role]["network"]
+        width = "" if network["width"] == 1 else f", width {network['width']:g}"
+        taught = "yes" if card["distilled"] else "no"
+        rows.append(
+            {
+                "version": f"{TITLES[network['network']]} {role}" + ("" if network["shift"] else ", shift off"),
+                "backbone": TRUNKS[network["network"]].format(depth=network["depth"]) + width,
+                "distilled": taught if card["epochs"] else "as published",  # without epochs nothing was trained here
+                **{sampling: samplings.get(sampling) for sampling in SAMPLINGS},
+            }
+        )
+    return rows
+
+
+def _published_rows() -> list[dict[str, str]]:
+    return list(
+        csv.DictReader(resources.files("pptsm.report").joinpath("published.csv").read_text("utf-8").splitlines())
+    )
+
+
+def _of(table: pd.DataFrame, role: str, sampling: str) -> pd.DataFrame:
+    return table[(table["role"] == role) & (table["sampling"] == sampling)].reset_index(drop=True)
+
+
+def _wrong_clips(
+    params: Params, clip: ClipSpec, headline: pd.DataFrame, index: pd.DataFrame, frames: FrameSource
+) -> list[dict[str, Any]]:
+    """All mistakes, the surest first; those that are shown have a strip of the frames that the network was given.
+
+    Of several dense clips the strip is the middle one.
+    """
+    wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
+    num_frames = dict(zip(index["id"], index["num_frames"], strict=True))
+    clips = []
+    for place, row in enumerate(wrong.to_dict("records")):
+        strip = None
+        if place < params.report.wrong_clips:
+            indices = evaluation_indices(num_frames[row["id"]], clip, params.sampling)
+            middle = (clip_NT := indices.reshape(-1, clip.segments))[len(clip_NT) // 2]
+            strip = figures.strip(frames.read(row["id"], middle).pixels)
+        clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
+    return clips
+
+
+def _speed(history: pd.DataFrame) -> str:
+    if history.empty:
+        return "not trained"
+    return f"{len(history)} epochs, {history['clips_per_sec'].median():.1f} clips/s"

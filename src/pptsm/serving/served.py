@@ -1,0 +1,99 @@
+"""Served accuracy: whether the exported file, asked as its users ask it, answers as it did in the evaluation.
+
+Nothing else compares the two ways of a video: evaluation reads what the stages before prepared (archives, counted
+frames), `pptsm predict` opens the original file, in a process of its own.
+"""
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pptsm.console import progress
+from pptsm.data.names import Sampling
+from pptsm.errors import UserError
+from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
+
+SHOWN = 5  # videos that a failure names
+
+
+@dataclass(frozen=True)
+class Served:
+    """What `pptsm predict` answers of videos that were evaluated too."""
+
+    answers: pd.DataFrame  # a row a video: id, label, top1 and score1 (evaluation), served and score, or the error
+
+    @property
+    def top1(self) -> float:
+        """Share of the videos that were recognised, 0 to 1; one without an answer was not."""
+        return float((self.answers["served"] == self.answers["label"]).mean())
+
+    @property
+    def agreement(self) -> float:
+        """Share of the videos with the answer that evaluation gave, 0 to 1."""
+        return float((self.answers["served"] == self.answers["top1"]).mean())
+
+    def values(self) -> dict[str, object]:
+        """What metrics.json has of it, rounded for reading."""
+        return {
+            "served_videos": len(self.answers),
+            "served_top1": round(self.top1, 6),
+            "served_agreement": round(self.agreement, 6),
+        }
+
+    def in_words(self) -> str:
+        """The line that the evaluation prints of it."""
+        return (
+            f"served from {len(self.answers)} original files: top-1 {self.top1:.2%}, the evaluation's answer for "
+            f"{self.agreement:.2%}"
+        )
+
+    def require(self, least_agreement: float) -> None:
+        """The gate; one video may always differ.
+
+        Raises:
+            UserError: naming the videos that differ: those without an answer first, then those where both were surest.
+        """
+        different = self.answers[self.answers["served"] != self.answers["top1"]]
+        if len(different) <= 1 or self.agreement >= least_agreement:
+            return
+        sureness = different[["score1", "score"]].min(axis=1, skipna=False)
+        order = sureness.sort_values(ascending=False, kind="stable", na_position="first").index[:SHOWN]
+        worst = "\n".join(_in_words(row) for row in different.loc[order].to_dict("records"))
+        raise UserError(
+            f"the exported file, asked through `pptsm predict` from the original files, answers {len(different)} of "
+            f"{len(self.answers)} videos differently from the evaluation (evaluate.served_agreement: at least "
+            f"{least_agreement:.1%} must be alike). The worst:\n{worst}\nNothing was written. If "
+            "these videos changed since the index, run `dvc repro -f -s index` and then `dvc repro`; if their "
+            "probabilities are all low, the network hardly knows them: train it further, or lower "
+            "evaluate.served_agreement."
+        )
+
+
+def _in_words(row: dict[Hashable, Any]) -> str:
+    answer = row["error"] or f"{row['served']} ({row['score']:.1%})"
+    return f"  {row['id']}: evaluated {row['top1']} ({row['score1']:.1%}), served {answer}"
+
+
+def serve(model: Path, root: Path, predictions: pd.DataFrame, sampling: Sampling) -> Served:
+    """Ask the exported file about original videos.
+
+    Args:
+        model: the ONNX file.
+        root: folder of the videos.
+        predictions: evaluation's rows of them (`tables.prediction_rows`): id, label, top1, score1.
+        sampling: the one of `predictions`.
+    """
+    files = [root / video_id for video_id in predictions["id"]]
+    found = predict_files(files, model, sampling, 1, TIMEOUT_SEC)
+    rows = [
+        {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}
+        if answer.error is None
+        else {"served": None, "score": math.nan, "error": answer.error}
+        for answer in progress(found, f"served, {sampling}", "videos", total=len(files))
+    ]
+    columns = predictions[["id", "label", "top1", "score1"]].reset_index(drop=True)
+    return Served(pd.concat([columns, pd.DataFrame(rows)], axis=1))

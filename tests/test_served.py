@@ -1,0 +1,76 @@
+"""Served accuracy: the exported file through the code of `pptsm predict`, against what evaluation answered."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import moving_square
+from pptsm.data.video import write_video
+from pptsm.errors import UserError
+from pptsm.serving.predictor import Predictor
+from pptsm.serving.served import Served, serve
+from test_deploy import LABELS, exported, network
+
+
+def answers(right: int, different: int, failed: int = 0) -> Served:
+    """So many videos of class a, evaluated as a; the different ones are served as b, the surer the later."""
+    count = right + different + failed
+    served = ["a"] * right + ["b"] * different + [None] * failed
+    scores = [0.9] * right + [0.5 + 0.01 * number for number in range(different)] + [float("nan")] * failed
+    errors = [""] * (right + different) + ["it took longer than 600 s"] * failed
+    table = pd.DataFrame({"id": [f"{number}.mp4" for number in range(count)], "label": "a", "top1": "a"})
+    return Served(table.assign(score1=0.8, served=served, score=scores, error=errors))
+
+
+@pytest.mark.parametrize(("right", "different"), [(10, 0), (1, 1), (9, 1), (198, 2), (0, 1)])
+def test_one_video_may_differ_or_one_in_a_hundred(right: int, different: int) -> None:
+    """Nothing is raised."""
+    answers(right, different).require(0.99)
+
+
+@pytest.mark.parametrize(("right", "different", "failed"), [(8, 2, 0), (197, 3, 0), (8, 1, 1), (0, 0, 2)])
+def test_more_are_refused(right: int, different: int, failed: int) -> None:
+    """A video without an answer is another answer."""
+    with pytest.raises(UserError, match=f"answers {different + failed} of {right + different + failed} videos"):
+        answers(right, different, failed).require(0.99)
+    answers(right, different, failed).require(0)
+
+
+def test_the_worst_are_named_with_both_answers_and_probabilities() -> None:
+    """Those without an answer first, then the surest; five in all."""
+    with pytest.raises(UserError) as refused:
+        answers(10, 6, 1).require(0.99)
+    lines = [line.strip() for line in str(refused.value).splitlines() if line.startswith("  ")]
+    assert lines[0] == "16.mp4: evaluated a (80.0%), served it took longer than 600 s"
+    assert lines[1] == "15.mp4: evaluated a (80.0%), served b (55.0%)"
+    assert [line.split(".")[0] for line in lines] == ["16", "15", "14", "13", "12"]
+
+
+def test_shares_count_videos() -> None:
+    """Recognised: served as the label; alike: served as evaluated; neither is rounded in between."""
+    served = answers(5, 2, 1)
+    assert served.values() == {"served_videos": 8, "served_top1": 0.625, "served_agreement": 0.625}
+    served.answers["label"] = "b"
+    assert (served.top1, served.agreement) == (0.25, 0.625)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, sampling: str) -> None:
+    """Its answers in the given order, with the sampling of the evaluation; a file that is text has an error."""
+    model = exported(tmp_path, network())
+    (tmp_path / "videos").mkdir()
+    for number in range(4):
+        write_video(tmp_path / "videos" / f"{number}.mp4", moving_square(9 + number, seed=9 * number), 10, "h264")
+    (tmp_path / "videos" / "2.mp4").write_text("text")
+    ids = ["3.mp4", "1.mp4", "2.mp4", "0.mp4"]
+    rows = pd.DataFrame({"id": ids, "label": LABELS[0], "top1": LABELS[1], "score1": 0.5}, index=[7, 5, 3, 1])
+    found = serve(model, tmp_path / "videos", rows, sampling).answers  # type: ignore[arg-type]
+    assert found["id"].tolist() == ids
+    predictor = Predictor(model, sampling)  # type: ignore[arg-type]
+    for row in found.drop(2).to_dict("records"):
+        best = predictor.predict(tmp_path / "videos" / row["id"], 1)[0]
+        assert (row["served"], row["score"]) == (best.label, best.score)
+    assert "not a readable video" in found["error"][2]
+    shutil.rmtree(tmp_path / "videos")
