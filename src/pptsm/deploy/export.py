@@ -40,12 +40,10 @@ def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int
 
 def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
     """Convert a folder that `save_inference` wrote; `properties` become the file's metadata."""
-    import paddle2onnx  # refuses Paddle 2, under which everything but the export works
+    import paddle2onnx
 
-    programs = [inference / f"{INFERENCE_NAME}{suffix}" for suffix in (".json", ".pdmodel")]  # Paddle 3, Paddle 2
-    program = next(path for path in programs if path.exists())
     paddle2onnx.export(
-        str(program),
+        str(inference / f"{INFERENCE_NAME}.json"),
         str(inference / f"{INFERENCE_NAME}.pdiparams"),
         str(target),
         opset_version=opset,
