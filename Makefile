@@ -6,16 +6,30 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup repro flow serve test check format lock
+.PHONY: help setup other-paddle repro flow serve test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
-setup: .venv/ready  ## make .venv from the hash-locked requirements
-.venv/ready: requirements.lock pyproject.toml
+# cpu | gpu: which Paddle the environment has. Chosen once (`make setup PADDLE=gpu`), then kept. The GPU wheel is in no
+# lock, for only Paddle's own index has it (for CUDA 12.6; PADDLE_INDEX=.../cu118/ for 11.8).
+PADDLE_INDEX ?= https://www.paddlepaddle.org.cn/packages/stable/cu126/
+BUILT := $(shell cat .venv/ready 2>/dev/null)
+PADDLE ?= $(or $(BUILT),cpu)
+ifeq ($(filter cpu gpu,$(PADDLE)),)
+$(error PADDLE is "$(PADDLE)", but it is cpu or gpu)
+endif
+LOCK := requirements$(if $(filter gpu,$(PADDLE)),-gpu).lock
+PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
+
+setup: .venv/ready  ## make .venv from the hash-locked requirements (PADDLE=gpu: for a GPU)
+.venv/ready: $(LOCK) pyproject.toml $(if $(filter $(PADDLE),$(BUILT)),,other-paddle)
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch .venv/ready
+	$(PIP) uninstall --quiet --yes $(if $(filter gpu,$(PADDLE)),paddlepaddle,paddlepaddle-gpu)
+	$(PIP) install --require-hashes -r $(LOCK)
+	$(if $(filter gpu,$(PADDLE)),$(PIP) install paddlepaddle-gpu==3.2.2 --index-url $(PADDLE_INDEX))
+	$(PIP) install --no-deps --no-build-isolation -e .
+	echo $(PADDLE) > .venv/ready
+other-paddle:
 
 repro: setup     ## the whole pipeline, from videos to the report
 	dvc repro
@@ -38,5 +52,7 @@ format: setup    ## put the code in form
 	ruff format .
 	ruff check --fix .
 
-lock: setup      ## resolve requirements.lock anew (needs uv)
-	uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --allow-unsafe -o requirements.lock
+RESOLVE := uv pip compile pyproject.toml --extra cpu --extra dev --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --allow-unsafe
+lock: setup      ## resolve both lock files anew (needs uv); beside its CUDA, the GPU wheel needs what the CPU's does
+	$(RESOLVE) -o requirements.lock
+	$(RESOLVE) --constraint requirements.lock --no-emit-package paddlepaddle --no-annotate -o requirements-gpu.lock

@@ -12,13 +12,13 @@ mkdir -p .pptsm
 base=(-S teacher.enabled=false -S student.distillation_weight=0.0 -S "student.epochs=$epochs")
 variants=(
     "base"
-    "no-shift -S model.shift=false"
-    "relu -S model.activation=relu"
+    "no-shift -S student.shift=false"
+    "relu -S student.activation=relu"
     "no-label-smoothing -S training.label_smoothing=0.0"
     "mixup -S training.mix=mixup"
     "no-precise-bn -S training.precise_bn_every=0"
     "bn-decay -S training.decay_norm_and_bias=true"
-    "plain-tsm -S model.network=tsm -S model.activation=relu"
+    "plain-tsm -S student.network=tsm -S student.activation=relu"
     "head-lr-1 -S training.head_weight_lr=1.0 -S training.head_bias_lr=1.0"
 )
 

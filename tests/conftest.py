@@ -42,7 +42,7 @@ TINY = {
 
 def default_values() -> dict[str, Any]:
     """The values of params.yaml."""
-    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "presets" / "base.yaml").read_text())
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     return values
 
 

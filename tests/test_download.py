@@ -2,7 +2,10 @@
 
 import concurrent.futures
 import hashlib
+import io
+import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import pytest
 from badserver import BadServer
 from pptsm.files import sha256_of
 from pptsm.ingest import download as module
-from pptsm.ingest.download import DownloadError, download, known_weights, locate_weights
-from pptsm.model.pickles import WeightsError
+from pptsm.ingest.download import DownloadError, download, known_by_file, known_weights, locate_weights
+from pptsm.model.pickles import WeightsError, read_weights
 
 BODY = bytes(range(256)) * 4000  # a megabyte
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -124,8 +127,64 @@ def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Pat
 
 
 def test_the_registry_names_every_row_of_the_published_table() -> None:
-    """Six PP-TSM files, four TSM files, four ImageNet starts; addresses are https."""
+    """Six PP-TSM files, three of PaddleX, the fights, four TSM files, four ImageNet starts; addresses are https."""
     known = known_weights()
-    assert len([name for name in known if "k400" in name]) == 10
+    assert len([name for name in known if "k400" in name]) == 13
     assert len([name for name in known if "imagenet" in name]) == 4
+    assert "pptsm-r50-fight-dense" in known
     assert all(row.url.startswith("https://") and row.note for row in known.values())
+    assert all(row.published for name, row in known.items() if "imagenet" not in name)
+
+
+def test_a_source_is_known_by_name_by_file_and_by_address() -> None:
+    """What a file is called where it is published says which row it is; another name says nothing."""
+    for source in (
+        "pptsm-r50-k400-dense",
+        "/downloads/ppTSM_k400_dense.pdparams",
+        "https://videotag.bj.bcebos.com/PaddleVideo-release2.1/PPTSM/ppTSM_k400_dense.pdparams",
+    ):
+        row = known_by_file(source)
+        assert row is not None
+        assert row.name == "pptsm-r50-k400-dense"
+    assert known_by_file("mine.pdparams") is None
+
+
+def inference_archive(path: Path) -> Path:
+    """A tar as PaddleX publishes it for serving, but for its size."""
+    with tarfile.open(path, "w") as archive:
+        for name in ("inference.json", "inference.pdiparams", "inference.yml"):
+            entry = tarfile.TarInfo(f"PP-TSM-R50_8frames_uniform_infer/{name}")
+            entry.size = len(BODY)
+            archive.addfile(entry, io.BytesIO(BODY))
+    return path
+
+
+def test_an_inference_archive_is_refused_with_what_to_take_instead(tmp_path: Path) -> None:
+    """A tar of PaddleX, a ZIP of PaddleVideo: a static graph is nothing to train from."""
+    tar = inference_archive(tmp_path / "PP-TSM-R50_8frames_uniform_infer.tar")
+    with zipfile.ZipFile(tmp_path / "ppTSM_fight.zip", "w") as archive:
+        archive.writestr("ppTSM/ppTSM.pdiparams", BODY[:1000])
+    for path in (tar, tmp_path / "ppTSM_fight.zip"):
+        with pytest.raises(
+            WeightsError, match=r"inference archive.* MODEL_pretrained.pdparams in place of MODEL_infer"
+        ):
+            read_weights(path)
+
+
+def test_another_tar_and_a_cut_one_are_no_weights(tmp_path: Path) -> None:
+    """They get the sentence of a damaged file, and no stack trace."""
+    with tarfile.open(tmp_path / "other.tar", "w") as archive:
+        archive.addfile(tarfile.TarInfo("readme.txt"))
+    cut = inference_archive(tmp_path / "whole.tar").read_bytes()[:700]
+    (tmp_path / "cut.tar").write_bytes(cut)
+    for name in ("other.tar", "cut.tar"):
+        with pytest.raises(WeightsError, match="is no weights file, or is cut off"):
+            read_weights(tmp_path / name)
+
+
+def test_a_downloaded_inference_archive_is_not_kept(server: BadServer, tmp_path: Path) -> None:
+    """Refused before it is in place; the next fetch starts anew."""
+    server.body = inference_archive(tmp_path / "x_infer.tar").read_bytes()
+    with pytest.raises(WeightsError, match="inference archive"):
+        locate_weights(server.url("good"), None)
+    assert parts() == []

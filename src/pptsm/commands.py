@@ -3,13 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pptsm.errors import UserError
 
+if TYPE_CHECKING:
+    from pptsm.params import Params
+
 DEFAULT_MODEL = Path("models/export/model.onnx")
+PRESETS = Path("presets")
 
 
 def predict(
@@ -144,13 +148,20 @@ def views(
 def convert(
     weights: Annotated[str, typer.Argument(help="A weights file (.pdparams, .pth), a URL, or a known name.")],
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
-    params_path: Annotated[Path, typer.Option("--params", help="Parameters that describe network and clip.")],
+    params_path: Annotated[
+        Path | None, typer.Option("--params", help="Parameters that describe network and clip.")
+    ] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="A preset that does, instead of a file of parameters.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, instead of index.label_file.")] = None,
     check: Annotated[list[Path] | None, typer.Option(help="Video to compare ONNX and Paddle on; repeatable.")] = None,
 ) -> None:
     """Turn a published checkpoint into an ONNX file that `pptsm predict` answers with, without any dataset.
 
-    ONNX Runtime must agree with Paddle on the --check videos (on a random clip without any), or no file is left.
+    Weights that `pptsm weights` lists, by name or as a file that still has its published name, bring their parameters
+    along; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (on a random
+    clip without any), or no file is left.
     """
     import tempfile
 
@@ -168,13 +179,12 @@ def convert(
     from pptsm.model.card import network_arguments
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
-    from pptsm.params import load_params
     from pptsm.serving.metadata import ModelMetadata
 
-    params = load_params(params_path)
+    params = _params_for(weights, params_path, preset_name)
     label_file = labels or params.index.label_file
     if label_file is None:
-        raise UserError(f"{params_path} has no index.label_file: name the classes with --labels FILE.")
+        raise UserError("the parameters have no index.label_file: name the classes with --labels FILE.")
     names = read_label_file(str(label_file))
     path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start_sha256)
     use_device("cpu")
@@ -202,38 +212,71 @@ def convert(
     print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
 
 
+def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":
+    """The parameters of weights: from a file, from a preset, or those that known weights bring along."""
+    from pptsm.ingest.download import known_by_file
+    from pptsm.params import load_params
+    from pptsm.presets import Choice, chosen_params
+
+    if params_path is not None and preset_name is not None:
+        raise UserError("--params and --preset both describe the network: give one of them.")
+    if params_path is not None:
+        return load_params(params_path)
+    if preset_name is not None:
+        return chosen_params(PRESETS, Choice(preset_name))
+    known = known_by_file(weights)
+    if known is None:
+        raise UserError(
+            f"what network is in {weights}? Its name is none that `pptsm weights` lists, so say it with --params FILE "
+            "or --preset NAME."
+        )
+    return chosen_params(PRESETS, Choice("eval", known.name))
+
+
 def preset(
     name: Annotated[str | None, typer.Argument(help="Name of a file in presets/.")] = None,
+    weights_name: Annotated[
+        str | None, typer.Option("--weights", help="For preset eval: a name that `pptsm weights` lists.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, laid over the preset; repeatable.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print what differs from presets/base.yaml; write nothing.")
+    ] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
-    force: Annotated[bool, typer.Option(help="Replace params.yaml even if it was edited.")] = False,
-    params_path: Annotated[Path, typer.Option("--params", help="The file to put in place.")] = Path("params.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace params.yaml even if it was edited.")] = False,
+    params_path: Annotated[Path, typer.Option("--params", help="The file to write.")] = Path("params.yaml"),
 ) -> None:
-    """Put a complete, commented parameters file in place of params.yaml."""
-    from pptsm.files import whole_file
-    from pptsm.params import load_params
+    """Write a complete, commented params.yaml: the base with a preset's values and yours.
 
-    folder = Path("presets")
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if not known:
-        raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
+    A file that was edited since is not replaced without --force.
+    """
+    from pptsm.files import whole_file
+    from pptsm.presets import Choice, as_yaml, chosen_params, compose, difference, preset_names, written_by
+
     if show_list or name is None:
-        for known_name, path in known.items():
-            print(f"{known_name:28} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        for known, first_line in preset_names(PRESETS).items():
+            print(f"{known:28} {first_line}")
         return
-    if name not in known:
-        raise UserError(f"no preset {name!r}; there are {', '.join(known)}.")
-    load_params(known[name])
-    text = known[name].read_bytes()
+    choice = Choice(name, weights_name, tuple(settings or ()))
+    if show:
+        chosen_params(PRESETS, choice)
+        print(as_yaml(difference(PRESETS, choice)), end="")
+        return
+    text = compose(PRESETS, choice)
+    replaced = None
     if params_path.exists() and not force:
-        current = params_path.read_bytes()
-        if current != text and all(current != path.read_bytes() for path in known.values()):
+        replaced = written_by(PRESETS, params_path.read_text(encoding="utf-8", errors="replace"))
+        if replaced is None:
             raise UserError(
-                f"{params_path} was edited: it equals none of the presets. Keep a copy, or replace it with "
-                f"`pptsm preset {name} --force`."
+                f"{params_path} was edited: it is not what the command in its head writes. Keep a copy, or replace it "
+                f"with `{choice.command} --force`."
             )
     with whole_file(params_path) as partial:
-        partial.write_bytes(text)
-    print(f"{params_path} is now preset {name}. Next: dvc repro")
+        partial.write_text(text, encoding="utf-8")
+    was = "" if replaced in (None, choice.command) else f" (it was `{replaced}`)"
+    print(f"{params_path} is now preset {name}{was}. Next: dvc repro")
 
 
 def weights() -> None:
@@ -241,7 +284,7 @@ def weights() -> None:
     from pptsm.ingest.download import known_weights
 
     for known in known_weights().values():
-        print(f"{known.name}\n    {known.note}\n    {known.url}")
+        print(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")
 
 
 def fetch(

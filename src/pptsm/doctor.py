@@ -76,7 +76,9 @@ def _paddle() -> list[Finding]:
             ),
             Finding("device", not broken, says, "Paddle cannot start: reinstall it with `make setup`."),
         ]
-    return [Finding("paddlepaddle", False, "missing", "Run `make setup`, or install the gpu extra (README, On a GPU).")]
+    return [
+        Finding("paddlepaddle", False, "missing", "Run `make setup`, for a GPU with PADDLE=gpu (README, On a GPU).")
+    ]
 
 
 _ASK_DEVICE = (

@@ -1,35 +1,73 @@
 """Presets: short files that say only what sets them apart, laid over the base to give a complete params.yaml.
 
 `presets/base.yaml` has every value with its meaning; a preset names values that differ, and may be laid over another
-one (`based_on: NAME`). Comments and order are the base's.
+one (`based_on: NAME`). Comments and order are the base's. The written file says in its head which command wrote it.
 """
 
+import re
+import shlex
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from pptsm.errors import ParamsError, UserError
+from pptsm.ingest.download import evaluable_weights
+from pptsm.params import Params, check_params
 
 BASE = "base"
 BASED_ON = "based_on"
+WRITTEN_BY = "# Written by: "
 
 Values = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What `pptsm preset` was asked for; the same choice gives the same file.
+
+    Attributes:
+        name: of a preset.
+        weights: a name that `pptsm weights` lists, for a preset that trains nothing.
+        settings: `section.key=value` words, laid over the preset.
+    """
+
+    name: str
+    weights: str | None = None
+    settings: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command that makes this choice."""
+        weights = [] if self.weights is None else ["--weights", self.weights]
+        settings = [word for setting in self.settings for word in ("--set", setting)]
+        return shlex.join(["pptsm", "preset", self.name, *weights, *settings])
+
+    @classmethod
+    def of_command(cls, command: str) -> "Choice":
+        """The choice that such a command makes."""
+        _, _, name, *rest = shlex.split(command)
+        options = list(zip(rest[::2], rest[1::2], strict=True))
+        weights = next((value for option, value in options if option == "--weights"), None)
+        return cls(name, weights, tuple(value for option, value in options if option == "--set"))
+
+
 def preset_names(folder: Path) -> dict[str, str]:
-    """Name -> first line of each preset in a folder, sorted; the base is the preset of the embedded dataset."""
+    """Name -> first line of each preset in a folder, sorted; the base is none of them."""
     files = sorted(folder.glob("*.yaml"))
     if not any(path.stem == BASE for path in files):
         raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
-    return {path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in files}
+    first_lines = {path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in files}
+    del first_lines[BASE]
+    return first_lines
 
 
 def preset_values(folder: Path, name: str) -> Values:
-    """What a preset sets, with what it is based on: sections of values; empty for the base itself.
+    """What a preset sets, with what it is based on: sections of values.
 
     Raises:
         UserError: there is no such preset, or presets are based on each other in a circle.
@@ -38,8 +76,7 @@ def preset_values(folder: Path, name: str) -> Values:
     values: Values = {}
     seen: list[str] = []
     current: str | None = name
-    while current not in (None, BASE):
-        assert current is not None
+    while current is not None:
         if current not in preset_names(folder):
             wanted = f"preset {seen[-1]!r} is based on {current!r}, but" if seen else f"no preset {current!r};"
             raise UserError(f"{wanted} there are {', '.join(preset_names(folder))}.")
@@ -52,48 +89,88 @@ def preset_values(folder: Path, name: str) -> Values:
     return values
 
 
-def compose(folder: Path, *changes: Values, title: str = "") -> str:
-    """The base with changes laid over it, as text: a complete params.yaml with the base's comments and order.
-
-    Args:
-        folder: where `base.yaml` is.
-        changes: nested values, the later ones over the earlier; a list or a map is replaced whole.
-        title: comment lines for the head of the file instead of the base's own.
+def chosen_values(folder: Path, choice: Choice) -> Values:
+    """What a choice sets in the base: the preset's values, those of its weights, then the settings.
 
     Raises:
-        ParamsError: a change names a key that the base does not have.
+        UserError: the preset or the weights are unknown, the preset trains, or a setting is none.
     """
+    values = preset_values(folder, choice.name)
+    if choice.weights is not None:
+        if values.get("student", {}).get("epochs") != 0:
+            raise UserError(
+                f"preset {choice.name} trains, and --weights is for one that takes a checkpoint as it is (eval). To "
+                f"start the training from it: --set student.start={choice.weights}"
+            )
+        row = evaluable_weights(choice.weights)
+        values = merged(values, row.params or {})
+        values = merged(values, {"student": {"start": row.name}, "report": {"title": f"{row.note}, as published"}})
+    return merged(values, parse_settings(choice.settings))
+
+
+def difference(folder: Path, choice: Choice) -> Values:
+    """What of a choice differs from the base."""
+    base = _read(folder / f"{BASE}.yaml")
+    return _differing(base, merged(base, chosen_values(folder, choice)))
+
+
+def chosen_params(folder: Path, choice: Choice) -> Params:
+    """The checked parameters of a choice.
+
+    Raises:
+        ParamsError: a key is unknown, or a value wrong.
+    """
+    values = merged(_read(folder / f"{BASE}.yaml"), chosen_values(folder, choice))
+    return check_params(values, choice.command)
+
+
+def compose(folder: Path, choice: Choice) -> str:
+    """The text of a complete params.yaml: the base with its comments and order, and the choice's values in it.
+
+    The comment at its head says what the file is, which command wrote it, and what the preset says of itself.
+
+    Raises:
+        UserError: as `chosen_values`.
+        ParamsError: a key is unknown, or a value wrong.
+    """
+    chosen_params(folder, choice)
+    title, body = _head_and_body((folder / f"{BASE}.yaml").read_text(encoding="utf-8"))
+    preset_head, _ = _head_and_body((folder / f"{choice.name}.yaml").read_text(encoding="utf-8"))
     yaml = _yaml()
-    text = (folder / f"{BASE}.yaml").read_text(encoding="utf-8")
-    head, body = _head_and_body(text)
     base = yaml.load(body)
-    for change in changes:
-        _lay_over(base, change, ())
+    _lay_over(base, chosen_values(folder, choice))
     out = StringIO()
     yaml.dump(base, out)
-    return (title.rstrip("\n") + "\n\n" if title else head) + out.getvalue()
+    return "\n".join(
+        [
+            title.splitlines()[0],
+            "# Lists stand in block style, one item a line.",
+            f"{WRITTEN_BY}{choice.command}",
+            "#",
+            preset_head,
+            "",
+            out.getvalue(),
+        ]
+    )
 
 
-def head_of(path: Path) -> str:
-    """The comment lines that a preset begins with."""
-    return _head_and_body(path.read_text(encoding="utf-8"))[0].rstrip("\n")
-
-
-def difference(folder: Path, values: Values) -> Values:
-    """What of `values` differs from the base."""
-    base = _read(folder / f"{BASE}.yaml")
-    return _differing(base, merged(base, values))
+def written_by(folder: Path, text: str) -> str | None:
+    """The command that writes just this parameters file; None where it was edited since: then work would be lost."""
+    found = re.search(f"^{WRITTEN_BY}(pptsm preset .+)$", text, re.MULTILINE)
+    try:
+        return found[1] if found and compose(folder, Choice.of_command(found[1])) == text else None
+    except (UserError, ValueError):  # of another version, or the line itself was edited
+        return None
 
 
 def as_yaml(values: Values) -> str:
-    """Values as YAML, lists in block style."""
+    """Sections of values as YAML, a line a value."""
     out = StringIO()
-    yaml = _yaml()
-    yaml.dump(values, out)
+    _yaml().dump(_lists_in_a_line(values), out)
     return out.getvalue()
 
 
-def parse_settings(settings: list[str]) -> Values:
+def parse_settings(settings: tuple[str, ...]) -> Values:
     """`section.key=value` words as nested values; a value is read as YAML.
 
     Raises:
@@ -102,12 +179,15 @@ def parse_settings(settings: list[str]) -> Values:
     values: Values = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not (name and equals):
+        if not (name and equals) or "\n" in setting:
             raise UserError(f"--set {setting!r}: expected section.key=value, such as index.root=/videos.")
         try:
             value: Any = YAML(typ="safe").load(text)
         except YAMLError as error:
-            raise UserError(f"--set {setting!r}: {text!r} is no YAML value ({str(error).splitlines()[0]}).") from None
+            raise UserError(
+                f"--set {setting!r}: {text!r} is no YAML value ({str(error).splitlines()[0]}). A text with signs that "
+                f"YAML knows stands in quotes of its own: --set \"{name}='...'\""
+            ) from None
         for part in reversed(name.split(".")):
             value = {part: value}
         values = merged(values, value)
@@ -124,13 +204,10 @@ def merged(values: Values, changes: Values) -> Values:
     return result
 
 
-def _lay_over(base: CommentedMap, change: Values, place: tuple[str, ...]) -> None:
+def _lay_over(base: CommentedMap, change: Values) -> None:
     for key, value in change.items():
-        if key not in base:
-            name = ".".join((*place, str(key)))
-            raise ParamsError(f"unknown key {name}; {'.'.join(place) or 'params.yaml'} has {', '.join(map(str, base))}")
-        if isinstance(base[key], dict) and len(base[key]) and isinstance(value, dict):
-            _lay_over(base[key], value, (*place, str(key)))
+        if isinstance(value, dict) and base[key]:
+            _lay_over(base[key], value)
         else:
             base[key] = value
 
@@ -144,10 +221,19 @@ def _differing(base: Values, values: Values) -> Values:
     return found
 
 
+def _lists_in_a_line(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists_in_a_line(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+    return value
+
+
 def _head_and_body(text: str) -> tuple[str, str]:
-    """The comment at the top with the empty line after it, and the rest."""
+    """The comment at the top, and what follows the empty line after it."""
     head, _, body = text.partition("\n\n")
-    return head + "\n\n", body
+    return head, body
 
 
 def _read(path: Path) -> Values:

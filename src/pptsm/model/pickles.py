@@ -6,6 +6,7 @@ not needed: its two file formats (a ZIP since 1.6, a stream of pickles before) a
 """
 
 import pickle
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -48,6 +49,14 @@ TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 WEIGHTS = "weights.pdparams"  # the file of weights in a folder
 MAX_BYTES = 8 << 30
 MAX_RATIO = 20  # weights hardly compress: more is a file made to fill memory
+
+# What PaddleX (MODEL_infer.tar) and PaddleVideo (a ZIP) publish for serving.
+STATIC_GRAPH = (".pdiparams", ".pdmodel")
+INFERENCE_ARCHIVE = (
+    "it is an inference archive, a static graph for serving, and no weights to train from or to convert. Take the "
+    "training weights of the same model: of PaddleX MODEL_pretrained.pdparams in place of MODEL_infer.tar; "
+    "`pptsm weights` lists what is known."
+)
 
 DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError,
@@ -126,10 +135,21 @@ def read_weights(path: Path) -> Any:
     except OSError as error:
         raise WeightsError(f"cannot read weights {path}: {error.strerror or error}.") from None
     except DAMAGED as error:
+        if _holds_static_graph(path):
+            raise WeightsError(f"{path} was refused: {INFERENCE_ARCHIVE}") from None
         raise WeightsError(
             f"{path} is no weights file, or is cut off ({type(error).__name__}: {str(error)[:120]}). "
             f"It has {path.stat().st_size} bytes; fetch it again."
         ) from None
+
+
+def _holds_static_graph(path: Path) -> bool:
+    """Whether a file is a tar archive with a network for serving in it."""
+    try:
+        with tarfile.open(path) as archive:
+            return any(name.endswith(STATIC_GRAPH) for name in archive.getnames())
+    except (tarfile.TarError, EOFError, zlib.error):
+        return False
 
 
 def write_arrays(path: Path, values: Any) -> None:
@@ -160,6 +180,8 @@ def _read_torch_zip(path: Path) -> Any:
                 "Weights do not compress like that."
             )
         pickles = [info.filename for info in infos if info.filename.rpartition("/")[2] == "data.pkl"]
+        if any(info.filename.endswith(STATIC_GRAPH) for info in infos):
+            raise WeightsError(INFERENCE_ARCHIVE)
         if len(pickles) != 1:
             raise WeightsError("it is a ZIP archive without PyTorch's data.pkl.")
         folder = pickles[0].removesuffix("data.pkl")

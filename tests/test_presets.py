@@ -1,0 +1,307 @@
+"""Presets: short, complete when written, equal to what is published; work in params.yaml is not lost."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from conftest import GOLDEN, ROOT, pptsm
+from pptsm.errors import UserError
+from pptsm.ingest.annotations import read_label_file
+from pptsm.ingest.download import known_weights
+from pptsm.model.card import network_arguments
+from pptsm.model.network import build_model
+from pptsm.model.pickles import as_arrays, write_arrays
+from pptsm.params import check_params
+from pptsm.presets import (
+    Choice,
+    as_yaml,
+    chosen_params,
+    chosen_values,
+    compose,
+    difference,
+    merged,
+    preset_names,
+    preset_values,
+    written_by,
+)  # fmt: skip
+from test_network import seeded_state
+
+PRESETS = ROOT / "presets"
+NAMES = list(preset_names(PRESETS))
+EVALUABLE = [name for name, row in known_weights().items() if row.params is not None]
+CHOICES = [*map(Choice, NAMES), *(Choice("eval", weights) for weights in EVALUABLE)]
+CLASSES = {"presets/labels/kinetics400.txt": 400, "presets/labels/fight.txt": 2}
+
+
+def loaded(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = YAML(typ="safe").load(text)
+    return values
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of a table below tests/golden."""
+    with (GOLDEN / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def comments(text: str) -> list[str]:
+    """The comments behind and between the values, in order; the head is another matter."""
+    _, body = text.split("\n\n", 1)
+    return re.findall(r"(?m)(?:^|\s)(# .*)$", body)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the presets and nothing else."""
+    shutil.copytree(PRESETS, tmp_path / "presets")
+    return tmp_path
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.command)
+def test_a_written_preset_is_complete_and_has_the_comments_and_the_order_of_the_base(choice: Choice) -> None:
+    """Every value of the base, the preset's over them, each with its meaning beside it; lists in block style."""
+    text = compose(PRESETS, choice)
+    base_text = (PRESETS / "base.yaml").read_text()
+    base = loaded(base_text)
+    check_params(loaded(text), "written")
+    assert loaded(text) == merged(base, chosen_values(PRESETS, choice))
+    assert comments(text) == comments(base_text)
+    assert [list(section) for section in loaded(text).values() if isinstance(section, dict)] == [
+        list(section) for section in base.values() if isinstance(section, dict)
+    ]
+    assert not re.search(r"(?m)^ *\w+: \[[^\]]", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_short_and_says_only_what_differs(name: str) -> None:
+    """5 to 25 lines; no value is repeated from what it is laid over."""
+    path = PRESETS / f"{name}.yaml"
+    assert 5 <= len(path.read_text().splitlines()) <= 25
+    own = loaded(path.read_text())
+    based_on = own.pop("based_on", None)
+    under = loaded((PRESETS / "base.yaml").read_text())
+    if based_on is not None:
+        under = merged(under, preset_values(PRESETS, based_on))
+    for key, value in own.items():
+        for inner, changed in value.items() if isinstance(value, dict) else [(None, value)]:
+            assert changed != (under[key] if inner is None else under[key][inner]), (key, inner)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.command)
+def test_the_difference_is_at_most_forty_lines_and_gives_the_preset_back(choice: Choice) -> None:
+    """What one has to know beside the base, and nothing else."""
+    shown = as_yaml(difference(PRESETS, choice))
+    assert len(shown.splitlines()) <= 40
+    assert merged(loaded((PRESETS / "base.yaml").read_text()), loaded(shown)) == loaded(compose(PRESETS, choice))
+
+
+def test_show_prints_the_difference_and_writes_nothing(place: Path) -> None:
+    """Of the preset with its weights and settings."""
+    command = ["preset", "eval", "--weights", "pptsm-r101-k400-dense", "--set", "seed=1", "--show"]
+    shown = pptsm(*command, cwd=place).stdout
+    assert shown == as_yaml(difference(PRESETS, Choice("eval", "pptsm-r101-k400-dense", ("seed=1",))))
+    assert loaded(shown)["student"]["depth"] == 101
+    assert loaded(shown)["seed"] == 1
+    assert [path.name for path in place.iterdir()] == ["presets"]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.command)
+def test_every_preset_builds_its_networks_and_names_what_exists(choice: Choice) -> None:
+    """Depth, width and network exist; starts are known weights; a label file has as many classes as it should."""
+    params = chosen_params(PRESETS, choice)
+    classes = 10
+    if params.index.label_file:
+        classes = len(read_label_file(str(ROOT / params.index.label_file)))
+        assert classes == CLASSES[params.index.label_file]
+    for role in [params.teacher, params.student] if params.teacher.enabled else [params.student]:
+        assert role.start is None or role.start in known_weights()
+        network_arguments(role, classes).build()
+
+
+@pytest.mark.parametrize("name", list(table("recipes.csv")[0])[1:])
+def test_a_published_recipe_is_the_published_one_value_by_value(name: str) -> None:
+    """tests/golden/recipes.csv, from the official configurations; an empty cell is not published."""
+    values = loaded(compose(PRESETS, Choice(name)))
+    for row in table("recipes.csv"):
+        section, _, key = row["key"].partition(".")
+        value = values[section][key] if key else values[section]
+        if isinstance(value, list):
+            value = f"[{' '.join(map(str, value))}]"
+        if row[name]:
+            assert str(value) == row[name], row["key"]
+
+
+def test_the_table_of_recipes_covers_every_value_of_the_recipe() -> None:
+    """A new parameter of clip or training must be compared too, and every published row has a column."""
+    keys = {row["key"] for row in table("recipes.csv")}
+    base = loaded((PRESETS / "base.yaml").read_text())
+    free = {"training.clips_per_video", "training.flip_labels", "training.keep", "training.amp"}  # ours, not published
+    assert {f"{section}.{key}" for section in ("clip", "training") for key in base[section]} - keys == free
+    assert {name for name in NAMES if name.startswith("k400")} <= set(table("recipes.csv")[0])
+
+
+@pytest.mark.parametrize("row", table("protocols.csv"), ids=lambda row: row["weights"])
+def test_a_checkpoint_is_evaluated_by_the_protocol_of_its_publisher(row: dict[str, str]) -> None:
+    """tests/golden/protocols.csv; nothing is trained, all of the file is used, its own sampling is evaluated."""
+    params = chosen_params(PRESETS, Choice("eval", row["weights"]))
+    values = {**params.clip.model_dump(), **params.student.model_dump(), "sampling": params.sampling}
+    assert {key: str(values[key]) for key, text in row.items() if key != "weights" and text} == {
+        key: text for key, text in row.items() if key != "weights" and text
+    }
+    assert (params.student.epochs, params.student.min_coverage, params.student.start) == (0, 1.0, row["weights"])
+    assert params.evaluate.sampling == params.sampling
+    assert not params.training.amp  # else no CPU could evaluate it
+
+
+def test_every_checkpoint_that_can_be_evaluated_has_its_protocol_compared() -> None:
+    """A new row of the registry comes with a row of the table."""
+    assert [row["weights"] for row in table("protocols.csv")] == EVALUABLE
+
+
+def test_params_yaml_is_the_motion_preset() -> None:
+    """A fresh clone has the embedded default, so a preset may replace it without --force."""
+    assert (ROOT / "params.yaml").read_text() == compose(PRESETS, Choice("motion"))
+
+
+def test_settings_are_laid_over_the_preset(place: Path) -> None:
+    """Numbers, texts and lists; the list is written in block style and its comment stays."""
+    settings = [
+        "index.root=/my videos",
+        "training.base_lr=1e-3",
+        "index.test_groups=[a, b]",
+        "index.pattern='[x](?P<label>.)'",
+    ]
+    pptsm("preset", "small", *(word for setting in settings for word in ("--set", setting)), cwd=place)
+    text = (place / "params.yaml").read_text()
+    changes = {"root": "/my videos", "test_groups": ["a", "b"], "pattern": "[x](?P<label>.)"}
+    expected = merged(loaded(compose(PRESETS, Choice("small"))), {"index": changes, "training": {"base_lr": 0.001}})
+    assert loaded(text) == expected
+    assert "  test_groups:\n    - a\n    - b\n" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("index.rot=/x", 'unknown key index.rot; did you mean "root"?'),
+        ("training.base_lr=fast", "training.base_lr is 'fast', but should be a valid number"),
+        ("training.base_lr", "expected section.key=value"),
+        ("index.root=a\nb: c", "expected section.key=value"),
+        ("index.pattern=[^/]+x", "is no YAML value"),
+        ("seed.x=3", "seed is {'x': 3}, but should be a valid integer"),
+        ("clip.crop_px=300", "crop_px (300) is larger than resize_px"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_nothing_is_written(setting: str, sentence: str, place: Path) -> None:
+    """The composed values are checked before the file is touched."""
+    done = pptsm("preset", "small", "--set", setting, cwd=place, check=False)
+    assert done.returncode != 0
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert [path.name for path in place.iterdir()] == ["presets"]
+
+
+def test_edited_parameters_are_not_overwritten(place: Path) -> None:
+    """Work in params.yaml is not lost by a command; --force is."""
+    pptsm("preset", "motion", cwd=place)
+    edited = (place / "params.yaml").read_text().replace("seed: 2026", "seed: 7")
+    (place / "params.yaml").write_text(edited)
+    done = pptsm("preset", "weizmann", cwd=place, check=False)
+    assert done.returncode == 1
+    assert "params.yaml was edited" in done.stderr
+    assert "`pptsm preset weizmann --force`" in done.stderr
+    assert (place / "params.yaml").read_text() == edited
+    pptsm("preset", "weizmann", "--force", cwd=place)
+    assert (place / "params.yaml").read_text() == compose(PRESETS, Choice("weizmann"))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        Choice("small", None, ("index.root=/a 'b'", "report.title=x")),
+        Choice("eval", "tsm-r50-k400-dense-mit"),
+        Choice("motion"),
+    ],
+)
+def test_what_a_command_wrote_may_be_replaced_and_the_command_is_told(choice: Choice, place: Path) -> None:
+    """Nothing is lost: the command in the file's head writes it again, settings and all."""
+    text = compose(PRESETS, choice)
+    assert Choice.of_command(choice.command) == choice
+    assert written_by(PRESETS, text) == choice.command
+    assert written_by(PRESETS, text + "# mine\n") is None
+    assert written_by(PRESETS, text.replace(" --set", " --sett")) != choice.command or not choice.settings
+    (place / "params.yaml").write_text(text)
+    assert choice.command in pptsm("preset", "custom", cwd=place).stdout
+
+
+def test_an_unknown_preset_lists_those_there_are() -> None:
+    """What was sought and what was found; the base is not one of them."""
+    done = pptsm("preset", "nosuch", cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "no preset 'nosuch'; there are " in done.stderr
+    assert "weizmann" in done.stderr
+    assert "base" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("based_on", "sentence"),
+    [
+        ("nosuch", "preset 'mine' is based on 'nosuch', but there are"),
+        ("mine", "presets mine -> mine are based on each"),
+    ],
+)
+def test_a_preset_based_on_nothing_or_on_itself_is_refused(based_on: str, sentence: str, place: Path) -> None:
+    """A sentence, and no endless loop."""
+    (place / "presets" / "mine.yaml").write_text(f"# Mine.\n\nbased_on: {based_on}\nseed: 1\n")
+    with pytest.raises(UserError, match=sentence):
+        preset_values(place / "presets", "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "sentence"),
+    [
+        ("eval", "nosuch", "unknown name. Those that can be are pptsm-r50"),
+        ("eval", "resnet50-vd-imagenet", "ImageNet start of a ResNet50-vd trunk"),
+        ("eval", "pptsmv2-8-k400-uniform-paddlex", "a network that is not built here"),
+        ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start=pptsm-r50-k400-dense"),
+    ],
+)
+def test_weights_that_cannot_be_evaluated_are_refused(name: str, weights: str, sentence: str) -> None:
+    """Why, and what can be done instead."""
+    with pytest.raises(UserError, match=sentence):
+        compose(PRESETS, Choice(name, weights))
+
+
+@pytest.mark.slow
+def test_a_published_file_is_converted_without_any_parameters(place: Path) -> None:
+    """Its name says which row it is; classes and geometry of the exported file are that row's."""
+    from pptsm.deploy.predictor import Predictor
+
+    model = build_model("pptsm", 50, 400, 8)
+    model.set_state_dict(seeded_state(model))
+    write_arrays(place / "ppTSM_k400_dense.pdparams", as_arrays(model.state_dict()))
+    pptsm("convert", "ppTSM_k400_dense.pdparams", "--out", "model.onnx", cwd=place)
+    metadata = Predictor(place / "model.onnx").metadata
+    assert len(metadata.labels) == 400
+    spec = metadata.clip
+    assert (spec.sampling, spec.aspect, spec.test_crop_px, spec.segments) == ("dense", "distorted_2_1", 224, 8)
+
+
+def test_weights_of_ones_own_are_converted_by_a_preset_and_not_without(place: Path) -> None:
+    """--preset describes the network as --params does; a file of no known name needs one of them, not both."""
+    model = network_arguments(chosen_params(PRESETS, Choice("small")).student, 2).build()
+    model.set_state_dict(seeded_state(model))
+    write_arrays(place / "mine.pdparams", as_arrays(model.state_dict()))
+    (place / "classes.txt").write_text("left\nright\n")
+    command = ["convert", "mine.pdparams", "--labels", "classes.txt", "--out", "model.onnx"]
+    done = pptsm(*command, cwd=place, check=False)
+    assert done.returncode == 1
+    assert "say it with --params FILE or --preset NAME" in done.stderr
+    assert "give one of them" in pptsm(*command, "--preset", "small", "--params", "p", cwd=place, check=False).stderr
+    assert not (place / "model.onnx").exists()
+    pptsm(*command, "--preset", "small", cwd=place)
+    assert (place / "model.onnx").exists()
