@@ -14,9 +14,7 @@ from PIL import Image
 
 from conftest import ROOT, moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
-from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import evaluation_views
 from pptsm.data.video import Video, probe, write_video
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.deploy.gate import Agreement, compare, middle_view, require
@@ -158,26 +156,42 @@ def test_the_pixels_can_be_made_again_from_the_metadata_alone(tmp_path: Path, as
     assert scores_in(file, tmp_path / "a.mp4") == pytest.approx(probabilities.mean(axis=0).tolist(), abs=2e-5)
 
 
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported network that tests leave as it is."""
+    return exported(tmp_path_factory.mktemp("exported"), network())
+
+
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
 @pytest.mark.parametrize("keep_aspect", [True, False])
-def test_a_file_of_an_older_version_predicts_as_it_did(tmp_path: Path, sampling: str, keep_aspect: bool) -> None:
+def test_a_file_of_an_older_version_predicts_as_it_did(
+    model_file: Path, tmp_path: Path, sampling: str, keep_aspect: bool
+) -> None:
     """Its clip had six fields, the sampling stood apart; by the rules of then, on a square and on a wide video."""
-    file = exported(tmp_path, network())
-    proto = onnx.load(str(file))
+    file, proto = tmp_path / "older.onnx", onnx.load(str(model_file))
     fields = {"num_segments": 4, "resize_px": 36, "crop_px": 32, "keep_aspect": keep_aspect}
     clip = json.dumps(fields | {"dense_window": 8, "dense_clips": 2})
     properties = {"labels": json.dumps(LABELS), "clip": clip, "sampling": sampling, "revision": "student-0"}
     onnx.helper.set_model_props(proto, {f"pptsm.{key}": value for key, value in properties.items()})
     onnx.save(proto, str(file))
-    for pad in (0, 40):
-        video = tmp_path / f"{pad}.mp4"
-        write_video(video, np.pad(moving_square(21), ((0, 0), (0, 0), (0, pad), (0, 0))), 10, "h264")
-        uniform = sampling == "uniform"
-        indices = uniform_indices(21, 4) if uniform else dense_indices(21, 4, window=8, num_clips=2).ravel()
-        frames = np.stack(list(Video(video)))[indices]
-        views = evaluation_views(frames, sampling, keep_aspect, resize_px=36, crop_px=32)  # type: ignore[arg-type]
-        logits = logits_of(file, views)
-        assert len(logits) == (1 if uniform else 6)
+    sizes = {32: (36, 36), 72: (81, 36)} if keep_aspect else {32: (36, 48), 72: (48, 36)}
+    for width, size in sizes.items():
+        video = tmp_path / f"{width}.mp4"
+        write_video(video, np.pad(moving_square(21), ((0, 0), (0, 0), (0, width - 32), (0, 0))), 10, "h264")
+        x, y = ((side - 32) // 4 for side in size)
+        if sampling == "uniform":
+            indices, corners = [2, 7, 12, 17], [((size[0] - 32) // 2, (size[1] - 32) // 2)]
+        else:  # two windows of eight frames in 21
+            indices, corners = [0, 2, 4, 6, 13, 15, 17, 19], [(0, 2 * y), (4 * x, 2 * y), (2 * x, 2 * y)]
+        decoded = list(Video(video))
+        views = []
+        for left, top in corners:
+            for index in indices:
+                resized = np.asarray(Image.fromarray(decoded[index]).resize(size, Image.Resampling.BILINEAR))
+                crop = resized[top : top + 32, left : left + 32] / 255
+                views.append(((crop - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).transpose(2, 0, 1))
+        logits = logits_of(file, np.stack(views).astype(np.float32))
+        assert len(logits) == (1 if sampling == "uniform" else 6)
         assert scores_in(file, video) == pytest.approx(softmax(logits.mean(axis=0)).tolist(), abs=2e-5)
 
 
