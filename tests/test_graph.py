@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from conftest import ROOT
 from imports import NOT_DEPENDENCIES, SOURCE, code_run_by, imported_modules, path_of
 from pptsm.cli import STAGES
-from pptsm.params import Params
+from pptsm.params import Index, Params
 from pptsm.training.state import code_of
 
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -42,6 +42,13 @@ def test_every_parameter_that_a_stage_reads_is_one_of_its_params(stage: str) -> 
             continue
         if f"params.{section}" in text.replace("validate_", "validate").replace("params.yaml", ""):
             assert section in listed, f"{stage} reads {section}"
+
+
+def test_lists_are_dependencies_by_their_content() -> None:
+    """Each file that section index may name: an edited line makes the index run, not another name alone."""
+    lists = [name for name, field in Index.model_fields.items() if field.annotation == str | None]
+    assert len(lists) == 4
+    assert set(GRAPH["index"]["deps"]) >= {f"${{index.{name}}}" for name in lists}
 
 
 def test_no_stage_runs_again_for_how_fast_to_compute() -> None:

@@ -1,5 +1,6 @@
 """Weight files: what fits is loaded and reported, what is dangerous is refused."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import paddle
 import pytest
 
+from pptsm.files import sha256_of
+from pptsm.ingest.starts import fetch_start
 from pptsm.model.network import build_model
 from pptsm.model.pickles import WeightsError, read_weights, write_arrays
 from pptsm.model.weights import load_weights
@@ -84,3 +87,24 @@ def test_a_file_without_arrays_is_no_state_dict(tmp_path: Path) -> None:
     (tmp_path / "w.pdparams").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(WeightsError, match="holds no state dict"):
         load_weights(small(), tmp_path / "w.pdparams")
+
+
+def test_a_start_is_a_folder_with_the_weights_and_their_origin(tmp_path: Path) -> None:
+    """A file is copied as it is; a random start is a note without weights, so that another start is another output."""
+    write_arrays(tmp_path / "mine.pdparams", {k: v.numpy() for k, v in small().state_dict().items()})
+    digest = sha256_of(tmp_path / "mine.pdparams")
+    fetch_start("student", str(tmp_path / "mine.pdparams"), digest[:8], tmp_path / "start")
+    assert sha256_of(tmp_path / "start" / "weights.pdparams") == digest
+    origin = json.loads((tmp_path / "start" / "source.json").read_text())
+    assert origin == {"source": str(tmp_path / "mine.pdparams"), "sha256": digest}
+    fetch_start("student", None, None, tmp_path / "start")
+    assert [path.name for path in (tmp_path / "start").iterdir()] == ["source.json"]
+    assert json.loads((tmp_path / "start" / "source.json").read_text()) == {"source": None, "sha256": None}
+
+
+def test_a_start_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    """Before any training: a file that is no weights file."""
+    (tmp_path / "bad.pdparams").write_bytes(b"hello")
+    with pytest.raises(WeightsError, match="no weights file"):
+        fetch_start("student", str(tmp_path / "bad.pdparams"), sha256_of(tmp_path / "bad.pdparams"), tmp_path / "start")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.pdparams"]
