@@ -47,11 +47,11 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
 
 
 LEVELS = [
-    {"params", "presets", "errors", "console", "files", "processor"},
+    {"params", "presets", "errors", "console", "files", "processor", "workers"},
     {"data", "model"},
     {"ingest", "evaluation"},
     {"deploy", "training", "report"},
-    {"stages", "doctor"},
+    {"stages", "doctor", "arrivals"},
     {"commands"},
     {"cli"},
 ]

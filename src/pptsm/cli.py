@@ -15,9 +15,10 @@ import typer
 
 from pptsm import commands
 from pptsm.errors import UserError
-from pptsm.stages import evaluate, export, frames, index, motion, pretrained, report, student, teacher, validate
+from pptsm.stages import check, evaluate, export, frames, index, motion, pretrained, report, student, teacher, validate
 
 STAGES = {
+    "check": check,
     "motion": motion,
     "index": index,
     "validate": validate,
