@@ -91,7 +91,7 @@ def wait_for_end(process: int) -> None:
 def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
     """Even kill -9 of the flow's process ends the stage under it."""
     script = (
-        "from pathlib import Path; from flows.processes import run_streaming;"
+        "from pathlib import Path; from flows.command import run_streaming;"
         "run_streaming(['sh', '-c', 'echo $$ > child; exec sleep 300'], print, cwd=Path('.'), timeout_sec=300)"
     )
     starter = subprocess.Popen(
