@@ -2,13 +2,15 @@
 
 import io
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import dvc.api
 import httpx
 import pandas as pd
-from flows.command import ROOT, CommandError
+from flows.command import ROOT, CommandError, run_streaming
 from flows.graph import graph, page_of, said_of
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -21,6 +23,7 @@ from prefect.artifacts import (
 
 from pptsm.console import read_epoch
 
+RUNNING = re.compile(r"^Running stage '(.+)':")
 MOST_CERTAIN = 5  # classes; with no more, top-5 is always right
 
 
@@ -48,6 +51,38 @@ class TrainingProgress:
                 self.bars[epoch.network] = bar
         except httpx.HTTPError as error:  # a server that is away must not end a training
             get_run_logger().warning(f"the progress of the {epoch.network} cannot be shown: {error}")
+
+
+def run_shown(
+    name: str, command: list[str], timeout_sec: float, environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run a command for a task: its lines in the run's log, its epochs as bars, and its failure as an artifact.
+
+    Returns:
+        The names of the stages that DVC ran for it.
+
+    Raises:
+        CommandError: it failed; why, its last lines and what to do are published first.
+    """
+    shown, ran = TrainingProgress(), []
+
+    def see(line: str) -> None:
+        get_run_logger().info(line)
+        shown.see(line)
+        ran.extend(RUNNING.findall(line))
+
+    try:
+        run_streaming(command, see, timeout_sec=timeout_sec, environment=environment)
+    except CommandError as error:
+        lines = "\n".join(error.last_lines)
+        create_markdown_artifact(
+            key=f"{name.replace('_', '-')}-failed",
+            markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
+            "stages are skipped, and a training goes on from its last whole epoch.",
+            description=f"Why {name} failed, and what to do.",
+        )
+        raise
+    return ran
 
 
 def publish_results(stages: list[str], experiment: str | None = None, revision: str | None = None) -> None:
@@ -111,14 +146,3 @@ def _judged(figures: dict[str, Any]) -> dict[str, str]:
     if figures.get("classes", MOST_CERTAIN + 1) > MOST_CERTAIN:
         found["top-5"] = f"{figures['top5']:.2%}"
     return found
-
-
-def publish_failure(name: str, error: CommandError) -> None:
-    """Artifact of a failed stage: why, its last lines, and what to do."""
-    lines = "\n".join(error.last_lines)
-    create_markdown_artifact(
-        key=f"{name.replace('_', '-')}-failed",
-        markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
-        "stages are skipped, and a training goes on from its last whole epoch.",
-        description=f"Why {name} failed, and what to do.",
-    )

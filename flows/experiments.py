@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import dvc.api
-from flows.artifacts import TrainingProgress, publish_failure
-from flows.command import ROOT, CommandError, run_streaming
+from flows.artifacts import run_shown
+from flows.command import ROOT, CommandError
 from flows.graph import graph, page_of, said_of
 from flows.limits import device_slot
 from prefect import get_run_logger, task
@@ -33,30 +33,19 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     Raises:
         CommandError: a stage failed, or the name is taken; the last lines are published first.
     """
-    logger = get_run_logger()
-    shown = TrainingProgress()
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
     command += [last] if last else []
-
-    def log(line: str) -> None:
-        logger.info(line)
-        shown.see(line)
-
     # the copy's own source comes first, and finished work is shared with this checkout
     environment = {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / ".pptsm")}
-    try:
-        with device_slot():
-            run_streaming(command, log, timeout_sec=timeout_sec, environment=environment)
-        revision = experiments().get(name)
-        if revision is None:
-            raise CommandError(command, f"left no experiment {name}", [])
-    except CommandError as error:
-        publish_failure("experiment", error)
-        raise
+    with device_slot():
+        run_shown("experiment", command, timeout_sec, environment)
+    revision = experiments().get(name)
+    if revision is None:
+        raise CommandError(command, f"left no experiment {name}", [])
     if last is None:
         save_pages(name, revision)
-    logger.info(f"experiment {name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
+    get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
 
 

@@ -15,7 +15,7 @@ import time
 from contextlib import nullcontext
 from typing import Annotated, Any
 
-from flows.artifacts import TrainingProgress, publish_failure, publish_results
+from flows.artifacts import publish_results, run_shown
 from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
 from flows.experiments import check_name, experiments, run_experiment
 from flows.graph import Stages, graph, said_of
@@ -81,8 +81,7 @@ def require_clean_before(first: str, names: list[str]) -> None:
         UserError: an earlier stage has work to do.
         CommandError: DVC cannot tell.
     """
-    command = ["dvc", "--wait-for-lock", "status", "--json", "--with-deps", *names]
-    found = json.loads(run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)[-1])
+    found = json.loads(_ask_dvc("--json", "--with-deps", *names)[-1])
     stale = [stage for stage in graph() if stage in found and stage not in names]
     if stale:
         raise UserError(
@@ -104,41 +103,28 @@ def run_stage(name: str, timeout_sec: float) -> bool:
     Raises:
         CommandError: the stage failed; its last lines are published first.
     """
-    logger = get_run_logger()
-    shown = TrainingProgress()
     started = time.monotonic()
-    worked = False
-
-    def log(line: str) -> None:
-        nonlocal worked
-        worked = worked or line.startswith("Running stage")
-        logger.info(line)
-        shown.see(line)
-
-    try:
-        # a stage without work does not wait for the device
-        needs_device = said_of(name, "device")
-        if not needs_device or not _is_up_to_date(name):
-            with device_slot() if needs_device else nullcontext():
-                run_streaming(["dvc", "--wait-for-lock", "repro", "--single-item", name], log, timeout_sec=timeout_sec)
-    except CommandError as error:
-        publish_failure(name, error)
-        raise
-    logger.info(f"{name}: {'done' if worked else 'nothing to do'} after {time.monotonic() - started:.1f} s")
-    return worked
+    ran: list[str] = []
+    needs_device = said_of(name, "device")
+    if not needs_device or not _is_up_to_date(name):  # a stage without work does not wait for the device
+        with device_slot() if needs_device else nullcontext():
+            ran = run_shown(name, ["dvc", "--wait-for-lock", "repro", "--single-item", name], timeout_sec)
+    get_run_logger().info(f"{name}: {'done' if ran else 'nothing to do'} after {time.monotonic() - started:.1f} s")
+    return bool(ran)
 
 
 def _is_up_to_date(stage: str) -> bool:
     """Whether DVC has nothing to do for a stage. Where it cannot tell, `dvc repro` will say why."""
     try:
-        run_streaming(
-            ["dvc", "--wait-for-lock", "status", "--quiet", stage],
-            get_run_logger().debug,
-            timeout_sec=STATUS_TIMEOUT_SEC,
-        )
+        _ask_dvc("--quiet", stage)
     except CommandError:
         return False
     return True
+
+
+def _ask_dvc(*arguments: str) -> list[str]:
+    command = ["dvc", "--wait-for-lock", "status", *arguments]
+    return run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
 
 
 if __name__ == "__main__":

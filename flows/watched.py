@@ -20,20 +20,22 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from flows import guard
+
 HOME = ROOT / ".prefect"
-SERVER = HOME / "server.pid"  # Prefect's own note of a server in the background
 DEPLOYMENT = "train-pptsm"
 POOL = "pptsm"
 USUAL_PORT = 4200
 PATIENCE_SEC = 300
-GRACE_SEC = 30  # what a stopped run gets to stop its stage and to tell the server
 
 
 def main() -> int:
     """Start server and worker, watch one run or stay, stop everything."""
     for asked in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(asked, lambda number, _: sys.exit(128 + number))  # asked to stop, it stops its children too
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the worker ends itself by it, also in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background
     try:
         with server_and_worker() as worker:
             address = os.environ["PREFECT_API_URL"]
@@ -43,7 +45,7 @@ def main() -> int:
                     f"now: PREFECT_API_URL={address} prefect deployment run {DEPLOYMENT}   (Ctrl-C ends it)", flush=True
                 )
                 worker.wait()
-                sys.exit("error: the worker has ended; see .prefect/worker.log")
+                sys.exit(f"error: the worker has ended; see {HOME / 'worker.log'}")
             command = ["prefect", "deployment", "run", DEPLOYMENT, "--watch", *sys.argv[1:]]
             code = subprocess.run(command, cwd=ROOT, check=False).returncode
     except KeyboardInterrupt:
@@ -53,19 +55,13 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def server_and_worker() -> Iterator[psutil.Popen]:
+def server_and_worker() -> Iterator["subprocess.Popen[bytes]"]:
     """A server with the deployments of prefect.yaml, and a worker for them, which is given.
 
     This process's environment then names the server. The settings are those of prefect.toml, except for the address
     where the usual port is taken.
     """
     HOME.mkdir(exist_ok=True)
-    if _server() is not None:  # two servers on one database would not see each other's runs
-        sys.exit(
-            f"error: a server runs in this folder already: `prefect deployment run {DEPLOYMENT} --watch` uses it, "
-            "`prefect server stop` ends it."
-        )
-    SERVER.unlink(missing_ok=True)
     port = _free_port()
     os.environ |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -73,38 +69,19 @@ def server_and_worker() -> Iterator[psutil.Popen]:
         "PREFECT_HOME": str(HOME),  # of runs too, which start elsewhere
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
     }
+    # refused where one runs in this folder: two servers on one database would not see each other's runs
+    _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", str(port))
+    server = psutil.Process(int((HOME / "server.pid").read_text()))
     try:
-        _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", str(port))
         _prefect("server", "status", "--wait", "--timeout", str(PATIENCE_SEC))
         _end_dead_runs()
         _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
         _prefect("--no-prompt", "deploy", "--all")
-        with (HOME / "worker.log").open("w") as log:
-            worker = psutil.Popen(
-                ["prefect", "worker", "start", "--pool", POOL],
-                cwd=ROOT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
+        with _guarded("prefect", "worker", "start", "--pool", POOL) as worker:
             yield worker
-        finally:
-            _stop(worker)
     finally:
-        server = _server()
         _prefect("server", "stop")
-        if server is not None:
-            psutil.wait_procs([server], timeout=GRACE_SEC)
-
-
-def _server() -> psutil.Process | None:
-    """The server in the background of this folder, if one runs."""
-    with contextlib.suppress(OSError, ValueError, psutil.Error):
-        server = psutil.Process(int(SERVER.read_text()))
-        if server.is_running() and any("prefect" in word for word in server.cmdline()):
-            return server
-    return None
+        psutil.wait_procs([server], timeout=guard.LONGEST_SEC)
 
 
 def _prefect(*arguments: str) -> None:
@@ -115,30 +92,38 @@ def _prefect(*arguments: str) -> None:
         sys.exit(f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
 
+@contextlib.contextmanager
+def _guarded(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command that ends, with all that it started, when the context ends or this process is killed."""
+    with (HOME / "worker.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, guard.__file__, *command],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    try:
+        yield process
+    finally:
+        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(asked, signal.SIG_IGN)  # once is enough
+        print("stopping ...", flush=True)
+        process.stdin.close()
+        process.wait(guard.LONGEST_SEC + 10)
+
+
 def _free_port() -> int:
     """The usual port, or where something listens there already, any free one."""
-    for port in (USUAL_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server: connections may linger
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise OSError("no free port on 127.0.0.1")
-
-
-def _stop(worker: psutil.Popen) -> None:
-    """End the worker and its runs: asked at first, it ends its own; what then is left is made to."""
-    for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(asked, signal.SIG_IGN)  # once is enough
-    if worker.poll() is not None:
-        return
-    print("stopping ...", flush=True)
-    family = [worker, *worker.children(recursive=True)]
-    left = family[:1]
-    for sent in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
-        for member in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.send_signal(sent)
-        _, left = psutil.wait_procs(family, timeout=GRACE_SEC)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server: connections may linger
+        try:
+            probe.bind(("127.0.0.1", USUAL_PORT))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _end_dead_runs() -> None:
@@ -146,6 +131,7 @@ def _end_dead_runs() -> None:
 
     Otherwise a new run would wait some minutes, until the dead one's place is given back.
     """
+    from prefect import State
     from prefect.client.orchestration import get_client  # reads the address when it is imported
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Crashed
@@ -155,12 +141,11 @@ def _end_dead_runs() -> None:
         with contextlib.suppress(psutil.Error):
             alive.add(process.environ().get("PREFECT__FLOW_RUN_ID"))
     unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+    crashed: State[None] = Crashed(message="Its process is no more. Run again: it goes on from there.")
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=unfinished):
             if run.deployment_id and str(run.id) not in alive:
-                client.set_flow_run_state(
-                    run.id, Crashed(message="Its process is no more. Run again: it goes on from there.")
-                )
+                client.set_flow_run_state(run.id, crashed)
 
 
 if __name__ == "__main__":
