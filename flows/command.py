@@ -55,15 +55,12 @@ def run_streaming(
         CommandError: exit code above 0, or out of time.
     """
     bin_folder = Path(sys.executable).parent  # dvc and pptsm, without an activated environment
-    process = subprocess.Popen(
-        [sys.executable, guard.__file__, *command],
+    process = guard.start(
+        command,
         cwd=cwd,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then has the command stopped in order
         env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
     )
     assert process.stdin is not None

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -55,7 +56,7 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def server_and_worker() -> Iterator["subprocess.Popen[bytes]"]:
+def server_and_worker() -> Iterator["subprocess.Popen[Any]"]:
     """A server with the deployments of prefect.yaml, and a worker for them, which is given.
 
     This process's environment then names the server. The settings are those of prefect.toml, except for the address
@@ -71,15 +72,23 @@ def server_and_worker() -> Iterator["subprocess.Popen[bytes]"]:
     }
     # refused where one runs in this folder: two servers on one database would not see each other's runs
     _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", str(port))
+    worker = None
     server = psutil.Process(int((HOME / "server.pid").read_text()))
     try:
         _prefect("server", "status", "--wait", "--timeout", str(PATIENCE_SEC))
         _end_dead_runs()
         _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
         _prefect("--no-prompt", "deploy", "--all")
-        with _guarded("prefect", "worker", "start", "--pool", POOL) as worker:
-            yield worker
+        with (HOME / "worker.log").open("w") as log:
+            worker = guard.start(["prefect", "worker", "start", "--pool", POOL], cwd=ROOT, stdout=log)
+        yield worker
     finally:
+        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(asked, signal.SIG_IGN)  # once is enough
+        print("stopping ...", flush=True)
+        if worker and worker.stdin:
+            worker.stdin.close()
+            worker.wait(guard.LONGEST_SEC + 10)
         _prefect("server", "stop")
         psutil.wait_procs([server], timeout=guard.LONGEST_SEC)
 
@@ -90,29 +99,6 @@ def _prefect(*arguments: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
         sys.exit(f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
-
-
-@contextlib.contextmanager
-def _guarded(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A command that ends, with all that it started, when the context ends or this process is killed."""
-    with (HOME / "worker.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, guard.__file__, *command],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    assert process.stdin is not None
-    try:
-        yield process
-    finally:
-        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(asked, signal.SIG_IGN)  # once is enough
-        print("stopping ...", flush=True)
-        process.stdin.close()
-        process.wait(guard.LONGEST_SEC + 10)
 
 
 def _free_port() -> int:

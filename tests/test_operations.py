@@ -260,7 +260,7 @@ def test_a_run_from_a_later_stage_is_refused_where_a_file_changed_before_it(
     operation: Operation, project: Path
 ) -> None:
     """As a script: exit code 1, and the sentence names all that must come first, but no stage that comes anyway."""
-    with (project / "src/pptsm/model/network.py").open("a") as file:
+    with (project / "src/pptsm/training/loop.py").open("a") as file:
         file.write("# edited\n")
     done = operation.script("train_pptsm", "-p", 'stages={"from": "evaluate"}')
     assert done.returncode == 1
