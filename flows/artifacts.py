@@ -3,15 +3,15 @@
 import io
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import dvc.api
 import httpx
 import pandas as pd
-from flows.graph import ROOT
-from flows.processes import CommandError
+from flows.command import ROOT, CommandError, run_streaming
+from flows.graph import graph, page_of, said_of
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
@@ -21,14 +21,14 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-METRICS = "reports/evaluation/metrics.json"
+from pptsm.console import read_epoch
+
+RUNNING = re.compile(r"^Running stage '(.+)':")
 MOST_CERTAIN = 5  # classes; with no more, top-5 is always right
-# the line that training/loop.py writes after each epoch
-EPOCH_LINE = re.compile(r"(?P<role>teacher|student): epoch (?P<done>\d+) of (?P<epochs>\d+): (?P<figures>.*)")
 
 
 class TrainingProgress:
-    """Shows the epochs of a training while it runs: for each role a bar, and under it a table."""
+    """Shows the epochs of a training while it runs: for each network a bar, and under it a table."""
 
     def __init__(self) -> None:
         self.bars: dict[str, UUID] = {}
@@ -36,54 +36,93 @@ class TrainingProgress:
 
     def see(self, line: str) -> None:
         """Take a line of a stage's output; lines that end no epoch are passed over."""
-        found = EPOCH_LINE.search(line)
-        if found is None:
+        if (epoch := read_epoch(line)) is None:
             return
-        role, done, epochs, figures = found.groups()
-        rows = self.epochs.setdefault(role, [])
-        rows.append({"epoch": f"{done} of {epochs}"} | dict(part.rsplit(" ", 1) for part in figures.split(", ")))
-        percent = 100 * int(done) / int(epochs)
-        table = f"Training of the {role}.\n\n{pd.DataFrame(rows).to_markdown(index=False)}"
+        rows = self.epochs.setdefault(epoch.network, [])
+        rows.append({"epoch": f"{epoch.done} of {epoch.epochs}"} | epoch.figures)
+        percent = 100 * epoch.done / epoch.epochs
+        table = f"Training of the {epoch.network}.\n\n{pd.DataFrame(rows).to_markdown(index=False)}"
         try:
-            if role in self.bars:
-                update_progress_artifact(self.bars[role], progress=percent, description=table)
+            if epoch.network in self.bars:
+                update_progress_artifact(self.bars[epoch.network], progress=percent, description=table)
             else:
-                bar = create_progress_artifact(percent, key=f"{role}-progress", description=table)
+                bar = create_progress_artifact(percent, key=f"{epoch.network}-progress", description=table)
                 assert isinstance(bar, UUID)
-                self.bars[role] = bar
+                self.bars[epoch.network] = bar
         except httpx.HTTPError as error:  # a server that is away must not end a training
-            get_run_logger().warning(f"the progress of the {role} cannot be shown: {error}")
+            get_run_logger().warning(f"the progress of the {epoch.network} cannot be shown: {error}")
 
 
-def publish_results(read: Callable[[str], str], page: Path) -> None:
-    """Artifacts of a finished run: accuracy, epochs, validation, the report and a link to its page.
+def run_shown(
+    name: str, command: list[str], timeout_sec: float, environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """Run a command for a task: its lines in the run's log, its epochs as bars, and its failure as an artifact.
+
+    Returns:
+        The names of the stages that DVC ran for it.
+
+    Raises:
+        CommandError: it failed; why, its last lines and what to do are published first.
+    """
+    shown, ran = TrainingProgress(), []
+
+    def see(line: str) -> None:
+        get_run_logger().info(line)
+        shown.see(line)
+        ran.extend(RUNNING.findall(line))
+
+    try:
+        run_streaming(command, see, timeout_sec=timeout_sec, environment=environment)
+    except CommandError as error:
+        lines = "\n".join(error.last_lines)
+        create_markdown_artifact(
+            key=f"{name.replace('_', '-')}-failed",
+            markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
+            "stages are skipped, and a training goes on from its last whole epoch.",
+            description=f"Why {name} failed, and what to do.",
+        )
+        raise
+    return ran
+
+
+def publish_results(stages: list[str], experiment: str | None = None, revision: str | None = None) -> None:
+    """Artifacts of finished stages: their metrics, and what dvc.yaml's `meta` has them publish.
 
     Args:
-        read: gives the text of an output, by its path in the project.
-        page: the HTML report, as a file.
+        stages: names.
+        experiment: whose they are; None: of this checkout.
+        revision: that of the experiment.
     """
-    rows = accuracy_rows(json.loads(read(METRICS)))
-    create_table_artifact(key="accuracy", table=rows, description="Accuracy of teacher and student.")
-    for role in ("teacher", "student"):
-        epochs = pd.read_csv(io.StringIO(read(f"reports/{role}.csv"))).round(4)
-        columns = {str(name): epochs[name].tolist() for name in epochs}
-        create_table_artifact(key=f"{role}-epochs", table=columns, description=f"Epochs of the {role}.")
-    checked = json.loads(read("reports/validation/result.json"))
-    facts = "\n".join(f"- {name}: {value}" for name, value in checked["facts"].items() if name != "unused")
-    create_markdown_artifact(
-        key="validation", markdown=f"{checked['expectations']} expectations hold.\n\n{facts}", description="The index."
-    )
-    create_markdown_artifact(key="report", markdown=read("reports/accuracy.md"), description="The accuracy report.")
-    create_link_artifact(
-        key="report-page",
-        link=page.as_uri(),
-        link_text=str(page.relative_to(ROOT)),
-        description=f"The report with its pictures: `{page}` on the machine that ran it.",
-    )
+    for stage in stages:
+        if "metrics" in graph()[stage]:
+            rows = accuracy_rows(dvc.api.metrics_show(repo=str(ROOT), rev=revision))
+            create_table_artifact(key="accuracy", table=rows, description="Accuracy by network and sampling.")
+        for key, path in (said_of(stage, "publish") or {}).items():
+            text = dvc.api.read(path, repo=str(ROOT), rev=revision)
+            if path.endswith(".csv"):
+                table = pd.read_csv(io.StringIO(text)).round(4)
+                columns = {str(name): table[name].tolist() for name in table}
+                create_table_artifact(key=key, table=columns, description=path)
+            elif path.endswith(".json"):
+                create_markdown_artifact(key=key, markdown=_facts(json.loads(text)), description=path)
+            elif path.endswith(".html"):
+                page = page_of(path, experiment)
+                place = str(page.relative_to(ROOT))
+                said = f"The report with its pictures: `{page}` on the machine that ran it."
+                create_link_artifact(key=key, link=page.as_uri(), link_text=place, description=said)
+            else:
+                create_markdown_artifact(key=key, markdown=text, description=path)
+
+
+def _facts(values: dict[str, Any]) -> str:
+    """The plain values of a JSON file, and what is in its maps, as a list in Markdown."""
+    pairs = [pair for pair in values.items() if isinstance(pair[1], str | int | float)]
+    pairs += [pair for value in values.values() if isinstance(value, dict) for pair in value.items()]
+    return "\n".join(f"- {name}: {value}" for name, value in pairs)
 
 
 def accuracy_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
-    """metrics.json as a table: a row for each role and each sampling."""
+    """The metrics as a table: a row for each network and each sampling."""
     return [
         {
             "network": role,
@@ -92,7 +131,7 @@ def accuracy_rows(metrics: dict[str, Any]) -> list[dict[str, str]]:
             "95 % interval": f"{figures['top1_low']:.1%} to {figures['top1_high']:.1%}",
         }
         | _judged(figures)
-        | {"videos": str(figures["videos"])}
+        | {"videos": f"{figures['videos']:g}"}
         for role, samplings in metrics.items()
         for sampling, figures in samplings.items()
     ]
@@ -107,14 +146,3 @@ def _judged(figures: dict[str, Any]) -> dict[str, str]:
     if figures.get("classes", MOST_CERTAIN + 1) > MOST_CERTAIN:
         found["top-5"] = f"{figures['top5']:.2%}"
     return found
-
-
-def publish_failure(name: str, error: CommandError) -> None:
-    """Artifact of a failed stage: why, its last lines, and what to do."""
-    lines = "\n".join(error.last_lines)
-    create_markdown_artifact(
-        key=f"{name}-failed",
-        markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
-        "stages are skipped, and a training goes on from its last whole epoch.",
-        description=f"Why {name} failed, and what to do.",
-    )

@@ -1,14 +1,13 @@
 """A run with other parameters: a DVC experiment in its own copy of the workspace, so the checkout stays as it is."""
 
 import re
-import subprocess
-from pathlib import Path
+from typing import Any
 
 import dvc.api
-from flows.artifacts import TrainingProgress, publish_failure
-from flows.graph import ROOT
+from flows.artifacts import run_shown
+from flows.command import ROOT, CommandError
+from flows.graph import graph, page_of, said_of
 from flows.limits import device_slot
-from flows.processes import CommandError, run_streaming
 from prefect import get_run_logger, task
 
 from pptsm.errors import UserError
@@ -24,7 +23,7 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
 
     Args:
         name: a new name for the experiment.
-        overrides: like `sampling=dense`, checked before.
+        overrides: like `sampling=dense`.
         last: stage to end with; None: the whole graph.
         timeout_sec: the whole experiment is stopped after it, its training state kept.
 
@@ -34,38 +33,26 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     Raises:
         CommandError: a stage failed, or the name is taken; the last lines are published first.
     """
-    logger = get_run_logger()
-    shown = TrainingProgress()
-    commit = baseline()
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
-
-    def log(line: str) -> None:
-        logger.info(line)
-        shown.see(line)
-
+    command += [last] if last else []
     # the copy's own source comes first, and finished work is shared with this checkout
     environment = {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / ".pptsm")}
-    try:
-        with device_slot():
-            run_streaming(
-                [*command, *([last] if last else [])], log, cwd=ROOT, timeout_sec=timeout_sec, environment=environment
-            )
-    except CommandError as error:
-        publish_failure("experiment", error)
-        raise
-    revision = revision_of(name, commit)
+    with device_slot():
+        run_shown("experiment", command, timeout_sec, environment)
+    revision = experiments().get(name)
     if revision is None:
-        raise CommandError(command, f"left no experiment {name} on commit {commit[:8]}", [])
-    logger.info(f"experiment {name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
+        raise CommandError(command, f"left no experiment {name}", [])
+    if last is None:
+        save_pages(name, revision)
+    get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
 
 
-def baseline() -> str:
-    """The commit that experiments start from."""
-    return subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+def experiments() -> dict[str, str]:
+    """The finished experiments of the last commit: name and revision."""
+    rows: list[dict[str, Any]] = dvc.api.exp_show(repo=str(ROOT))
+    return {row["Experiment"]: row["rev"] for row in rows if row["Experiment"]}
 
 
 def check_name(name: str) -> str:
@@ -81,22 +68,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def revision_of(experiment: str, commit: str) -> str | None:
-    """The revision of a finished experiment of this name on a commit; None where there is none."""
-    reference = f"refs/exps/{commit[:2]}/{commit[2:]}/{experiment}"
-    command = ["git", "rev-parse", "--verify", "--quiet", reference]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or None
-
-
-def read_of(revision: str, path: str) -> str:
-    """The text of a file of the project, or of an output, at a revision."""
-    text: str = dvc.api.read(path, repo=str(ROOT), rev=revision)
-    return text
-
-
-def save_report(experiment: str, revision: str) -> Path:
-    """Write an experiment's HTML report below reports/experiments; returns where."""
-    page = ROOT / "reports/experiments" / experiment / "index.html"
-    with whole_file(page) as partial:
-        partial.write_text(read_of(revision, "reports/index.html"), encoding="utf-8")
-    return page
+def save_pages(experiment: str, revision: str) -> None:
+    """Write the HTML pages that an experiment publishes below reports/experiments."""
+    for stage in graph():
+        for path in (said_of(stage, "publish") or {}).values():
+            if path.endswith(".html"):
+                with whole_file(page_of(path, experiment)) as partial:
+                    partial.write_text(dvc.api.read(path, repo=str(ROOT), rev=revision), encoding="utf-8")

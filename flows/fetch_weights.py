@@ -1,28 +1,21 @@
 """Flow `fetch-weights`: published weights downloaded ahead of their use, one task a file.
 
     prefect deployment run fetch-weights --watch -p names='["pptsm-r50-k400-uniform"]'
-    python flows/fetch_weights.py NAME_OR_URL ...    # once, no server needed
+    python flows/fetch_weights.py -p names='["pptsm-r50-k400-uniform"]'    # once, no server needed
 
-Files are resumed, checked and kept in the state folder, where the stage `pretrained` finds them.
+Files are resumed, checked and kept in the state folder, where the pipeline finds them.
 """
 
 if __name__ == "__main__":
-    import alone  # noqa: F401  must come before Prefect
+    import alone  # must come before Prefect
 
-import argparse
 from typing import Annotated, Any
 
-from flows.failures import failed
-from flows.graph import ROOT
-from flows.processes import CommandError, run_streaming
-from flows.retries import OVER_A_NETWORK
-from flows.scripts import run_as_script
+from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
-
-from pptsm.ingest.download import known_weights
 
 
 @flow(name="fetch-weights")
@@ -37,18 +30,25 @@ def fetch_weights(names: list[str] | None = None, timeout_hours: Annotated[float
         Completed, or Failed with the names that could not be had.
     """
     rows, without = [], []
-    for name in names or list(known_weights()):
+    for name in names or known_names():
         try:
             result = fetch(name, timeout_hours * 3600)
         except CommandError as error:
             result = error.last_lines[-1] if error.last_lines else str(error)
             without.append(name)
-            failed(error)
+            ended(error)
         rows.append({"weights": name, "got": "no" if name in without else "yes", "what": result})
     create_table_artifact(key="weights", table=rows, description="Weights that were asked for.")
     if without:
         return Failed(message=f"{len(without)} of {len(rows)} could not be had: {', '.join(without)}")
     return Completed(message=f"{len(rows)} files are there")
+
+
+def known_names() -> list[str]:
+    """The names that `pptsm weights` lists: its lines that are not indented."""
+    lines: list[str] = []
+    run_streaming(["pptsm", "weights"], lines.append)
+    return [line for line in lines if not line.startswith(" ")]
 
 
 @task(task_run_name="{name}", **OVER_A_NETWORK)
@@ -59,15 +59,8 @@ def fetch(name: str, timeout_sec: float) -> str:
         CommandError: it cannot be had, or is not what it should be.
     """
     command = ["pptsm", "fetch", "--", name]  # a name is no option, whatever it begins with
-    return run_streaming(command, get_run_logger().info, cwd=ROOT, timeout_sec=timeout_sec)[-1]
-
-
-def main() -> int:
-    """Run the flow once, in this process."""
-    parser = argparse.ArgumentParser(description="Download published weights.")
-    parser.add_argument("names", nargs="*", help="Names that `pptsm weights` lists, or URLs; all of the list if none.")
-    return run_as_script(fetch_weights, names=parser.parse_args().names)
+    return run_streaming(command, get_run_logger().info, timeout_sec=timeout_sec)[-1]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(alone.run(fetch_weights))

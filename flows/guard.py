@@ -13,9 +13,21 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 STEPS = ((signal.SIGINT, 12.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 3.0))  # and the seconds each is given
 LONGEST_SEC = sum(seconds for _, seconds in STEPS)
+
+
+def start(command: list[str], **options: Any) -> "subprocess.Popen[Any]":
+    """Start a command under a guard, in a session of its own; closing the process's `stdin` has the guard end it.
+
+    Args:
+        command: its words.
+        options: of `subprocess.Popen`.
+    """
+    guarded = [sys.executable, __file__, *command]
+    return subprocess.Popen(guarded, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **options)
 
 
 def main() -> int:

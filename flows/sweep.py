@@ -1,7 +1,7 @@
 """Flow `sweep`: experiments one after another, and a table that compares them.
 
-    prefect deployment run sweep --watch -p runs='[["sampling=dense"], ["model.shift=false", "training.mix=mixup"]]'
-    python flows/sweep.py --run sampling=dense --run model.shift=false training.mix=mixup    # once, no server needed
+    prefect deployment run sweep --watch -p runs='[["sampling=dense"], ["student.shift=false", "training.mix=mixup"]]'
+    python flows/sweep.py -p runs='[["sampling=dense"]]'    # once, no server needed
 
 Each set of overrides is one DVC experiment, named after the sweep and its overrides. A sweep that ended early and is
 started again under the same name, on the same commit, takes up what is done. The table is an artifact, and a file:
@@ -9,21 +9,22 @@ reports/experiments.md.
 """
 
 if __name__ == "__main__":
-    import alone  # noqa: F401  must come before Prefect
+    import alone  # must come before Prefect
 
-import argparse
-import json
 import re
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Annotated, Any
 
+import dvc.api
 import pandas as pd
-from flows.artifacts import METRICS, accuracy_rows
-from flows.experiments import MAX_NAME, baseline, check_name, read_of, revision_of, run_experiment, save_report
-from flows.failures import failed, refused
-from flows.graph import ROOT, check_overrides
-from flows.limits import ensure_limits
-from flows.processes import CommandError
-from flows.scripts import run_as_script
+from dvc.exceptions import DvcException
+from dvc.utils.hydra import apply_overrides
+from flows.artifacts import accuracy_rows
+from flows.command import ROOT, CommandError, ended
+from flows.experiments import MAX_NAME, check_name, experiments, run_experiment, save_pages
+from hydra.errors import HydraException
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
@@ -43,59 +44,59 @@ def sweep(
     """Run one experiment for each set of overrides, and compare them with each other and with this checkout.
 
     Args:
-        runs: sets of overrides, such as [["sampling=dense"], ["model.shift=false"]].
+        runs: sets of overrides, such as [["sampling=dense"], ["student.shift=false"]].
         name: begins the names of the experiments.
         timeout_hours: an experiment that takes longer is stopped, its state kept.
 
     Returns:
         Completed, or Failed where the parameters are wrong or an experiment failed; the others are done then.
     """
-    logger = get_run_logger()
     try:
-        commit = baseline()
-        names = experiment_names(name, runs, commit)
+        done = experiments()
+        names = experiment_names(name, runs, done)
     except UserError as error:
-        return refused(error)
-    ensure_limits()
+        return ended(error)
 
-    rows, without = rows_of_checkout(), []
+    rows, without = rows_of("(checkout)", "", None), []
     for experiment, overrides in names.items():
+        said = " ".join(overrides)
         try:
-            revision = revision_of(experiment, commit)
-            if revision:
-                logger.info(f"{experiment}: done before; `dvc exp remove {experiment}` to have it done again")
+            if revision := done.get(experiment):
+                get_run_logger().info(f"{experiment}: done before; `dvc exp remove {experiment}` to have it done again")
+                save_pages(experiment, revision)
             else:
                 revision = run_experiment(experiment, overrides, last=None, timeout_sec=timeout_hours * 3600)
-            save_report(experiment, revision)
-            figures = accuracy_rows(json.loads(read_of(revision, METRICS)))
-            rows += [{"experiment": experiment, "overrides": " ".join(overrides)} | row for row in figures]
+            rows += rows_of(experiment, said, revision)
         except CommandError as error:
-            failed(error)
+            ended(error)
             without.append(experiment)
-            rows.append({"experiment": experiment, "overrides": " ".join(overrides), "top-1": "failed"})
+            rows.append({"experiment": experiment, "overrides": said, "top-1": "failed"})
         publish(rows)
     if without:
         return Failed(message=f"{len(without)} of {len(names)} experiments failed: {', '.join(without)}")
     return Completed(message=f"{len(names)} experiments are done: {TABLE.relative_to(ROOT)}")
 
 
-def experiment_names(sweep_name: str, runs: list[list[str]], commit: str) -> dict[str, list[str]]:
+def experiment_names(sweep_name: str, runs: list[list[str]], done: dict[str, str]) -> dict[str, list[str]]:
     """A name for each set of overrides, after what it changes.
 
+    Args:
+        sweep_name: begins each name.
+        runs: sets of overrides.
+        done: names and revisions of experiments that are there already.
+
     Raises:
-        UserError: there is nothing to run, two sets are the same, an override is wrong, or an experiment of this
+        UserError: there is nothing to run, two sets are the same, an override is none, or an experiment of this
             name was done with other parameters.
     """
     if not runs:
-        raise UserError('runs: expected sets of overrides, such as [["sampling=dense"], ["model.shift=false"]].')
+        raise UserError('runs: expected sets of overrides, such as [["sampling=dense"], ["student.shift=false"]].')
     names: dict[str, list[str]] = {}
     for overrides in runs:
-        values = check_overrides(overrides)
         name = check_name("-".join([sweep_name, *(re.sub(r"\W+", "_", override) for override in overrides)])[:MAX_NAME])
         if name in names:
             raise UserError(f"runs: {' '.join(overrides)} stands there twice, or beside one of the same name.")
-        done = revision_of(name, commit)
-        if done and YAML(typ="safe").load(read_of(done, "params.yaml")) != values:
+        if name in done and _values_of(done[name]) != values_with(overrides):
             raise UserError(
                 f"experiment {name} was done with other parameters than params.yaml has now: take another `name` for "
                 f"the sweep, or `dvc exp remove {name}`."
@@ -104,12 +105,32 @@ def experiment_names(sweep_name: str, runs: list[list[str]], commit: str) -> dic
     return names
 
 
-def rows_of_checkout() -> list[dict[str, str]]:
-    """The checkout's own accuracy, if it was run."""
-    path = ROOT / METRICS
-    if not path.exists():
+def values_with(overrides: list[str]) -> Any:
+    """The values of params.yaml with overrides, as DVC writes them into an experiment's copy; not checked.
+
+    Raises:
+        UserError: DVC takes one for no override.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(ROOT / "params.yaml", folder))
+        try:
+            apply_overrides(copy, overrides)
+        except (DvcException, HydraException) as error:
+            raise UserError(f"runs: {' '.join(overrides)}: {error}") from None
+        return YAML(typ="safe").load(copy)
+
+
+def _values_of(revision: str) -> Any:
+    return YAML(typ="safe").load(dvc.api.read("params.yaml", repo=str(ROOT), rev=revision))
+
+
+def rows_of(experiment: str, overrides: str, revision: str | None) -> list[dict[str, str]]:
+    """Accuracy of an experiment, or (without a revision) of the checkout if it was run."""
+    try:
+        metrics = dvc.api.metrics_show(repo=str(ROOT), rev=revision)
+    except (DvcException, OSError):
         return []
-    return [{"experiment": "(checkout)", "overrides": ""} | row for row in accuracy_rows(json.loads(path.read_text()))]
+    return [{"experiment": experiment, "overrides": overrides} | row for row in accuracy_rows(metrics)]
 
 
 def publish(rows: list[dict[str, str]]) -> None:
@@ -120,16 +141,5 @@ def publish(rows: list[dict[str, str]]) -> None:
         partial.write_text(f"# Experiments\n\n{table}\n", encoding="utf-8")
 
 
-def main() -> int:
-    """Run the flow once, in this process."""
-    parser = argparse.ArgumentParser(description="Run experiments one after another and compare them.")
-    parser.add_argument(
-        "--run", dest="runs", action="append", nargs="+", required=True, help="Overrides of one experiment; repeatable."
-    )
-    parser.add_argument("--name", default="sweep", help="Begins the names of the experiments.")
-    given = parser.parse_args()
-    return run_as_script(sweep, runs=given.runs, name=given.name)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(alone.run(sweep))

@@ -1,30 +1,25 @@
 """Flow `train-pptsm`: the stages of dvc.yaml, one task each, with what an operator expects.
 
     prefect deployment run train-pptsm --watch  # with a server and a worker, see README.md
-    python flows/train_pptsm.py                 # once, no server needed
-    python flows/train_pptsm.py --help          # overrides, a range of stages, a name for an experiment
+    python flows/train_pptsm.py                 # once, no server needed; --help tells of parameters
 
 Cost beside the stages: a second or so a stage, and some 10 s for a temporary server. The graph stays in dvc.yaml: a
 task runs `dvc repro --single-item STAGE`, so this entrance and `dvc repro` give the same files and the same dvc.lock.
 """
 
 if __name__ == "__main__":
-    import alone  # noqa: F401  must come before Prefect
+    import alone  # must come before Prefect
 
-import argparse
 import json
 import time
 from contextlib import nullcontext
 from typing import Annotated, Any
 
-from flows.artifacts import TrainingProgress, publish_failure, publish_results
-from flows.experiments import baseline, check_name, read_of, revision_of, run_experiment, save_report
-from flows.failures import failed, refused
-from flows.graph import ROOT, Stages, check_overrides, stage_names
-from flows.limits import DEVICE_STAGES, device_slot, ensure_limits
-from flows.processes import CommandError, run_streaming
-from flows.retries import OVER_A_NETWORK
-from flows.scripts import run_as_script
+from flows.artifacts import publish_results, run_shown
+from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
+from flows.experiments import check_name, experiments, run_experiment
+from flows.graph import Stages, graph, said_of
+from flows.limits import device_slot
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -32,7 +27,6 @@ from pydantic import Field
 
 from pptsm.errors import UserError
 
-NETWORK_STAGES = ("pretrained",)  # only these are tried again: elsewhere a second try would fail alike
 STATUS_TIMEOUT_SEC = 3600  # DVC hashes what changed before it answers
 
 
@@ -57,52 +51,41 @@ def train_pptsm(
         Completed or Failed, with a line that says what was done or what is wrong.
     """
     wanted = stages or Stages()
-    try:
-        names = wanted.names()
-        check_overrides(overrides or [])
-        if (overrides or experiment) and wanted.first:
-            raise UserError("stages: an experiment begins where its overrides take effect; leave out `from`.")
-        name = check_name(experiment or str(flow_run.name)) if overrides or experiment else None
-        if name and revision_of(name, baseline()):
-            raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or take another name.")
-        if wanted.first:
-            require_clean_before(names)
-    except UserError as error:
-        return refused(error)
-    except CommandError as error:
-        return failed(error)
-    ensure_limits()
-
     timeout_sec = stage_timeout_hours * 3600
     try:
-        if name:
+        names = wanted.names()
+        if overrides or experiment:
+            if wanted.first:
+                raise UserError("stages: an experiment begins where its overrides take effect; leave out `from`.")
+            name = check_name(experiment or str(flow_run.name))
+            if name in experiments():
+                raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or another name.")
             revision = run_experiment(name, overrides or [], wanted.last, timeout_sec)
-            if wanted.last is None:
-                publish_results(lambda path: read_of(revision, path), save_report(name, revision))
+            publish_results(names, name, revision)
             return Completed(message=f"experiment {name}")
+        if wanted.first:
+            require_clean_before(wanted.first, names)
         done = [name for name in names if _task_of(name)(name, timeout_sec)]
-    except CommandError as error:
-        return failed(error)
-    if names[-1] == "report":
-        publish_results(lambda path: (ROOT / path).read_text(encoding="utf-8"), ROOT / "reports/index.html")
+    except (UserError, CommandError) as error:
+        return ended(error)
+    publish_results(names)
     line = f"{len(done)} of {len(names)} stages had work to do: {', '.join(done) or 'none'}"
     get_run_logger().info(line)
     return Completed(message=line)
 
 
-def require_clean_before(names: list[str]) -> None:
+def require_clean_before(first: str, names: list[str]) -> None:
     """Check that what these stages build on is up to date: `dvc repro --single-item` itself looks at nothing before it.
 
     Raises:
         UserError: an earlier stage has work to do.
         CommandError: DVC cannot tell.
     """
-    command = ["dvc", "--wait-for-lock", "status", "--json", "--with-deps", *names]
-    found = json.loads(run_streaming(command, get_run_logger().debug, cwd=ROOT, timeout_sec=STATUS_TIMEOUT_SEC)[-1])
-    stale = [stage for stage in stage_names() if stage in found and stage not in names]
+    found = json.loads(_ask_dvc("--json", "--with-deps", *names)[-1])
+    stale = [stage for stage in graph() if stage in found and stage not in names]
     if stale:
         raise UserError(
-            f"stages: {', '.join(stale)} must be done anew before {names[0]}, which would build on what is out of date "
+            f"stages: {', '.join(stale)} must be done anew before {first}, which would build on what is out of date "
             f"(`dvc status` says why). Run from {stale[0]}."
         )
 
@@ -110,7 +93,7 @@ def require_clean_before(names: list[str]) -> None:
 def _task_of(stage: str) -> Any:
     """The task of a stage: `run_stage` under its name, tried again where a network is involved."""
     named = run_stage.with_options(name=stage, task_run_name=stage)
-    return named.with_options(**OVER_A_NETWORK) if stage in NETWORK_STAGES else named
+    return named.with_options(**OVER_A_NETWORK) if said_of(stage, "network") else named
 
 
 @task
@@ -120,56 +103,29 @@ def run_stage(name: str, timeout_sec: float) -> bool:
     Raises:
         CommandError: the stage failed; its last lines are published first.
     """
-    logger = get_run_logger()
-    shown = TrainingProgress()
     started = time.monotonic()
-    worked = False
-
-    def log(line: str) -> None:
-        nonlocal worked
-        worked = worked or line.startswith("Running stage")
-        logger.info(line)
-        shown.see(line)
-
-    try:
-        # a stage without work does not wait for the device
-        if name not in DEVICE_STAGES or not _is_up_to_date(name):
-            with device_slot() if name in DEVICE_STAGES else nullcontext():
-                run_streaming(
-                    ["dvc", "--wait-for-lock", "repro", "--single-item", name], log, cwd=ROOT, timeout_sec=timeout_sec
-                )
-    except CommandError as error:
-        publish_failure(name, error)
-        raise
-    logger.info(f"{name}: {'done' if worked else 'nothing to do'} after {time.monotonic() - started:.1f} s")
-    return worked
+    ran: list[str] = []
+    needs_device = said_of(name, "device")
+    if not needs_device or not _is_up_to_date(name):  # a stage without work does not wait for the device
+        with device_slot() if needs_device else nullcontext():
+            ran = run_shown(name, ["dvc", "--wait-for-lock", "repro", "--single-item", name], timeout_sec)
+    get_run_logger().info(f"{name}: {'done' if ran else 'nothing to do'} after {time.monotonic() - started:.1f} s")
+    return bool(ran)
 
 
 def _is_up_to_date(stage: str) -> bool:
     """Whether DVC has nothing to do for a stage. Where it cannot tell, `dvc repro` will say why."""
     try:
-        run_streaming(
-            ["dvc", "--wait-for-lock", "status", "--quiet", stage],
-            get_run_logger().debug,
-            cwd=ROOT,
-            timeout_sec=STATUS_TIMEOUT_SEC,
-        )
+        _ask_dvc("--quiet", stage)
     except CommandError:
         return False
     return True
 
 
-def main() -> int:
-    """Run the flow once, in this process."""
-    parser = argparse.ArgumentParser(description="Run the pipeline as a Prefect flow.")
-    parser.add_argument("-S", dest="overrides", action="append", help="Override such as sampling=dense; repeatable.")
-    parser.add_argument("--from", dest="first", help="Stage to begin with.")
-    parser.add_argument("--to", dest="last", help="Stage to end with.")
-    parser.add_argument("--experiment", help="Name of a DVC experiment.")
-    given = parser.parse_args()
-    stages = {"from": given.first, "to": given.last}
-    return run_as_script(train_pptsm, overrides=given.overrides, stages=stages, experiment=given.experiment)
+def _ask_dvc(*arguments: str) -> list[str]:
+    command = ["dvc", "--wait-for-lock", "status", *arguments]
+    return run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(alone.run(train_pptsm))

@@ -320,7 +320,7 @@ def test_a_file_that_keeps_the_decoder_busy_does_not_keep_the_others(place: Path
     arguments = ("endless.mp4", "videos/1 ü.mp4", "--model", "model.onnx", "--timeout", 3)
     done = pptsm("predict", *arguments, cwd=place, check=False, PYTHONPATH=f"{place}{os.pathsep}{ROOT / 'src'}")
     assert done.returncode == 1
-    assert "error: endless.mp4: it took longer than 3 s" in done.stderr
+    assert "error: endless.mp4: decoding took longer than 3 s" in done.stderr
     assert "videos/1 ü.mp4\n" in done.stdout
     assert "Traceback" not in done.stderr
 

@@ -1,8 +1,7 @@
-"""The orchestrated entrance: commands under control, overrides checked, the same graph."""
+"""The orchestrated entrance: commands under control, the graph told once, the same files."""
 
-import fcntl
+import ast
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,14 +18,18 @@ from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_par
 sys.path.insert(0, str(ROOT))
 
 from flows import guard
-from flows.experiments import baseline, check_name
-from flows.graph import Stages, check_overrides
-from flows.predict_folder import Identity, Row, due_videos, locked, read_results
-from flows.processes import CommandError, run_streaming
-from flows.sweep import experiment_names
+from flows.command import CommandError, run_streaming
+from flows.experiments import check_name
+from flows.graph import Stages, graph
+from flows.sweep import experiment_names, values_with
 
+from imports import imported_modules
+from pptsm.console import note_epoch, read_epoch
 from pptsm.errors import ParamsError, UserError
 from pptsm.prefect_names import with_flow_name
+
+FLOWS = sorted((ROOT / "flows").glob("*.py"))
+FLOWS_MAY_USE = {"params", "errors", "console", "files"}
 
 
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
@@ -38,18 +41,6 @@ def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
     )
     assert [line for _, line in seen] == ["one", "two"]
     assert seen[1][0] - seen[0][0] > 0.5
-
-
-def test_hidden_files_are_no_new_videos_and_a_link_to_nothing_waits(tmp_path: Path) -> None:
-    """The folder is walked as the index walks its root."""
-    (tmp_path / "in").mkdir()
-    for name in ("in/a.mp4", "in/.b.mp4"):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (0, 0))
-    (tmp_path / "in" / "c.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    new, unsettled = due_videos(tmp_path / "in", read_results(tmp_path / "none.csv"))
-    assert [path.name for path in new] == ["a.mp4"]
-    assert unsettled == 1
 
 
 def test_a_failure_carries_exit_code_and_last_lines(tmp_path: Path) -> None:
@@ -100,7 +91,7 @@ def wait_for_end(process: int) -> None:
 def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
     """Even kill -9 of the flow's process ends the stage under it."""
     script = (
-        "from pathlib import Path; from flows.processes import run_streaming;"
+        "from pathlib import Path; from flows.command import run_streaming;"
         "run_streaming(['sh', '-c', 'echo $$ > child; exec sleep 300'], print, cwd=Path('.'), timeout_sec=300)"
     )
     starter = subprocess.Popen(
@@ -139,41 +130,58 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
         ("index.val_groups=[a,b]", "index", "val_groups", ["a", "b"]),
         ("report.title='a, b=c'", "report", "title", "a, b=c"),
         ("student.shift=false", "student", "shift", False),
-        ("index.label_file=null", "index", "label_file", None),
+        ("student.start=null", "student", "start", None),
     ],
 )
 def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:
-    """The values that are checked are those of the experiment."""
-    assert check_overrides([override])[section][key] == value
+    """A sweep compares the values of an experiment that was done with those that it would have now."""
+    assert values_with([override])[section][key] == value
 
 
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("seed", "expected section.key=value with a key of params.yaml"),
-        ("seed=", "seed is ''"),
-        ("~seed", "key seed is missing"),
-        ("+seed2=1", "unknown key seed2"),
-        ("no.such=1", "override 'no.such=1': expected section.key=value with a key of params.yaml"),
-        ("seed=1,2", "stands for several values"),
-        ("report.title=A,B", "stands for several values"),
-        ("seed=[1", "expected section.key=value"),
-        ("training.step_epochs=[1, 2", "override 'training.step_epochs=[1, 2': expected section.key=value"),
-        ("training=3", "training is 3"),
-        ("seed=@x", "seed is '@x'"),
-        ("--help", "expected section.key=value"),
-        ("--temp=1", "expected section.key=value"),
-    ],
-)
-def test_an_override_that_dvc_would_refuse_is_refused_before(override: str, sentence: str) -> None:
-    """In a sentence; an option is no override."""
-    with pytest.raises(ParamsError, match=re.escape(sentence)):
-        check_overrides([override])
+@pytest.mark.parametrize("override", ["seed", "no.such=1", "seed=[1", "--help"])
+def test_a_sweep_refuses_what_dvc_takes_for_no_override(override: str) -> None:
+    """In a sentence, if an experiment of that name is to be compared; otherwise DVC says so in its run."""
+    with pytest.raises(UserError, match="runs: "):
+        values_with([override])
+
+
+@pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.name)
+def test_flows_name_no_stage_and_no_path_between_stages(file: Path) -> None:
+    """Those stand in dvc.yaml alone: a stage that is split or renamed there needs no edit here."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    paths = [
+        next(iter(out)) if isinstance(out, dict) else out
+        for stage in graph().values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            assert node.value not in graph(), f"line {node.lineno} names a stage"
+            assert not [path for path in paths if path in node.value], f"line {node.lineno} names a path"
+
+
+@pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.name)
+def test_flows_use_little_of_the_package(file: Path) -> None:
+    """What they run, they run as commands."""
+    assert {module.split(".")[1] for module in imported_modules(file)} <= FLOWS_MAY_USE
+
+
+def test_the_line_of_an_epoch_is_read_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bars in Prefect live on it."""
+    note_epoch("student", 3, 8, {"loss": 1.25, "val top-1": 0.5})
+    epoch = read_epoch(capsys.readouterr().err)
+    assert epoch is not None
+    assert (epoch.network, epoch.done, epoch.epochs) == ("student", 3, 8)
+    assert epoch.figures == {"loss": "1.25", "val top-1": "0.5"}
+    assert read_epoch("student: going on after epoch 3 of 8") is None
 
 
 def test_a_range_of_stages_ends_after_it_begins() -> None:
-    """Both ends are in it; the wrong way round it is refused."""
-    assert Stages(first="student", last="export").names() == ["student", "evaluate", "export"]
+    """Both ends are in it, after what always comes first; the wrong way round it is refused."""
+    assert Stages(first="frames", last="frames").names() == ["check", "frames"]
+    assert Stages().names() == list(graph())
     with pytest.raises(ParamsError, match="'report' comes after 'index'"):
         Stages(first="report", last="index").names()
 
@@ -192,48 +200,10 @@ def test_the_graph_names_stages_in_the_order_in_which_they_need_each_other() -> 
             assert made.get(dep, -1) < number, f"{name} needs {dep}, which a later stage makes"
 
 
-def known_video(folder: Path, error: str, tries: int) -> dict[Identity, Row]:
-    """A folder with one video, settled for long, and the row that an earlier run left of it."""
-    video = folder / "one.mp4"
-    video.touch()
-    os.utime(video, (0, 0))
-    return {("one.mp4", 0, 0): {"error": error, "tries": tries}}
-
-
-@pytest.mark.parametrize(
-    ("error", "tries", "due"), [("", 1, False), ("busy", 1, True), ("busy", 2, True), ("x", 3, False)]
-)
-def test_a_video_that_failed_is_due_in_three_runs(tmp_path: Path, error: str, tries: int, due: bool) -> None:
-    """No error is for ever, and no broken file is decoded every ten minutes; what was predicted is done with."""
-    assert bool(due_videos(tmp_path, known_video(tmp_path, error, tries))[0]) == due
-
-
-def test_a_video_that_changed_is_due_again(tmp_path: Path) -> None:
-    """Even one that failed three times."""
-    known = known_video(tmp_path, "busy", 3)
-    os.utime(tmp_path / "one.mp4", (1, 1))
-    assert due_videos(tmp_path, known) == ({tmp_path / "one.mp4": ("one.mp4", 0, 10**9)}, 0)
-
-
-def test_results_from_before_tries_were_counted_are_read(tmp_path: Path) -> None:
-    """Each row counts as one try."""
-    (tmp_path / "old.csv").write_text("time,file,size_bytes,changed_ns,label,top,error,model,score\nt,a,1,2,,,bad,m,\n")
-    assert read_results(tmp_path / "old.csv")["a", 1, 2]["tries"] == 1
-
-
-def test_results_that_are_something_else_are_refused(tmp_path: Path) -> None:
-    """A table of other columns, and a place where nothing can be written."""
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="lacks the columns changed_ns"):
-        read_results(tmp_path / "other.csv")
-    with pytest.raises(UserError, match="cannot write"), locked(tmp_path / "other.csv/results.csv"):
-        pass
-
-
 def test_names_of_experiments_are_names_of_references_and_folders() -> None:
     """Whatever the overrides are."""
     runs = [["index.root=../x y"], ["report.title=x.lock"], ["report.title=" + "long" * 100]]
-    names = experiment_names("sweep", runs, baseline())
+    names = experiment_names("sweep", runs, {})
     assert list(names)[:2] == ["sweep-index_root_x_y", "sweep-report_title_x_lock"]
     for name in names:
         check_name(name)
@@ -252,14 +222,14 @@ def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
-    """Two on one database would not see each other's runs."""
+    """Two on one database would not see each other's runs. Prefect itself says what to do, and the first one stays."""
     project = copy_project(tmp_path / "clone")
     (project / ".prefect").mkdir()
-    with (project / ".prefect/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
+    (project / ".prefect/server.pid").write_text(str(os.getpid()))
+    done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: a server runs in this folder already")
+    assert "A server is already running in the background. To stop it, run `prefect server stop`" in done.stderr
+    assert (project / ".prefect/server.pid").exists()
 
 
 def test_a_server_of_a_script_may_take_its_time() -> None:
@@ -277,8 +247,8 @@ def test_a_script_needs_no_server(tmp_path: Path, tiny_project: Path) -> None:
     """It starts one for the run; the stage that has work to do is done, and DVC finds everything up to date."""
     project = copy_tree(tiny_project, tmp_path / "a clone")
     write_params(project / "params.yaml", TINY, {"report": {"title": "By a script"}})
-    done = run(sys.executable, "flows/train_pptsm.py", "--from", "export", cwd=project)
-    assert "1 of 2 stages had work to do: report" in done.stdout + done.stderr
+    done = run(sys.executable, "flows/train_pptsm.py", "-p", 'stages={"from": "export"}', cwd=project)
+    assert "2 of 3 stages had work to do: check, report" in done.stdout + done.stderr
     assert "By a script" in (project / "reports/index.html").read_text(encoding="utf-8")
     assert "Data and pipelines are up to date" in run("dvc", "repro", cwd=project).stdout
 

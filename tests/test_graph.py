@@ -75,11 +75,11 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing
 
 LEVELS = [
-    {"params", "errors", "console", "files", "processor"},
+    {"params", "errors", "console", "files", "processor", "workers"},
     {"data", "model"},
     {"ingest", "evaluation"},
     {"deploy", "serving", "training", "report"},
-    {"stages", "doctor", "presets"},
+    {"stages", "doctor", "presets", "arrivals"},
     {"commands"},
     {"cli"},
 ]

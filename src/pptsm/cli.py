@@ -16,6 +16,7 @@ import typer
 from pptsm import commands
 from pptsm.errors import UserError
 from pptsm.stages import (
+    check,
     evaluate,
     export,
     frames,
@@ -30,6 +31,7 @@ from pptsm.stages import (
 )
 
 STAGES = {
+    "check": check,
     "motion": motion,
     "index": index,
     "validate": validate,

@@ -25,30 +25,41 @@ def predict(
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
     timeout_sec: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a file may take.")] = 600,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV that gets a row for each video of one FOLDER that is new, changed or has failed before."
+        ),
+    ] = None,
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities.
 
-    A file that cannot be read is reported, the others are answered; the exit code is then 1. A model that was not above
-    chance when its training ended says so.
+    A file that cannot be read is reported, the others are answered; the exit code is then 1 (with --results only if all
+    that were new failed). A model that was not above chance when its training ended says so.
     """
+    from pptsm.arrivals import predict_arrived
     from pptsm.console import progress
     from pptsm.data.video import VIDEO_SUFFIXES
     from pptsm.data.walk import videos_below
     from pptsm.serving.predictor import Predictor, predict_files
 
     files: list[Path] = []
-    for path in videos:
-        if path.is_dir():
-            files += videos_below(path)
-        else:
-            files.append(path)
-    if not files:
-        raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
+    if results is not None:
+        if as_json or len(videos) != 1:
+            raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
+    else:
+        for path in videos:
+            files += videos_below(path) if path.is_dir() else [path]
+        if not files:
+            raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
     predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
+    if results is not None:
+        print(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
+        return
     answers: list[dict[str, Any]] = []
     failed = 0
     found = predict_files(files, model, sampling, top_k, timeout_sec)

@@ -1,12 +1,15 @@
 """What a person sees while a stage works: one progress bar at a time, and short notes."""
 
+import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 CURSOR_UP = "\x1b[A"
+EPOCH = re.compile(r"(?P<network>\w+): epoch (?P<done>\d+) of (?P<epochs>\d+): (?P<figures>.*)")
 
 
 def progress(
@@ -33,6 +36,30 @@ def progress(
 def note(text: str) -> None:
     """A line for the reader of the log, above any progress bar."""
     tqdm.write(text, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What the line of a finished epoch says."""
+
+    network: str
+    done: int
+    epochs: int
+    figures: dict[str, str]
+
+
+def note_epoch(network: str, done: int, epochs: int, figures: dict[str, float]) -> None:
+    """The line of a finished epoch, which `read_epoch` reads again."""
+    note(f"{network}: epoch {done} of {epochs}: {', '.join(f'{name} {value:.4g}' for name, value in figures.items())}")
+
+
+def read_epoch(line: str) -> Epoch | None:
+    """What `note_epoch` wrote; None for any other line."""
+    found = EPOCH.search(line)
+    if found is None:
+        return None
+    figures = dict(part.rsplit(" ", 1) for part in found["figures"].split(", "))
+    return Epoch(found["network"], int(found["done"]), int(found["epochs"]), figures)
 
 
 class _LineWriter:

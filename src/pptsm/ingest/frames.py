@@ -1,13 +1,11 @@
 """Extracting the frames of many videos into archives, in parallel, each video's work done only once."""
 
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pebble import ProcessPool
 
 from pptsm.console import progress
 from pptsm.data.archive import archive_name, write_archive
@@ -15,7 +13,7 @@ from pptsm.data.video import VideoError
 from pptsm.errors import UserError
 from pptsm.files import state_dir
 from pptsm.params import Frames
-from pptsm.processor import pool_size
+from pptsm.workers import Unfinished, killable
 
 LAYOUT = "3"  # part of every archive's key: raise it when the content of an archive changes
 
@@ -34,34 +32,30 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, 
         UserError: a video that the index called readable does not decode (any more).
     """
     store = state_dir("frames")
-    jobs = [
+    archives = [
         (str(name), int(count), _stored(store, str(digest), params))
         for name, count, digest in zip(videos["id"], videos["num_frames"], videos["sha256"], strict=True)
     ]
-    with ProcessPool(pool_size(workers), context=multiprocessing.get_context("spawn")) as pool:
-        # one job an archive: files of the same content share theirs
-        running = {
-            stored: pool.schedule(_extract_into_store, args=[root / name, count, stored, params])
-            for stored, (name, count) in {stored: (name, count) for name, count, stored in jobs}.items()
-        }
-        try:
-            for name, _, stored in progress(jobs, "frames", "videos"):
-                try:
-                    running[stored].result()
-                except VideoError as error:
-                    raise UserError(
-                        f"{root / name}: {error}. The index called it readable: it has changed since. "
-                        "Run the index stage again."
-                    ) from None
-                _link(stored, folder / archive_name(name))
-        except BaseException:
-            pool.stop()
-            raise
+    # one job an archive: files of the same content share theirs
+    first = {stored: (root / name, count, stored, params) for name, count, stored in archives}
+    done = killable(_extract_into_store, first.values(), workers, timeout_sec=None)  # the index knows that they decode
+    for (video, *_), fault in zip(first.values(), progress(done, "frames", "videos", total=len(first)), strict=True):
+        if reason := fault.reason if isinstance(fault, Unfinished) else fault:
+            raise UserError(
+                f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
+            )
+    for name, _, stored in archives:
+        _link(stored, folder / archive_name(name))
 
 
-def _extract_into_store(video: Path, num_frames: int, stored: Path, params: Frames) -> None:
-    if not stored.exists():
-        write_archive(stored, video, num_frames, params)
+def _extract_into_store(video: Path, num_frames: int, stored: Path, params: Frames) -> str:
+    """Runs in a worker; what keeps the video from being extracted, or nothing."""
+    try:
+        if not stored.exists():
+            write_archive(stored, video, num_frames, params)
+    except VideoError as error:
+        return str(error)
+    return ""
 
 
 def _stored(store: Path, digest: str, params: Frames) -> Path:

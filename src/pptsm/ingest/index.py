@@ -4,8 +4,6 @@ Nothing found under the root vanishes: a file that cannot be used stays in the t
 reason, and takes part in no split.
 """
 
-import concurrent.futures
-import multiprocessing
 import re
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -15,7 +13,6 @@ from typing import Literal
 
 import diskcache
 import pandas as pd
-from pebble import ProcessExpired, ProcessPool
 
 from pptsm.console import note, progress
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
@@ -26,7 +23,7 @@ from pptsm.files import sha256_of, state_dir
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
-from pptsm.processor import pool_size
+from pptsm.workers import Unfinished, killable
 
 PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
@@ -267,23 +264,13 @@ def _hash_and_probe(path: Path) -> tuple[str, Probe]:
 
 def _probe_all(root: Path, ids: list[str], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
     rows = []
-    # Killable processes: some broken containers keep the decoder busy for ever.
-    with ProcessPool(pool_size(workers), context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.schedule(_hash_and_probe, args=[root / name], timeout=params.probe_timeout_sec) for name in ids]
-        try:
-            for name, job in zip(progress(ids, "index", "videos"), jobs, strict=True):
-                try:
-                    digest, result = job.result()
-                except concurrent.futures.TimeoutError:
-                    digest, result = _broken(root / name, f"decoding took longer than {params.probe_timeout_sec:g} s")
-                except ProcessExpired as error:
-                    digest, result = _broken(root / name, f"the decoder crashed (exit code {error.exitcode})")
-                size = (root / name).stat().st_size if (root / name).exists() else 0
-                row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
-                rows.append(asdict(result) | row)
-        except BaseException:
-            pool.stop()  # otherwise the pool first finishes every file
-            raise
+    found = killable(_hash_and_probe, [(root / name,) for name in ids], workers, params.probe_timeout_sec)
+    for name, answer in zip(ids, progress(found, "index", "videos", total=len(ids)), strict=True):
+        path = root / name
+        digest, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
+        size = path.stat().st_size if path.exists() else 0
+        row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
+        rows.append(asdict(result) | row)
     return pd.DataFrame(rows)
 
 

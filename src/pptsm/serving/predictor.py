@@ -1,16 +1,10 @@
 """Classify video files with an exported ONNX file; needs neither Paddle nor params.yaml."""
 
-import concurrent.futures
-import ctypes
-import multiprocessing
-import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.clips import views_of_file
 from pptsm.data.names import Sampling
@@ -18,10 +12,10 @@ from pptsm.data.video import VideoError
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.evaluation.metrics import ranking, softmax, video_logits
 from pptsm.serving.metadata import ModelMetadata
+from pptsm.workers import Unfinished, killable
 
 BATCH_VIEWS = 10
 TIMEOUT_SEC = 600.0  # for a file, unless told otherwise
-PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,7 @@ class Predictor:
 def predict_files(
     files: list[Path], model: Path, sampling: Sampling | None, top_k: int, timeout_sec: float
 ) -> Iterator[Answer]:
-    """Classify files one by one, in their order, each as soon as it is asked for.
-
-    The work is done in another process: some broken containers keep the decoder busy for ever or crash it.
+    """Classify files one by one, in their order, in a process that is killed where a file keeps it busy or crashes it.
 
     Args:
         files: videos.
@@ -85,22 +77,10 @@ def predict_files(
         top_k: how many classes.
         timeout_sec: a file that takes longer is answered with an error.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(1, initializer=_open_predictor, initargs=[model, sampling], context=context) as pool:
-        try:
-            for file in files:
-                job = pool.schedule(_predict, args=[file, top_k], timeout=timeout_sec)
-                try:
-                    yield Answer(file, job.result())
-                except VideoError as error:
-                    yield Answer(file, [], str(error))
-                except concurrent.futures.TimeoutError:
-                    yield Answer(file, [], f"it took longer than {timeout_sec:g} s")
-                except ProcessExpired as error:
-                    yield Answer(file, [], f"the decoder crashed (exit code {error.exitcode})")
-        except BaseException:
-            pool.stop()
-            raise
+    jobs = [(file, top_k) for file in files]
+    answers = killable(_predict, jobs, 1, timeout_sec, _open_predictor, (model, sampling))
+    for file, answer in zip(files, answers, strict=True):
+        yield Answer(file, [], answer.reason) if isinstance(answer, Unfinished) else answer
 
 
 _predictor: Predictor | None = None  # of the process that predicts
@@ -108,11 +88,12 @@ _predictor: Predictor | None = None  # of the process that predicts
 
 def _open_predictor(model: Path, sampling: Sampling | None) -> None:
     global _predictor  # noqa: PLW0603  opened once a process
-    if sys.platform == "linux":  # a decoder that hangs must not outlive a killed starter
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _predictor = Predictor(model, sampling)
 
 
-def _predict(file: Path, top_k: int) -> list[Guess]:
+def _predict(file: Path, top_k: int) -> Answer:
     assert _predictor is not None
-    return _predictor.predict(file, top_k)
+    try:
+        return Answer(file, _predictor.predict(file, top_k))
+    except VideoError as error:
+        return Answer(file, [], str(error))

@@ -16,7 +16,7 @@ import numpy as np
 import paddle
 import pandas as pd
 
-from pptsm.console import note, progress
+from pptsm.console import note, note_epoch, progress
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.loading import load_batches
 from pptsm.data.spec import ClipSpec
@@ -154,8 +154,7 @@ def train(
         reached.history.append(row)
         reached.epochs_done = epoch + 1
         checkpoint.save(reached, learners, optimizer, scaler)
-        figures_said = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
-        note(f"{role}: epoch {epoch + 1} of {epochs}: {figures_said}")
+        note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
     bar.close()
     weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
     return Trained(weights, pd.DataFrame(reached.history))

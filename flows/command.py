@@ -1,5 +1,7 @@
-"""Running a command under an orchestrator: every line at once, and no process left behind."""
+"""Running a command under an orchestrator: every line at once, a time limit, no process left behind, and its failure
+as a sentence."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -7,11 +9,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from flows import guard
+from prefect import State, get_run_logger
+from prefect.exceptions import FailedRun
+from prefect.states import Failed
+from prefect.tasks import exponential_backoff
 
-from pptsm.errors import TEMPORARY
+from pptsm.errors import TEMPORARY, UserError
 
+ROOT = Path(__file__).parent.parent
 LAST_LINES = 30
 
 
@@ -34,8 +42,8 @@ def run_streaming(
     command: list[str],
     log: Callable[[str], None],
     *,
-    cwd: Path,
-    timeout_sec: float,
+    cwd: Path = ROOT,
+    timeout_sec: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Run a command, hand on each line as it comes, and return the last ones.
@@ -47,15 +55,12 @@ def run_streaming(
         CommandError: exit code above 0, or out of time.
     """
     bin_folder = Path(sys.executable).parent  # dvc and pptsm, without an activated environment
-    process = subprocess.Popen(
-        [sys.executable, guard.__file__, *command],
+    process = guard.start(
+        command,
         cwd=cwd,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then has the command stopped in order
         env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
     )
     assert process.stdin is not None
@@ -67,7 +72,7 @@ def run_streaming(
         expired.set()
         stop()
 
-    timer = threading.Timer(timeout_sec, expire)
+    timer = threading.Timer(timeout_sec or threading.TIMEOUT_MAX, expire)
     timer.daemon = True
     timer.start()
     last: deque[str] = deque(maxlen=LAST_LINES)
@@ -87,3 +92,37 @@ def run_streaming(
     if code != 0:
         raise CommandError(command, f"ended with exit code {code}", list(last))
     return list(last)
+
+
+def _may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, CommandError) and error.temporary
+
+
+# Options of a task that a network may break: tried again after 10, 20 and 40 seconds if the command said it may help.
+OVER_A_NETWORK: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(10),
+    "retry_condition_fn": _may_pass,
+}
+
+
+def ended(error: UserError | CommandError) -> State[Any]:
+    """The end of a run for a reason that a person can mend: a sentence in its log and in its state, and no trace."""
+    if isinstance(error, UserError):
+        get_run_logger().error(f"nothing was started: {error}")
+    else:
+        get_run_logger().error(f"{error}; its last lines: {' | '.join(error.last_lines[-3:])}")
+    return Failed(message=str(error))
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    """Keep Prefect's own traces out of the log: nothing in them is of use to who has to mend the cause."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, CommandError):
+        record.exc_info = None
+    return not isinstance(error, FailedRun)  # the end of a run that has said why, told once more
+
+
+for _name in ("prefect.engine", "prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_without_trace)

@@ -1,0 +1,59 @@
+"""Videos that arrive in a folder: each is predicted once, and tried again where that may help."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pptsm.arrivals import Identity, Row, due_videos, locked, read_results
+from pptsm.errors import UserError
+
+
+def test_hidden_files_are_no_new_videos_and_a_link_to_nothing_waits(tmp_path: Path) -> None:
+    """The folder is walked as the index walks its root."""
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.mp4", "in/.b.mp4"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "in" / "c.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    new, unsettled = due_videos(tmp_path / "in", read_results(tmp_path / "none.csv"))
+    assert [path.name for path in new] == ["a.mp4"]
+    assert unsettled == 1
+
+
+def known_video(folder: Path, error: str, tries: int) -> dict[Identity, Row]:
+    """A folder with one video, settled for long, and the row that an earlier run left of it."""
+    video = folder / "one.mp4"
+    video.touch()
+    os.utime(video, (0, 0))
+    return {("one.mp4", 0, 0): {"error": error, "tries": tries}}
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "due"), [("", 1, False), ("busy", 1, True), ("busy", 2, True), ("x", 3, False)]
+)
+def test_a_video_that_failed_is_due_in_three_runs(tmp_path: Path, error: str, tries: int, due: bool) -> None:
+    """No error is for ever, and no broken file is decoded every ten minutes; what was predicted is done with."""
+    assert bool(due_videos(tmp_path, known_video(tmp_path, error, tries))[0]) == due
+
+
+def test_a_video_that_changed_is_due_again(tmp_path: Path) -> None:
+    """Even one that failed three times."""
+    known = known_video(tmp_path, "busy", 3)
+    os.utime(tmp_path / "one.mp4", (1, 1))
+    assert due_videos(tmp_path, known) == ({tmp_path / "one.mp4": ("one.mp4", 0, 10**9)}, 0)
+
+
+def test_results_from_before_tries_were_counted_are_read(tmp_path: Path) -> None:
+    """Each row counts as one try."""
+    (tmp_path / "old.csv").write_text("time,file,size_bytes,changed_ns,label,top,error,model,score\nt,a,1,2,,,bad,m,\n")
+    assert read_results(tmp_path / "old.csv")["a", 1, 2]["tries"] == 1
+
+
+def test_results_that_are_something_else_are_refused(tmp_path: Path) -> None:
+    """A table of other columns, and a place where nothing can be written."""
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="lacks the columns changed_ns"):
+        read_results(tmp_path / "other.csv")
+    with pytest.raises(UserError, match="cannot write"), locked(tmp_path / "other.csv/results.csv"):
+        pass

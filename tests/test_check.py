@@ -1,0 +1,94 @@
+"""Stage `check`: what cannot work is refused before anything is removed, and nothing runs again because of it."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from conftest import ROOT, TINY, commit, copy_tree, pptsm, run, write_params
+
+GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+ARGUMENTS = ("check", "--drawn", "drawn", "--out", "data/checked")
+
+
+def test_every_other_stage_comes_after_it() -> None:
+    """Otherwise DVC would empty a stage's outputs for a params.yaml that the stage then refuses."""
+    (first,) = (name for name, stage in GRAPH.items() if stage.get("meta", {}).get("first"))
+    after = set(GRAPH[first]["outs"])
+    for name, stage in GRAPH.items():
+        if name != first:
+            assert after & set(stage["deps"]), f"nothing leads from {first} to {name}"
+            for kind in ("outs", "metrics", "plots"):
+                after |= {next(iter(out)) if isinstance(out, dict) else out for out in stage.get(kind, [])}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({"sampling": "dens"}, ["sampling is 'dens'"]),
+        ({"index": {"root": "nowhere"}}, ["index.root is 'nowhere', but there is no such folder"]),
+        (
+            {"index": {"root": "drawn", "label_file": "no.txt", "group_file": "no.csv"}},
+            ["index.group_file is 'no.csv', but there is no such file", "index.label_file is 'no.txt'"],
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, changes: dict[str, object], sentences: list[str]) -> None:
+    """Every fault has its sentence, and there is no output."""
+    write_params(tmp_path / "params.yaml", changes)  # type: ignore[arg-type]
+    done = pptsm(*ARGUMENTS, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    for sentence in sentences:
+        assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_there_or_will_be_drawn_passes(tmp_path: Path) -> None:
+    """Two different files of parameters give the same output, so that no stage sees a change."""
+    (tmp_path / "videos").mkdir()
+    contents = set()
+    for root in ("videos", "drawn", "drawn/part"):
+        write_params(tmp_path / "params.yaml", {"index": {"root": root}})
+        pptsm(*ARGUMENTS, cwd=tmp_path)
+        contents.add((tmp_path / "data/checked").read_bytes())
+    assert len(contents) == 1
+
+
+@pytest.mark.slow
+def test_a_mistyped_override_removes_nothing(tmp_path: Path, tiny_project: Path) -> None:
+    """`dvc exp run -S sampling=dens` ends in a sentence; teacher, student and their reports stay."""
+    project = copy_tree(tiny_project, tmp_path / "clone")
+    commit(project)
+    outputs = ("data/index.csv", "data/frames", "models/teacher", "models/student", "reports/teacher.csv")
+    done = run("dvc", "exp", "run", "-S", "sampling=dens", cwd=project, check=False)
+    assert done.returncode != 0
+    assert "sampling is 'dens', but should be 'uniform' or 'dense'" in done.stdout + done.stderr
+    assert [name for name in outputs if not (project / name).exists()] == []
+    run("git", "checkout", "-q", "params.yaml", cwd=project)
+    assert "Running stage 'check'" in run("dvc", "repro", cwd=project).stdout
+    assert "up to date" in run("dvc", "status", cwd=project).stdout
+
+
+@pytest.mark.slow
+def test_a_missing_root_has_a_sentence(tmp_path: Path, tiny_project: Path) -> None:
+    """Ours, and not DVC's of a missing dependency."""
+    project = copy_tree(tiny_project, tmp_path / "clone")
+    write_params(project / "params.yaml", TINY, {"index": {"root": "nowhere"}})
+    done = run("dvc", "repro", cwd=project, check=False)
+    assert done.returncode != 0
+    assert "index.root is 'nowhere', but there is no such folder" in done.stderr
+    assert "Errno 2" not in done.stderr
+    assert (project / "models/student").exists()
+
+
+@pytest.mark.slow
+def test_another_title_runs_check_and_report_alone(tmp_path: Path, tiny_project: Path) -> None:
+    """A value that check reads and no training does trains nothing."""
+    project = copy_tree(tiny_project, tmp_path / "clone")
+    write_params(project / "params.yaml", TINY, {"report": {"title": "Another"}})
+    lines = run("dvc", "repro", cwd=project).stdout.splitlines()
+    assert [line for line in lines if line.startswith("Running stage")] == [
+        "Running stage 'check':",
+        "Running stage 'report':",
+    ]
