@@ -28,6 +28,8 @@ def test_graph_and_command_have_the_same_stages_in_the_same_order() -> None:
     for name, stage in GRAPH.items():
         assert stage["cmd"].startswith(f"pptsm {name} ")
         section = name.removesuffix("_start")
+        if "params.yaml" in stage["deps"]:  # the whole file is its section
+            continue
         assert section in {str(entry).split(".")[0] for entry in stage["params"]}
         assert section in {field.alias or key for key, field in Params.model_fields.items()}
 
@@ -37,6 +39,8 @@ def test_every_parameter_that_a_stage_reads_is_one_of_its_params(stage: str) -> 
     """`params.section` in the stage's own file must be hashed by DVC."""
     text = (SOURCE / "pptsm" / "stages" / f"{stage}.py").read_text()
     listed = {str(name).split(".")[0] for name in GRAPH[stage].get("params", [])}
+    if "params.yaml" in GRAPH[stage]["deps"]:
+        return
     for section in (field.alias or key for key, field in Params.model_fields.items()):
         if section == "compute":  # changes no result
             continue
@@ -69,7 +73,7 @@ def test_a_state_is_dropped_for_the_code_for_which_dvc_trains_again_and_no_other
 
 def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
     """Three seeds are three trainings on one dataset: no stage before them runs again."""
-    assert [name for name, stage in GRAPH.items() if "seed" in stage["params"]] == ["teacher", "student", "report"]
+    assert [name for name, stage in GRAPH.items() if "seed" in stage.get("params", [])] == ["teacher", "student", "report"]
 
 
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing

@@ -279,7 +279,7 @@ def test_weights_that_cannot_be_evaluated_are_refused(name: str, weights: str, s
 @pytest.mark.slow
 def test_a_published_file_is_converted_without_any_parameters(place: Path) -> None:
     """Its name says which row it is; classes and geometry of the exported file are that row's."""
-    from pptsm.deploy.predictor import Predictor
+    from pptsm.serving.predictor import Predictor
 
     model = build_model("pptsm", 50, 400, 8)
     model.set_state_dict(seeded_state(model))
