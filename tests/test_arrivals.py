@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import pptsm
 from pptsm.arrivals import Identity, Row, due_videos, locked, read_results
 from pptsm.errors import UserError
 
@@ -57,3 +58,12 @@ def test_results_that_are_something_else_are_refused(tmp_path: Path) -> None:
         read_results(tmp_path / "other.csv")
     with pytest.raises(UserError, match="cannot write"), locked(tmp_path / "other.csv/results.csv"):
         pass
+
+
+@pytest.mark.parametrize("words", [["one", "other"], ["one", "--json"]])
+def test_a_table_of_results_is_that_of_one_folder(tmp_path: Path, words: list[str]) -> None:
+    """Rows are known by their path below it; and the table takes the place of JSON."""
+    done = pptsm("predict", *words, "--results", "results.csv", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --results takes one folder and no --json")
+    assert list(tmp_path.iterdir()) == []

@@ -73,7 +73,8 @@ def test_a_state_is_dropped_for_the_code_for_which_dvc_trains_again_and_no_other
 
 def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
     """Three seeds are three trainings on one dataset: no stage before them runs again."""
-    assert [name for name, stage in GRAPH.items() if "seed" in stage.get("params", [])] == ["teacher", "student", "report"]
+    seeded = [name for name, stage in GRAPH.items() if "seed" in stage.get("params", [])]
+    assert seeded == ["teacher", "student", "report"]
 
 
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing
