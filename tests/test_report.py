@@ -225,6 +225,14 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     )
 
 
+def test_the_page_shows_all_parameters_that_decide_and_no_other(run: Path) -> None:
+    """For section compute no stage runs again, the report neither."""
+    text = gathered(run)["params_text"]
+    assert "batch_views:" in (run / "params.yaml").read_text()
+    assert "batch_views:" not in text
+    assert [f"\n{name}:" in f"\n{text}" for name in ("clip", "evaluate", "student", "validate")] == [True] * 4
+
+
 # ---- the curves -----------------------------------------------------------------------------------------------------
 
 HISTORY = pd.DataFrame(
