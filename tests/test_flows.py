@@ -173,7 +173,7 @@ def test_an_override_that_dvc_would_refuse_is_refused_before(override: str, sent
 
 def test_a_range_of_stages_ends_after_it_begins() -> None:
     """Both ends are in it; the wrong way round it is refused."""
-    assert Stages(first="student", last="export").names() == ["student", "evaluate", "export"]
+    assert Stages(first="student", last="evaluate").names() == ["student", "export", "evaluate"]
     with pytest.raises(ParamsError, match="'report' comes after 'index'"):
         Stages(first="report", last="index").names()
 

@@ -20,7 +20,7 @@ from pptsm.params import Sampling
 from pptsm.serving.metadata import ModelMetadata
 
 BATCH_VIEWS = 10
-TIMEOUT_SEC = 600.0  # for a file, unless told otherwise
+TIMEOUT_SEC = 600.0  # for a file, as `pptsm predict` has it unless told otherwise
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
