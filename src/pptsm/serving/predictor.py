@@ -15,7 +15,7 @@ from pptsm.serving.metadata import ModelMetadata
 from pptsm.workers import Unfinished, killable
 
 BATCH_VIEWS = 10
-TIMEOUT_SEC = 600.0  # for a file, unless told otherwise
+TIMEOUT_SEC = 600.0  # for a file, as `pptsm predict` has it unless told otherwise
 
 
 @dataclass(frozen=True)
