@@ -69,6 +69,7 @@ def server_and_worker() -> Iterator["subprocess.Popen[Any]"]:
         "PWD": str(ROOT),  # prefect.yaml has runs work there
         "PREFECT_HOME": str(HOME),  # of runs too, which start elsewhere
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # a server that has just begun may answer so
     }
     # refused where one runs in this folder: two servers on one database would not see each other's runs
     _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", str(port))
