@@ -67,7 +67,10 @@ def test_served_accuracy_is_what_a_user_gets(tiny_project: Path) -> None:
 
 
 def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: Path, tiny_project: Path) -> None:
-    """The archives of a network that knows its classes, and originals that show others: named, and nothing written."""
+    """Archives that the network knows, and originals that show other classes: named, and nothing written.
+
+    One that knows nothing is spared: the same with labels that are all wrong.
+    """
     project = copy_tree(tiny_project, tmp_path / "clone")
     inputs = ["--index", "data/index.csv", "--labels", "data/labels.txt", "--frames", "data/frames"]
     inputs += ["--teacher", "models/teacher", "--student", "models/student", "--export", "models/export"]
@@ -75,11 +78,16 @@ def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: 
     table = pd.read_csv(project / "data" / "index.csv")
     answers = pd.read_csv(project / "reports" / "evaluation" / "predictions.csv")
     answers = answers[(answers["role"] == "student") & (answers["sampling"] == "uniform")].set_index("id")
-    # the labels of the index become what the network answers: it is right about every video
     names = (project / "data" / "labels.txt").read_text().splitlines()
-    table["label"] = [answers["top1"].get(name, label) for name, label in zip(table["id"], table["label"], strict=True)]
-    table["label_index"] = [names.index(label) for label in table["label"]]
-    table.to_csv(project / "data" / "index.csv", index=False)
+
+    def label_by_answers(shift: int) -> None:
+        """The labels of the index become what the network answers, or other ones: it is always right, or never."""
+        found = table["id"].map(answers["top1"]).fillna(table["label"])
+        table["label_index"] = [(names.index(label) + shift) % len(names) for label in found]
+        table["label"] = [names[index] for index in table["label_index"]]
+        table.to_csv(project / "data" / "index.csv", index=False)
+
+    label_by_answers(0)
     write_params(project / "params.yaml", TINY, {"evaluate": {"served_videos": 8, "served_agreement": 0.5}})
     done = run("pptsm", "evaluate", *inputs, "--out", "one", cwd=project)
     assert "served from 8 original files" in done.stderr
@@ -95,6 +103,9 @@ def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: 
     assert "Traceback" not in done.stderr
     assert (project / "one" / "metrics.json").exists()
     assert not (project / "two").exists()
+    label_by_answers(1)
+    run("pptsm", "evaluate", *inputs, "--out", "two", cwd=project)
+    assert json.loads((project / "two" / "metrics.json").read_text())["student"]["uniform"]["served_agreement"] < 0.5
 
 
 def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_project: Path) -> None:
