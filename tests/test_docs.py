@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import typer
-from typer._click.exceptions import MissingParameter
 from ruamel.yaml import YAML
+from typer._click.exceptions import MissingParameter
 
 from conftest import ROOT
 from pptsm.cli import app
