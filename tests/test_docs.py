@@ -14,6 +14,7 @@ import typer
 from ruamel.yaml import YAML
 from typer._click.exceptions import MissingParameter
 
+import pptsm
 from conftest import ROOT
 from pptsm.cli import app
 
@@ -78,3 +79,16 @@ def test_documents_link_to_what_is_there() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / Path(target)).exists(), f"{document.name} links to {target}"
+
+
+def test_the_public_names_are_there_and_cost_nothing_until_they_are_used() -> None:
+    """Importing the package loads no Paddle; each name of `__all__` is what its docstring says."""
+    code = (
+        "import sys, pptsm\nassert not {'paddle', 'numpy'} & set(sys.modules)\n"
+        "print([getattr(pptsm, name).__name__ for name in pptsm.__all__])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == str(pptsm.__all__)
+    assert all(f"`{name}`" in str(pptsm.__doc__) for name in pptsm.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pptsm.nothing

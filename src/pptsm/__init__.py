@@ -1,7 +1,38 @@
-"""PP-TSM video action recognition, from raw videos to a checked ONNX file and an accuracy report."""
+"""PP-TSM video action recognition, from raw videos to a checked ONNX file and an accuracy report.
+
+For use from Python: `build_model` (a network), `load_network` (a trained one from its folder), `Predictor` (an exported
+file) and `ClipSpec` (what decides which pixels a network sees).
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from pptsm.processor import choose_kernels
 
+if TYPE_CHECKING:
+    from pptsm.data.spec import ClipSpec
+    from pptsm.model.card import load_network
+    from pptsm.model.network import build_model
+    from pptsm.serving.predictor import Predictor
+
+__all__ = ["ClipSpec", "Predictor", "build_model", "load_network"]
 __version__ = "0.1.0"
 
 choose_kernels()  # here, because it must come before the first import of Paddle, whichever entrance was taken
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: the command and prediction start without Paddle."""
+    if name in ("build_model", "load_network"):
+        from pptsm.model.card import load_network
+        from pptsm.model.network import build_model
+
+        return build_model if name == "build_model" else load_network
+    if name == "Predictor":
+        from pptsm.serving.predictor import Predictor
+
+        return Predictor
+    if name == "ClipSpec":
+        from pptsm.data.spec import ClipSpec
+
+        return ClipSpec
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
