@@ -98,7 +98,8 @@ def publish_results(stages: list[str], experiment: str | None = None, revision: 
             rows = accuracy_rows(dvc.api.metrics_show(repo=str(ROOT), rev=revision))
             create_table_artifact(key="accuracy", table=rows, description="Accuracy by network and sampling.")
         for key, path in (said_of(stage, "publish") or {}).items():
-            text = dvc.api.read(path, repo=str(ROOT), rev=revision)
+            here = revision is None
+            text = (ROOT / path).read_text("utf-8") if here else dvc.api.read(path, repo=str(ROOT), rev=revision)
             if path.endswith(".csv"):
                 table = pd.read_csv(io.StringIO(text)).round(4)
                 columns = {str(name): table[name].tolist() for name in table}
