@@ -138,7 +138,8 @@ class Operation:
 
         def is_training() -> bool:
             students[:] = [one for one in self.stage_processes() if "pptsm student" in " ".join(one.info["cmdline"])]
-            return bool(students and list((self.project / ".pptsm/training").glob("*/state.pdparams")))
+            states = (self.project / ".pptsm/training").glob("student-*/state.pdparams")
+            return bool(students and [path for path in states if path.parent.name != "student-finished"])
 
         wait_until(is_training)
         for process in students:
