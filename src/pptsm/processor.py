@@ -47,8 +47,9 @@ def loader_processes(workers: Literal["auto"] | int) -> int:
 
 def computing() -> str:
     """Kernels and threads in force, for cards and for `pptsm doctor`."""
-    chosen = os.environ.get(VARIABLE)
-    return f"{f'{VARIABLE}={chosen}' if chosen else 'kernels of its own choice'}, {training_threads()} threads"
+    chosen, threads = os.environ.get(VARIABLE), training_threads()
+    kernels = f"{VARIABLE}={chosen}" if chosen else "kernels of its own choice"
+    return f"{kernels}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
