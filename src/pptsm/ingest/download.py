@@ -1,6 +1,9 @@
-"""Fetching weights: by known name, URL or file; resumed, retried, checked, and whole or absent."""
+"""Fetching weights: by known name, URL or file; resumed, retried, checked, and whole or absent.
 
-import fcntl
+The transfer itself is ours because it resumes: a file of 300 MB over a bad line goes on where it stopped, also days
+later, and only if it is still the same file (If-Range). The libraries for downloads begin anew.
+"""
+
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from filelock import FileLock
 from requests.adapters import HTTPAdapter
 from ruamel.yaml import YAML
 from urllib3.util.retry import Retry
@@ -126,8 +130,7 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
     folder = state_dir("downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
     folder.mkdir(exist_ok=True)
     target, partial, record = folder / name, folder / f"{name}.partial", folder / f"{name}.sha256"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / "lock"):
         recorded = record.read_text().split()[0] if record.exists() else None
         if target.exists() and recorded == sha256_of(target):
             _check(target, sha256, url)
