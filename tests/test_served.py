@@ -10,7 +10,7 @@ from conftest import moving_square
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
 from pptsm.serving.predictor import Predictor
-from pptsm.serving.served import Served, serve
+from pptsm.serving.served import Served, _is_tie, serve
 from test_deploy import LABELS, exported, network
 
 
@@ -21,7 +21,7 @@ def answers(right: int, different: int, failed: int = 0) -> Served:
     scores = [0.9] * right + [0.5 + 0.01 * number for number in range(different)] + [float("nan")] * failed
     errors = [""] * (right + different) + ["it took longer than 600 s"] * failed
     table = pd.DataFrame({"id": [f"{number}.mp4" for number in range(count)], "label": "a", "top1": "a"})
-    return Served(table.assign(score1=0.8, served=served, score=scores, error=errors))
+    return Served(table.assign(score1=0.8, served=served, score=scores, error=errors, tied=False))
 
 
 @pytest.mark.parametrize(("right", "different"), [(10, 0), (1, 1), (9, 1), (198, 2), (0, 1)])
@@ -46,6 +46,26 @@ def test_the_worst_are_named_with_both_answers_and_probabilities() -> None:
     assert lines[0] == "16.mp4: evaluated a (80.0%), served it took longer than 600 s"
     assert lines[1] == "15.mp4: evaluated a (80.0%), served b (55.0%)"
     assert [line.split(".")[0] for line in lines] == ["16", "15", "14", "13", "12"]
+
+
+def test_what_the_evaluation_held_equal_may_differ() -> None:
+    """The gate passes over ties; the shares in metrics.json count them."""
+    served = answers(6, 4)
+    served.answers.loc[6:8, "tied"] = True
+    served.require(0.99)
+    assert served.agreement == 0.6
+    served.answers.loc[8, "tied"] = False
+    with pytest.raises(UserError, match="answers 2 of 10 videos"):
+        served.require(0.99)
+
+
+@pytest.mark.parametrize(
+    ("served", "score2", "tied"), [("b", 0.46, True), ("b", 0.3, False), ("c", 0.46, False), (None, 0.46, False)]
+)
+def test_a_tie_is_what_evaluation_gave_nearly_the_same_probability(served: str, score2: float, tied: bool) -> None:
+    """0.47 for its own answer: 0.46 is as good, 0.3 is not, and what it never named is none."""
+    row = {"id": "x", "label": "a", "top1": "a", "score1": 0.47, "top2": "b", "score2": score2}
+    assert _is_tie(row, served) is tied
 
 
 def test_shares_count_videos() -> None:

@@ -15,16 +15,21 @@ import pandas as pd
 from pptsm.console import progress
 from pptsm.data.names import Sampling
 from pptsm.errors import UserError
+from pptsm.evaluation.tables import TOP
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
 
 SHOWN = 5  # videos that a failure names
+# Answers of the evaluation are as good as equal where the second has at least this share of the first's probability.
+TIE = 0.95
 
 
 @dataclass(frozen=True)
 class Served:
     """What `pptsm predict` answers of videos that were evaluated too."""
 
-    answers: pd.DataFrame  # a row a video: id, label, top1 and score1 (evaluation), served and score, or the error
+    # a row a video: id, label, top1 and score1 (evaluation), served and score, or the error; and tied: whether the
+    # evaluation held what was served as good as equal to its own answer
+    answers: pd.DataFrame
 
     @property
     def top1(self) -> float:
@@ -52,13 +57,15 @@ class Served:
         )
 
     def require(self, least_agreement: float) -> None:
-        """The gate; one video may always differ.
+        """The gate; one video may always differ, and so may those where the evaluation had no answer but a tie.
+
+        An archive's JPEGs decide a tie: a network without the shift gives both classes of a pair the same probability.
 
         Raises:
             UserError: naming the videos that differ: those without an answer first, then those where both were surest.
         """
-        different = self.answers[self.answers["served"] != self.answers["top1"]]
-        if len(different) <= 1 or self.agreement >= least_agreement:
+        different = self.answers[(self.answers["served"] != self.answers["top1"]) & ~self.answers["tied"]]
+        if len(different) <= 1 or 1 - len(different) / len(self.answers) >= least_agreement:
             return
         sureness = different[["score1", "score"]].min(axis=1, skipna=False)
         order = sureness.sort_values(ascending=False, kind="stable", na_position="first").index[:SHOWN]
@@ -84,7 +91,7 @@ def serve(model: Path, root: Path, predictions: pd.DataFrame, sampling: Sampling
     Args:
         model: the ONNX file.
         root: folder of the videos.
-        predictions: evaluation's rows of them (`tables.prediction_rows`): id, label, top1, score1.
+        predictions: evaluation's rows of them (`tables.prediction_rows`).
         sampling: the one of `predictions`.
     """
     files = [root / video_id for video_id in predictions["id"]]
@@ -96,4 +103,13 @@ def serve(model: Path, root: Path, predictions: pd.DataFrame, sampling: Sampling
         for answer in progress(found, f"served, {sampling}", "videos", total=len(files))
     ]
     columns = predictions[["id", "label", "top1", "score1"]].reset_index(drop=True)
-    return Served(pd.concat([columns, pd.DataFrame(rows)], axis=1))
+    answers = pd.concat([columns, pd.DataFrame(rows)], axis=1)
+    evaluated = predictions.to_dict("records")
+    tied = [_is_tie(row, served) for row, served in zip(evaluated, answers["served"], strict=True)]
+    return Served(answers.assign(tied=tied))
+
+
+def _is_tie(evaluated: dict[Hashable, Any], served: str | None) -> bool:
+    """Whether evaluation gave what was served nearly the probability of its own answer."""
+    places = [place for place in range(1, TOP + 1) if served is not None and evaluated.get(f"top{place}") == served]
+    return any(float(evaluated[f"score{place}"]) >= TIE * float(evaluated["score1"]) for place in places)
