@@ -23,16 +23,16 @@ def double_or_misbehave(number: int) -> int:
     return 2 * number
 
 
-def test_one_that_hangs_and_one_that_crashes_do_not_keep_the_others() -> None:
-    """Each has its reason in its place; results are in the order of the jobs."""
-    found = list(killable(double_or_misbehave, [(1,), (0,), (-1,), (2,), (3,)], workers=2, timeout_sec=5))
-    assert found == [
-        2,
-        Unfinished("decoding took longer than 5 s"),
-        Unfinished("the decoder crashed (exit code 7)"),
-        4,
-        6,
-    ]
+def test_one_that_hangs_does_not_keep_the_others() -> None:
+    """It has its reason in its place; results are in the order of the jobs."""
+    found = list(killable(double_or_misbehave, [(1,), (0,), (2,), (3,)], workers=2, timeout_sec=5))
+    assert found == [2, Unfinished("decoding took longer than 5 s"), 4, 6]
+
+
+def test_one_that_crashes_does_not_keep_the_others() -> None:
+    """Without a time limit, which a loaded machine might reach before the crash is seen."""
+    found = list(killable(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
+    assert found == [2, Unfinished("the decoder crashed (exit code 7)"), 4, 6]
 
 
 def test_an_exception_ends_all_at_once() -> None:
