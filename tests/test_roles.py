@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from conftest import merged, params_with, write_params
-from pptsm.data.clips import FrameSource
+from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.data.video import write_video
@@ -389,6 +389,25 @@ def epochs(number: int, **training: Any) -> dict[str, Any]:
 def states() -> list[str]:
     """What lies in the folder of training states."""
     return sorted(path.name for path in Path(".pptsm/training").iterdir())
+
+
+def test_few_videos_are_drawn_from_until_the_floor_of_clips_is_reached(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """16 videos, 2 epochs, 100 clips: four of each an epoch, which the checkpoint's key holds."""
+    drawn = set()
+    init = TrainingClips.__init__
+
+    def spied(clips: TrainingClips, *arguments: Any) -> None:
+        init(clips, *arguments)
+        drawn.add(len(clips))
+
+    monkeypatch.setattr(TrainingClips, "__init__", spied)
+    fit("teacher", {"training": {"min_clips": 100}}, epochs(2))
+    assert drawn == {64}
+    assert "teacher: 4 clips of each video an epoch, as training.min_clips asks" in capsys.readouterr().err
+    made_of = json.loads(Path(".pptsm/training/teacher-finished/made_of.json").read_text())
+    assert made_of["parameters"]["training.clips_per_video"] == 4
 
 
 def test_a_piecewise_training_is_made_longer_from_where_it_ended(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from conftest import GOLDEN, params_with
+from pptsm.data.clips import clips_of_a_video
 from pptsm.model.network import build_model
 from pptsm.training.batchnorm import precise_batch_norm
 from pptsm.training.loop import _batches_of_epoch, _statistics_are_due
@@ -67,6 +68,14 @@ def test_an_epoch_is_full_batches_of_different_clips(num_clips: int, sizes: list
     assert set(drawn) <= set(range(num_clips))
     assert batches == _batches_of_epoch(num_clips, 4, [1, 0])
     assert num_clips == 3 or batches != _batches_of_epoch(num_clips, 4, [1, 1])
+
+
+@pytest.mark.parametrize(("videos", "drawn"), [(50, 20), (51, 20), (49, 21), (500, 2), (501, 2), (5000, 2), (0, 24000)])
+def test_clips_of_a_video_follow_the_floor_of_clips(videos: int, drawn: int) -> None:
+    """24,000 clips in 24 epochs: few videos are drawn from more often, many as often as clips_per_video says."""
+    training = params_with(training={"min_clips": 24000, "clips_per_video": 2}).training
+    assert clips_of_a_video(training, videos, 24) == drawn
+    assert clips_of_a_video(training.model_copy(update={"min_clips": 0}), videos, 24) == 2
 
 
 def softmax(x: np.ndarray) -> np.ndarray:

@@ -151,6 +151,7 @@ class Clip(Section):
 class Training(Section):
     batch_size: Positive
     clips_per_video: Positive
+    min_clips: Count
     schedule: Literal["cosine", "piecewise"]
     base_lr: PositiveReal
     warmup_epochs: Count

@@ -4,6 +4,7 @@ The way of a clip: frame count -> indices (`sampling`) -> frames (`archive` or `
 pixels (`transforms`).
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,11 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
     if params.frames.source == "video":
         return FrameSource("video", Path(params.index.root))
     return FrameSource("archive", frames)
+
+
+def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:
+    """Clips drawn from each of so many videos in an epoch: `clips_per_video`, or as many as `min_clips` asks for."""
+    return max(training.clips_per_video, math.ceil(training.min_clips / max(1, videos * epochs)))
 
 
 class TrainingClips:

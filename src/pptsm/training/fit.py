@@ -8,7 +8,7 @@ import paddle
 import pandas as pd
 
 from pptsm.console import note
-from pptsm.data.clips import frame_source
+from pptsm.data.clips import clips_of_a_video, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.errors import UserError
@@ -72,6 +72,8 @@ def fit_role(
     labels = load_labels(inputs.labels)
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
+    train_videos = in_split(table, "train")
+    params = _with_enough_clips(role, params, len(train_videos), section.epochs)
     paddle.seed(params.seed)
     model, start = _starting(role, section, len(labels), inputs.start)
     networks = {role: (section, model)}
@@ -97,7 +99,7 @@ def fit_role(
             "params": params,
             "spec": spec,
             "labels": labels,
-            "train_videos": in_split(table, "train"),
+            "train_videos": train_videos,
             "val_videos": in_split(table, "val"),
             "source": frame_source(params, inputs.frames),
         }
@@ -130,6 +132,15 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
     with whole_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
+
+
+def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> Params:
+    """The parameters with the clips a video that this role draws in an epoch, which its checkpoint's key then holds."""
+    drawn = clips_of_a_video(params.training, videos, epochs)
+    if epochs == 0 or drawn == params.training.clips_per_video:
+        return params
+    note(f"{role}: {drawn} clips of each video an epoch, as training.min_clips asks")
+    return params.model_copy(update={"training": params.training.model_copy(update={"clips_per_video": drawn})})
 
 
 def _parameters(params: Params, networks: dict[str, tuple[Role, VideoNetwork]]) -> dict[str, Any]:
