@@ -1,6 +1,8 @@
 """Jobs in processes of their own: in order, killed when they take too long, and never left behind."""
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,27 +47,34 @@ def test_an_exception_ends_all_at_once() -> None:
 
 
 def hang(begun: str) -> None:
-    """A job that never ends, and says who does it."""
+    """A job that says who it is and never ends, as a decoder does it: deaf, and holding the interpreter's lock."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     Path(begun).write_text(str(os.getpid()))
-    time.sleep(600)
+    ctypes.PyDLL(None).sleep(600)
 
 
-def test_a_killed_starter_leaves_no_job(tmp_path: Path) -> None:
-    """Even kill -9 of the process that asked ends a job that hangs."""
+@pytest.mark.parametrize(("moment", "timeout_sec"), [("at work", None), ("at work", 600), ("beginning", None)], ids=str)
+def test_a_killed_starter_leaves_no_job(tmp_path: Path, moment: str, timeout_sec: float | None) -> None:
+    """Even kill -9 of the process that asked ends its jobs: those that hang, and those that have not begun yet."""
     script = (
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "if __name__ == '__mp_main__':\n"
+        "    Path('beginning').write_text(str(os.getpid())); time.sleep(1)\n"
         "from test_workers import hang, killable\n"
-        "if __name__ == '__main__': list(killable(hang, [('begun',)], workers=1, timeout_sec=None))\n"
+        f"if __name__ == '__main__': list(killable(hang, [('at work',)], workers=1, timeout_sec={timeout_sec}))\n"
     )
     (tmp_path / "starter.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
-    begun = tmp_path / "begun"
+    reached = tmp_path / moment
     with subprocess.Popen([sys.executable, "starter.py"], cwd=tmp_path, env=environment) as starter:
         deadline = time.monotonic() + 300
-        while not (begun.exists() and begun.read_text()):
+        while not (reached.exists() and reached.read_text()):
             assert starter.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.1)
-        job = psutil.Process(int(begun.read_text()))
+            time.sleep(0.02)
+        family = psutil.Process(starter.pid).children(recursive=True)  # its job, and what multiprocessing keeps beside
         starter.kill()
-    _, left = psutil.wait_procs([job], 60)
+    assert reached.read_text() in {str(member.pid) for member in family}
+    _, left = psutil.wait_procs(family, 2 if moment == "at work" else 20)  # the latter has modules to import first
     assert left == []

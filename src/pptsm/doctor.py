@@ -1,6 +1,5 @@
 """What a machine needs to run the pipeline, each with its remedy."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,13 +8,18 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pptsm.processor import computing, processor_name
+from pptsm.data.geometry import crop_places
+from pptsm.errors import UserError
+from pptsm.params import Params, load_params
+from pptsm.processor import computing, cores, loader_processes, processor_name
 
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
 )  # fmt: skip
 MIN_FREE_DISK_GB = 5.0
-MIN_FREE_SHM_MB = 512
+PARAMS = Path("params.yaml")
+PREFETCHED = 2  # batches that each process of paddle.io.DataLoader has ready
+VALUE_BYTES = 4  # float32
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def examine() -> list[Finding]:
         _cores(),
         _kernels(),
         _disk(),
-        _shared_memory(),
+        *_shared_memory(),
         _cache(),
         _git(),
     ]
@@ -88,11 +92,14 @@ _ASK_DEVICE = (
 
 
 def _cores() -> Finding:
-    return Finding("cores", True, f"{os.cpu_count()} (PPTSM_THREADS sets how many threads training takes)")
+    return Finding("cores", True, f"{cores()} may be used (PPTSM_THREADS sets how many threads training takes)")
 
 
 def _kernels() -> Finding:
-    return Finding("processor", True, f"{processor_name()}; Paddle computes with {computing()}")
+    try:
+        return Finding("processor", True, f"{processor_name()}; Paddle computes with {computing()}")
+    except UserError as error:
+        return Finding("threads", False, "not a number of threads", f"{error}")
 
 
 def _disk() -> Finding:
@@ -100,13 +107,48 @@ def _disk() -> Finding:
     return Finding("free disk", free >= MIN_FREE_DISK_GB, f"{free:.1f} GB", "Frames and caches want room: free some.")
 
 
-def _shared_memory() -> Finding:
-    place = Path("/dev/shm")
+def _shared_memory() -> list[Finding]:
+    """Whether what the processes of the loader hand over has room, by the present params.yaml."""
+    what, place = "shared memory", Path("/dev/shm")
     if not place.exists():
-        return Finding("/dev/shm", False, "missing", "Set compute.workers to 0.")
-    free = shutil.disk_usage(place).free / 1e6
-    remedy = "Worker processes hand clips over there: enlarge it, or set workers to 0."
-    return Finding("/dev/shm", free >= MIN_FREE_SHM_MB, f"{free:.0f} MB free", remedy)
+        return [Finding(what, False, f"no {place}", "Set compute.workers to 0: the loader's processes need it.")]
+    free = shutil.disk_usage(place).free
+    if not PARAMS.exists():
+        return [Finding(what, True, f"{free / 1e6:.0f} MB free; how much is needed follows from a params.yaml")]
+    try:
+        params = load_params(PARAMS)
+        return [shared_memory(params, loader_processes(params.compute.workers), free)]
+    except UserError as error:
+        return [Finding(what, False, f"{free / 1e6:.0f} MB free, need unknown", str(error))]
+
+
+def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
+    """What so many processes of the loader hold in shared memory at most, beside what is free there."""
+    batch = largest_batch_bytes(params)
+    # each process has its batches ready, and one more is being computed on
+    needed = (PREFETCHED * workers + 1) * batch if workers else 0
+    fitting = max(0, int(free_bytes / batch - 1) // PREFETCHED)
+    return Finding(
+        "shared memory",
+        needed <= free_bytes,
+        f"{free_bytes / 1e6:.0f} MB free; {workers} processes of the loader hold up to {needed / 1e6:.0f} MB there",
+        f"Set compute.workers to {fitting}, or lower training.batch_size or the clip's size, or enlarge /dev/shm "
+        "(Docker: --shm-size).",
+    )
+
+
+def largest_batch_bytes(params: Params) -> int:
+    """The largest batch that a process of the loader hands over: one of training, or all views of a video."""
+    clip = params.clip
+    segments = max(params.teacher.segments, params.student.segments)
+    size = clip.test_crop_px, clip.test_crop_px
+    crops = {name: len(crop_places(name, size, clip.test_crop_px)) for name in (clip.crops, clip.dense_crops)}
+    views = {"uniform": crops[clip.crops], "dense": clip.dense_clips * crops[clip.dense_crops]}
+    pixels = [
+        params.training.batch_size * clip.crop_px**2,
+        *(views[sampling] * clip.test_crop_px**2 for sampling in params.evaluate.samplings),
+    ]
+    return max(pixels) * segments * 3 * VALUE_BYTES
 
 
 def _cache() -> Finding:

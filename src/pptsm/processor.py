@@ -1,16 +1,22 @@
-"""Which kernels Paddle's matrix library takes on this processor, and on how many threads; decided here alone.
+"""How many cores this process may use, and which kernels Paddle's matrix library takes there; decided here alone.
 
 Paddle on a CPU multiplies through an MKL of 2019, which looks at the maker's name: on a processor of AMD it takes
 its SSE2 kernels, though the processor has AVX2. The environment variable below makes it take those. Results then
 agree to about a thousandth of the loss, not bit for bit: so what was chosen is written into every card.
 """
 
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from pptsm.errors import UserError
+
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
 AVX2 = "5"
+THREADS = "PPTSM_THREADS"
+MOST_THREADS = 1024  # more is a slip of the keyboard
 
 
 def choose_kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
@@ -24,29 +30,88 @@ def wants_avx2(processor: dict[str, str]) -> bool:
     return processor.get("vendor_id") == "AuthenticAMD" and "avx2" in processor.get("flags", "").split()
 
 
+def cores(system: Path = Path("/")) -> int:
+    """How many cores this process may use: those it is bound to, or fewer where its container has a share of them.
+
+    Args:
+        system: where the files of the system are read.
+    """
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([bound, *(max(1, math.ceil(share)) for share in _shares(system))])
+
+
+def _shares(system: Path) -> Iterator[float]:
+    """The cores that each of this process's control groups may keep busy, its own and those around it.
+
+    Version 2 has one tree; in version 1 the tree of controller `cpu` counts. A container sees its own group as the
+    root of the tree, though /proc may tell of a path as the host sees it: levels that are not there are passed over.
+    """
+    try:
+        memberships = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return  # no Linux
+    for membership in memberships:
+        _, controllers, group = membership.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        tree = system / "sys/fs/cgroup" / controllers
+        folder = tree / group.lstrip("/")
+        for level in (folder, *folder.parents):
+            if level.is_relative_to(tree) and (share := _share_of(level)):
+                yield share
+
+
+def _share_of(level: Path) -> float | None:
+    """The quota of a control group in cores; None where it has none."""
+    try:
+        if (limit := level / "cpu.max").exists():
+            quota, period = limit.read_text(encoding="utf-8").split()
+        else:
+            quota, period = ((level / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period"))
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError):  # the word "max" is no number
+        return None
+
+
 def training_threads() -> int:
     """How many threads Paddle computes with on a CPU; `PPTSM_THREADS` overrides it.
 
     Elsewhere all cores. On AMD's processors one: there a second thread shortens the step of a full-size network by
     a tenth, and makes that of a small one several times as long (docs/experiments.md). The other cores prepare clips.
+
+    Raises:
+        UserError: `PPTSM_THREADS` is no number of threads.
     """
-    if chosen := os.environ.get("PPTSM_THREADS"):
+    if chosen := os.environ.get(THREADS):
+        if not (chosen.isdecimal() and 1 <= int(chosen) <= MOST_THREADS):
+            raise UserError(
+                f"the environment variable {THREADS} is {chosen!r}, but should be how many threads Paddle computes "
+                f"with: a whole number from 1 to {MOST_THREADS}. Correct it, or `unset {THREADS}`."
+            )
         return int(chosen)
-    return 1 if os.environ.get(VARIABLE) == AVX2 else os.cpu_count() or 1
+    return 1 if os.environ.get(VARIABLE) == AVX2 else cores()
 
 
 def pool_size(workers: Literal["auto"] | int) -> int:
     """Processes for work that needs no Paddle, such as decoding: by `compute.workers`, at least one."""
-    return (os.cpu_count() or 1) if workers == "auto" else max(1, workers)
+    return cores() if workers == "auto" else max(1, workers)
 
 
 def loader_processes(workers: Literal["auto"] | int) -> int:
-    """Processes that prepare clips beside one that computes; 0: it prepares them itself."""
-    return max(0, (os.cpu_count() or 1) - training_threads()) if workers == "auto" else workers
+    """Processes that prepare clips beside one that computes; 0: it prepares them itself.
+
+    Raises:
+        UserError: as `training_threads`.
+    """
+    return max(0, cores() - training_threads()) if workers == "auto" else workers
 
 
 def computing() -> str:
-    """Kernels and threads in force, for cards and for `pptsm doctor`."""
+    """Kernels and threads in force, for cards and for `pptsm doctor`.
+
+    Raises:
+        UserError: as `training_threads`.
+    """
     chosen, threads = os.environ.get(VARIABLE), training_threads()
     kernels = f"{VARIABLE}={chosen}" if chosen else "kernels of its own choice"
     return f"{kernels}, {threads} thread{'s' if threads > 1 else ''}"

@@ -6,6 +6,7 @@ The only pool of the project: probing, extracting and predicting use it.
 import concurrent.futures
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,15 @@ def killable(
 
 
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
-    if sys.platform == "linux":  # a decoder that hangs must not outlive a killed starter
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _die_with_the_starter()
     if prepare is not None:
         prepare(*prepare_with)
+
+
+def _die_with_the_starter() -> None:
+    """Have the system kill this process when its starter is no more, whatever a decoder does here then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    starter = multiprocessing.parent_process()
+    if starter is not None and os.getppid() != starter.pid:  # it died before: no signal will come, but jobs may wait
+        os._exit(1)
