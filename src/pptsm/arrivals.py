@@ -5,7 +5,6 @@ is another video. One that failed is tried in up to three runs, because a full d
 that is still being written is left for the next run. Runs with the same results wait for each other.
 """
 
-import os
 import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ import pandas as pd
 from filelock import FileLock
 
 from pptsm.console import note
-from pptsm.data.walk import videos_below
+from pptsm.data.video import name_fault, shown
+from pptsm.data.walk import shut, videos_below
 from pptsm.errors import UserError
 from pptsm.files import whole_file
 from pptsm.serving.predictor import Answer, Predictor, predict_files
@@ -64,7 +64,10 @@ def predict_arrived(
         for number, answer in enumerate(answers, start=1):
             identity = due[answer.file]
             before = rows.pop(identity, None)  # its new row comes last
-            row = _row_of(answer, identity, predictor.metadata.revision, 1 + (before["tries"] if before else 0))
+            tries = 1 + (before["tries"] if before else 0)
+            if name_fault(answer.file):  # no try will mend a name; with a new one it is another video
+                tries = MAX_TRIES
+            row = _row_of(answer, identity, predictor.metadata.revision, tries)
             rows[identity] = row
             with whole_file(results) as partial:
                 pd.DataFrame(rows.values()).to_csv(partial, index=False)
@@ -114,18 +117,17 @@ def due_videos(folder: Path, known: dict[Identity, Row]) -> tuple[dict[Path, Ide
     Raises:
         UserError: there is no such folder.
     """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}. Create it, or name another.")
+    if problem := shut(folder):
+        raise UserError(f"there is no folder {folder} to look into ({problem}). Create it, or name another.")
     done = {identity for identity, row in known.items() if not row["error"] or row["tries"] >= MAX_TRIES}
     due, unsettled = {}, 0
     for path in videos_below(folder):
-        if not path.exists():  # a link to a file that has not come yet
+        try:
+            facts = path.stat()
+        except OSError:  # a link to a file that has not come yet, or one that has gone
             unsettled += 1
             continue
-        facts = path.stat()
-        # any name can be written
-        name = os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
-        identity = name, facts.st_size, facts.st_mtime_ns
+        identity = shown(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns
         if identity in done:
             continue
         if time.time() - facts.st_mtime < SETTLED_SEC:

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,9 @@ def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one list with an entry a file.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one list with an entry a file, each on a line as it comes.")
+    ] = False,
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
@@ -32,15 +34,15 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Say what videos show: the most probable classes with their probabilities.
+    """Say what videos show: the most probable classes with their probabilities, each answer as it comes.
 
     A file that cannot be read is reported, the others are answered; the exit code is then 1 (with --results only if all
     that were new failed). A model that was not above chance when its training ended says so.
     """
     from pptsm.arrivals import predict_arrived
-    from pptsm.console import progress
-    from pptsm.data.video import VIDEO_SUFFIXES
-    from pptsm.data.walk import videos_below
+    from pptsm.console import note, progress, say
+    from pptsm.data.video import VIDEO_SUFFIXES, shown
+    from pptsm.data.walk import is_folder, videos_below
     from pptsm.serving.predictor import Predictor, predict_files
 
     files: list[Path] = []
@@ -49,7 +51,7 @@ def predict(
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     else:
         for path in videos:
-            files += videos_below(path) if path.is_dir() else [path]
+            files += videos_below(path) if is_folder(path) else [path]
         if not files:
             raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
     predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
@@ -60,27 +62,29 @@ def predict(
     if results is not None:
         print(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
         return
-    answers: list[dict[str, Any]] = []
     failed = 0
     found = predict_files(files, model, sampling, top_k, timeout_sec)
-    for answer in progress(found, "predict", "videos", total=len(files), disable=len(files) < 5):
-        if answer.error is None:
-            top = [vars(guess) for guess in answer.top]
-            answers.append({"file": str(answer.file), "sampling": used, "top": top, **doubt})
-        else:
-            failed += 1
-            answers.append({"file": str(answer.file), "error": answer.error, **doubt})
     if as_json:
-        print(json.dumps(answers, indent=2, ensure_ascii=False))
-    else:
-        for answer in answers:
-            if "top" in answer:
-                print(answer["file"])
-                for guess in answer["top"]:
-                    print(f"  {guess['score']:7.2%}  {guess['label']}")
-    for answer in answers:
-        if "error" in answer:
-            print(f"error: {answer['file']}: {answer['error']}", file=sys.stderr)
+        say("[", end="")
+    try:
+        for number, answer in enumerate(progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)):
+            name, error = shown(answer.file), answer.error
+            if error is not None:
+                failed += 1
+                note(f"error: {name}: {error}")
+            if as_json:
+                what = (
+                    {"sampling": used, "top": [vars(guess) for guess in answer.top]}
+                    if error is None
+                    else {"error": error}
+                )
+                entry = json.dumps({"file": name} | what | doubt, ensure_ascii=False)
+                say(f"{',' if number else ''}\n{entry}", end="")
+            elif error is None:
+                say("\n".join([name, *(f"  {guess.score:7.2%}  {guess.label}" for guess in answer.top)]))
+    finally:
+        if as_json:  # also when it is interrupted: the list so far is whole
+            say("\n]")
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
 

@@ -38,6 +38,12 @@ def note(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Part of a command's answer, on stdout at once, beside any progress bar."""
+    tqdm.write(text, file=sys.stdout, end=end)
+    sys.stdout.flush()
+
+
 @dataclass(frozen=True)
 class Epoch:
     """What the line of a finished epoch says."""

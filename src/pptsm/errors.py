@@ -1,5 +1,7 @@
 """The one exception that stands for a user's mistake: the command prints it as a sentence, without a trace."""
 
+from pathlib import Path
+
 TEMPORARY = 75  # exit code for what may succeed if it is tried again later; EX_TEMPFAIL of sysexits.h
 
 
@@ -7,6 +9,11 @@ class UserError(Exception):
     """What was sought, where, what was found, and what to do about it, in one or a few sentences."""
 
     exit_code = 1
+
+
+def unusable(what: str, path: Path, found: str, stage: str) -> UserError:
+    """The sentence for a file that a stage makes and another cannot use."""
+    return UserError(f"cannot use {what} {path}: {found} (looked from {Path.cwd()}). `dvc repro {stage}` makes it.")
 
 
 class ParamsError(UserError):

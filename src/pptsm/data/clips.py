@@ -20,7 +20,7 @@ from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, u
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, training_clip, views_of
 from pptsm.data.video import Video, VideoError
-from pptsm.errors import UserError
+from pptsm.errors import UserError, unusable
 from pptsm.params import Params, Training
 
 
@@ -46,9 +46,15 @@ class FrameSource:
 
 
 def frame_source(params: Params, frames: Path) -> FrameSource:
-    """Where all stages take frames from, as `frames.source` says."""
+    """Where all stages take frames from, as `frames.source` says.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     if params.frames.source == "video":
         return FrameSource("video", Path(params.index.root))
+    if not frames.is_dir():
+        raise unusable("the frame archives", frames, "there is no such folder", "frames")
     return FrameSource("archive", frames)
 
 

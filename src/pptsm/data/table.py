@@ -1,11 +1,13 @@
 """The index as a table: its columns, and how it is written and read."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from pptsm.errors import UserError
+from pptsm.errors import UserError, unusable
 
 SPLITS = ("train", "val", "test")
 
@@ -42,9 +44,45 @@ def save_index(table: pd.DataFrame, path: Path) -> None:
 
 
 def load_index(path: Path) -> pd.DataFrame:
-    """Read a table that `save_index` wrote; labels such as "nan" or "None" stay words."""
-    types = dict(COLUMNS)
-    return pd.read_csv(path, dtype=types, keep_default_na=False)
+    """Read a table that `save_index` wrote; labels such as "nan" or "None" stay words.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    return read_table(path, "the index", "index", COLUMNS, dict(COLUMNS), keep_default_na=False)
+
+
+def read_table(
+    path: Path, what: str, stage: str, columns: Collection[str], types: Mapping[str, Any], **options: Any
+) -> pd.DataFrame:
+    """A CSV file that a stage wrote.
+
+    Args:
+        path: the file.
+        what: its name in a sentence.
+        stage: who writes it.
+        columns: those that it must have.
+        types: column -> type, as pandas takes it, with `options`.
+
+    Raises:
+        UserError: it is missing, lacks columns, is cut off, or is something else.
+    """
+    try:
+        content = path.read_bytes()
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=types, **options)
+    except OSError as error:
+        raise unusable(what, path, error.strerror or str(error), stage) from None
+    except (ValueError, OverflowError) as error:
+        found = f"it has {len(content)} bytes that are no such table ({' '.join(str(error).split())[:160]})"
+        raise unusable(what, path, found, stage) from None
+    if missing := [name for name in columns if name not in table.columns]:
+        found = f"it lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))[:160]}"
+        raise unusable(what, path, found, stage)
+    # pandas takes fields beyond the header's for names of rows, and moves the others
+    if not content.endswith(b"\n") or not isinstance(table.index, pd.RangeIndex):
+        found = f"its {len(table)} rows are cut off or have more fields than columns"
+        raise unusable(what, path, found, stage)
+    return table
 
 
 def save_labels(labels: list[str], path: Path) -> None:
@@ -62,8 +100,21 @@ def save_labels(labels: list[str], path: Path) -> None:
 
 
 def load_labels(path: Path) -> list[str]:
-    """Class names, one a line; only a line feed ends a line, all that Unicode also calls a line break is text."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    """Class names, one a line; only a line feed ends a line, all that Unicode also calls a line break is text.
+
+    Raises:
+        UserError: the file is missing, empty, cut off or no text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unusable("the class names", path, error.strerror or str(error), "index") from None
+    except UnicodeDecodeError as error:
+        raise unusable("the class names", path, f"it is no UTF-8 text ({error.reason})", "index") from None
+    labels = text.removesuffix("\n").split("\n")
+    if not text.endswith("\n") or not all(labels):
+        raise unusable("the class names", path, f"it has {len(text)} signs that are not one name a line", "index")
+    return labels
 
 
 def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:

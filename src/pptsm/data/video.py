@@ -5,6 +5,8 @@ A frame's number is its place in the order of presentation. Two decoders give th
 decord where its random access can be trusted, PyAV from the first frame on everywhere else.
 """
 
+import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,20 @@ SMALL_PACKET_BYTES = 1000  # in larger ones nobody hides so small a picture, and
 
 class VideoError(Exception):
     """A file cannot be decoded; the message says why."""
+
+
+def shown(path: Path) -> str:
+    r"""A path as text that can be written anywhere; what is no UTF-8 in it stands as \xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def name_fault(path: Path) -> str:
+    """Why no decoder can be given a path and no table can hold it; empty for nearly all."""
+    try:
+        str(path).encode()  # bytes that are no text are lone surrogates in Python, which UTF-8 does not have
+    except UnicodeEncodeError:
+        return "its name is no UTF-8 text: rename it"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,7 @@ class Video:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise VideoError(f"no such file: {path}")
-        if path.stat().st_size == 0:
-            raise VideoError("the file is empty")
+        _require_content(path)
         self.path = path
         self.packets = _read_packets(path)
         if self.packets.count == 0:
@@ -149,6 +162,22 @@ def probe(path: Path) -> Probe:
         return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:
         return Probe.unreadable(str(error))
+
+
+def _require_content(path: Path) -> None:
+    if fault := name_fault(path):
+        raise VideoError(fault)
+    try:
+        facts = path.stat()
+        if stat.S_ISFIFO(facts.st_mode):  # which would be waited for without end
+            raise VideoError("a pipe, no video file")
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise VideoError(f"no such file: {path}") from None
+    except OSError as error:
+        raise VideoError(f"cannot be read: {error.strerror}") from None
+    if facts.st_size == 0:
+        raise VideoError("the file is empty")
 
 
 def _cut_off(count: int, promised: int) -> str:

@@ -55,7 +55,10 @@ def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSessi
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own classes, which it does not document
-        raise UserError(f"{model} is no ONNX file that can be loaded: {str(error)[:200]}") from None
+        raise UserError(
+            f"{model} ({model.stat().st_size} bytes) is no ONNX file that can be loaded: {str(error)[:200]}. "
+            "`dvc repro export` makes one; --model of `pptsm predict` names another."
+        ) from None
 
 
 def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:

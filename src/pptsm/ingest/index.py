@@ -4,6 +4,7 @@ Nothing found under the root vanishes: a file that cannot be used stays in the t
 reason, and takes part in no split.
 """
 
+import os
 import re
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -16,8 +17,8 @@ import pandas as pd
 
 from pptsm.console import note, progress
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
-from pptsm.data.video import VIDEO_SUFFIXES, Probe, probe
-from pptsm.data.walk import videos_below
+from pptsm.data.video import VIDEO_SUFFIXES, Probe, name_fault, probe, shown
+from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, state_dir
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
@@ -43,12 +44,16 @@ def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) 
     Raises:
         UserError: the root has no videos, or as `plan_index`.
     """
-    root = Path(params.root)
-    table, labels = plan_index(find_videos(root), params)
+    note(f"index: looking for videos in {params.root}")
+    found = find_videos(Path(params.root))
+    closed = [name for name, path in found.items() if is_folder(path)]
+    table, labels = plan_index([name for name in found if name not in closed], params)
     takes_part = table["status"] == "ok"
     planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
-    table = pd.concat([planned.join(_probe_all(root, list(planned["id"]), params, workers)), table[~takes_part]])
-    table = table.fillna(EMPTY)
+    probed = planned.join(_probe_all([found[name] for name in planned["id"]], params, workers))
+    why = [f"a folder that cannot be looked into: {shut(found[name])}" for name in closed]
+    folders = pd.DataFrame({"id": closed, "reason": why}).assign(status="unreadable", label_index=-1)
+    table = pd.concat([probed, table[~takes_part], folders]).fillna(EMPTY)
     if params.short_videos == "leave_out":
         short = (table["status"] == "ok") & (table["num_frames"] < min_frames)
         frames = table.loc[short, "num_frames"].astype(int).astype(str)
@@ -97,27 +102,28 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     return table, labels
 
 
-def find_videos(root: Path) -> list[str]:
-    """Paths below `root` of all video files, sorted, with / between folders.
+def find_videos(root: Path) -> dict[str, Path]:
+    """All video files below `root` by their id, sorted: the path below it, with / between folders.
+
+    An id is always text; in place of bytes that are none it has a backslash and their numbers. A folder that cannot be
+    looked into stands in the place of its videos.
 
     Raises:
-        UserError: no such folder, no video in it, or a name that is no text.
+        UserError: no such folder, or no video in it.
     """
-    if not root.is_dir():
-        raise UserError(f"index.root is {str(root)!r}, but there is no such folder (looked from {Path.cwd()}).")
-    found = sorted(path.relative_to(root).as_posix() for path in videos_below(root))
-    if not found:
-        others = sum(path.is_file() for path in root.rglob("*"))
+    if problem := shut(root):
+        raise UserError(
+            f"index.root is {str(root)!r}, but there is no such folder that can be looked into ({problem}; looked from "
+            f"{Path.cwd()})."
+        )
+    found = {shown(path.relative_to(root)): path for path in videos_below(root)}
+    if all(map(is_folder, found.values())):
+        others = sum(len(files) for *_, files in os.walk(root))
         raise UserError(
             f"no video in {root}: looked for {' '.join(VIDEO_SUFFIXES)} in it and its folders, found {others} "
             "other files. Put videos there in a folder per class, or set index.root in params.yaml."
         )
-    # Python keeps bytes of a name that are no text as lone surrogates, which no file of the pipeline can hold
-    if broken := [name for name in found if re.search("[\ud800-\udfff]", name)]:
-        raise UserError(
-            f"the names of {len(broken)} videos in {root} are no UTF-8 text, for example {broken[0]!a}: rename them."
-        )
-    return found
+    return dict(sorted(found.items()))
 
 
 def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
@@ -249,6 +255,8 @@ def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
 
 def _hash_and_probe(path: Path) -> tuple[str, Probe]:
     """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoders."""
+    if fault := name_fault(path):
+        return "", Probe.unreadable(fault)
     try:
         digest = sha256_of(path)
     except OSError as error:
@@ -262,17 +270,26 @@ def _hash_and_probe(path: Path) -> tuple[str, Probe]:
     return digest, Probe(**values)
 
 
-def _probe_all(root: Path, ids: list[str], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
+def _probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
     rows = []
-    found = killable(_hash_and_probe, [(root / name,) for name in ids], workers, params.probe_timeout_sec)
-    for name, answer in zip(ids, progress(found, "index", "videos", total=len(ids)), strict=True):
-        path = root / name
+    note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
+    found = killable(_hash_and_probe, [(path,) for path in paths], workers, params.probe_timeout_sec)
+    for path, answer in zip(paths, progress(found, "index", "videos", total=len(paths)), strict=True):
         digest, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
-        size = path.stat().st_size if path.exists() else 0
-        row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
+        row = {"duration_sec": result.duration_sec, "size_bytes": _size_of(path), "sha256": digest}
         rows.append(asdict(result) | row)
     return pd.DataFrame(rows)
 
 
 def _broken(path: Path, reason: str) -> tuple[str, Probe]:
-    return sha256_of(path), Probe.unreadable(reason)
+    try:
+        return sha256_of(path), Probe.unreadable(reason)
+    except OSError:
+        return "", Probe.unreadable(reason)
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it went while the others were decoded
+        return 0

@@ -1,5 +1,6 @@
 """A network in a folder: its weights, and a card from which it is built again without any other file."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pptsm.data.spec import ClipSpec
-from pptsm.errors import UserError
+from pptsm.errors import UserError, unusable
 from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
 from pptsm.model.names import Activation, Depth, Network
@@ -106,18 +107,27 @@ def read_card(folder: Path) -> Card:
     """The card that `save_network` wrote.
 
     Raises:
-        UserError: there is none, or it is of an older version, from which no network can be built.
+        UserError: there is none, it is damaged, or of an older version, from which no network can be built.
     """
     try:
-        return Card.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        text = (folder / CARD).read_text(encoding="utf-8")
+        json.loads(text)
+        return Card.model_validate_json(text)
     except FileNotFoundError:
-        raise UserError(f"no {CARD} in {folder.absolute()}: it is no folder that a training stage wrote.") from None
+        raise UserError(
+            f"no {CARD} in {folder.absolute()}: it is no folder that a training stage wrote. `dvc repro student` "
+            "makes such folders."
+        ) from None
+    except OSError as error:
+        raise unusable("the card", folder / CARD, error.strerror or str(error), "student") from None
     except ValidationError as error:
         raise UserError(
             f"{folder / CARD} does not describe a network in full ({error.error_count()} fields are missing or wrong, "
             f"the first is {'.'.join(map(str, error.errors()[0]['loc']))}): it was written by an older version. Train "
             "again (`dvc repro`), or name its weights as a role's `start`."
         ) from None
+    except ValueError as error:  # no UTF-8, no JSON
+        raise unusable("the card", folder / CARD, f"it is damaged ({error})", "student") from None
 
 
 def network_folders(teacher: Path, student: Path) -> dict[str, Path]:

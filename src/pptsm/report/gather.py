@@ -4,28 +4,32 @@ What a network is, how it began and what it sees stands in its card; params.yaml
 """
 
 import csv
-import json
 import re
 import subprocess
+from collections import defaultdict
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.table import load_index, load_labels
+from pptsm.data.table import load_index, load_labels, read_table
+from pptsm.errors import unusable
 from pptsm.files import sha256_of
 from pptsm.model.names import TITLES, TRUNKS
 from pptsm.params import Params
 from pptsm.report import figures
 from pptsm.report.advice import advice, doubts
+from pptsm.report.inputs import CardOf, Exported, Metrics, Validation, read_json
 
 SAMPLINGS = ("uniform", "dense")
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
 NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
+TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of all tables' columns
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,31 @@ class Sources:
 
 
 def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, Any]:
-    """All that the templates show, by name."""
+    """All that the templates show, by name.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
     index, classes = load_index(sources.index), load_labels(sources.labels)
-    metrics = json.loads((sources.evaluation / "metrics.json").read_text())
+    metrics = _metrics(sources.evaluation / "metrics.json", params.sampling)
     # names are words, even "001", "1" and "nan"
-    predictions = pd.read_csv(sources.evaluation / "predictions.csv", dtype=NAMES, keep_default_na=False)
-    per_class = pd.read_csv(sources.evaluation / "classes.csv", dtype=NAMES, keep_default_na=False)
+    predictions, per_class = (
+        read_table(sources.evaluation / name, what, "evaluate", columns, TYPES, keep_default_na=False)
+        for name, what, columns in (
+            ("predictions.csv", "the predictions", ("id", "label", "top1", "score1", "role", "sampling")),
+            ("classes.csv", "the accuracy by class", ("class", "videos", "accuracy", "role", "sampling")),
+        )
+    )
     cards = _cards(sources.networks)
     clip = ClipSpec.model_validate(cards["student"]["clip"])
     headline = _of(predictions, "student", params.sampling)
-    histories = {role: pd.read_csv(path) for role, path in sources.histories.items()}
-    validation = json.loads(sources.validation.read_text())
+    histories = {
+        role: read_table(path, "the epochs", role, ("epoch", "lr", "loss", "train_top1", "clips_per_sec"), TYPES)
+        for role, path in sources.histories.items()
+    }
+    validation = read_json(sources.validation, "the validation's result", "validate", TypeAdapter(Validation))
+    if not sources.onnx.is_file():
+        raise unusable("the exported file", sources.onnx, "there is no such file", "export")
     return {
         "title": params.report.title,
         "params": params,
@@ -72,7 +90,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "metrics": metrics,
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
-        "card": json.loads(sources.card.read_text()),
+        "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
         "curves": figures.training_curves(histories),
         "seconds_hint": {role: _speed(table) for role, table in histories.items()},
         "confusion": figures.confusion(headline["label"].tolist(), headline["top1"].tolist()),
@@ -104,8 +122,19 @@ def git_revision() -> str:
 
 def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
     """Role -> card, of all networks in these folders and below."""
-    cards = [json.loads(file.read_text(encoding="utf-8")) for folder in networks for file in folder.rglob("card.json")]
+    files = [file for folder in networks for file in sorted({folder / "card.json", *folder.rglob("card.json")})]
+    cards = [read_json(file, "the card of a network", "student", TypeAdapter(CardOf)) for file in files]
     return {card["role"]: card for card in cards}
+
+
+def _metrics(path: Path, sampling: str) -> dict[str, Any]:
+    """Role -> sampling -> figures; the student's in the headline's sampling are there."""
+    metrics: dict[str, Any] = read_json(path, "the figures of the evaluation", "evaluate", Metrics)
+    headline = metrics.get("student", {}).get(sampling, {})
+    if missing := {"top1", "served_videos", "served_top1", "served_agreement"} - set(headline):
+        found = f"it lacks {', '.join(sorted(missing))} of the student in {sampling} sampling"
+        raise unusable("the figures of the evaluation", path, found, "evaluate")
+    return metrics
 
 
 def _views(clip: ClipSpec) -> dict[str, str]:

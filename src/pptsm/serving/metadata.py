@@ -53,7 +53,7 @@ class ModelMetadata:
         """
         try:
             return cls(
-                labels=json.loads(properties[f"{PREFIX}labels"]),
+                labels=_read_labels(properties[f"{PREFIX}labels"]),
                 clip=read_spec(properties[f"{PREFIX}clip"], properties.get(f"{PREFIX}sampling")),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),
@@ -63,8 +63,16 @@ class ModelMetadata:
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{origin} was not written by `pptsm export`: its metadata lack or garble {error}. "
-                "Without them nobody knows its classes and its preprocessing."
+                "Without them nobody knows its classes and its preprocessing. `dvc repro export` makes such a file, "
+                "and `pptsm convert` one of published weights."
             ) from None
+
+
+def _read_labels(text: str) -> list[str]:
+    labels = json.loads(text)
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError("labels, which are no list of names")
+    return labels
 
 
 def chance_warning(verdict: Mapping[str, Any] | None) -> str | None:

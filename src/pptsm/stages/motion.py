@@ -12,4 +12,8 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     from pptsm.ingest.motion import draw_dataset
 
     with whole_folder(out) as folder:
+        if params.motion.videos_per_class == 0:
+            # not an empty folder: of that DVC would warn whoever has videos of their own
+            (folder / "nothing_drawn.txt").write_text("motion.videos_per_class is 0: other videos are used.\n")
+            return
         draw_dataset(folder, params.motion)

@@ -1,0 +1,138 @@
+"""What the report reads of other stages' JSON, held to the shape that its pages count on."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pptsm.data.spec import ClipSpec
+from pptsm.errors import unusable
+
+
+class Figures(BaseModel):
+    """A network's figures in one sampling."""
+
+    videos: int
+    groups: int
+    classes: int
+    top1: float
+    top1_low: float
+    top1_high: float
+    top1_low_by_group: float
+    top1_high_by_group: float
+    top5: float
+    mean_class_accuracy: float
+    chance: float
+    largest_class: float
+    above_chance: bool
+
+
+Metrics = TypeAdapter(dict[str, dict[str, Figures]])  # role -> sampling
+
+
+class Splits(BaseModel):
+    """Usable videos of each split."""
+
+    train: int
+    val: int
+    test: int
+
+
+class Facts(BaseModel):
+    """What the validation counted."""
+
+    videos: int
+    usable: int
+    status: dict[str, int]
+    splits: Splits
+    groups: int
+    classes: int
+    frames: int
+    hours: float
+    unused: list[str]
+
+
+class Warned(BaseModel):
+    """What did not stop the pipeline."""
+
+    what: str
+    rows: list[str]
+
+
+class Validation(BaseModel):
+    """The result of the validation."""
+
+    expectations: int
+    warnings: list[Warned]
+    facts: Facts
+
+
+class Agreement(BaseModel):
+    """ONNX Runtime against Paddle."""
+
+    clips: int
+    max_relative_difference: float
+
+
+class Exported(BaseModel):
+    """Cost, latency and agreement of the exported student."""
+
+    agreement: Agreement
+    parameters: int
+    macs_per_view: float
+    onnx_bytes: int
+    latency_ms_per_view: float
+    revision: str
+    computed_with: str
+
+
+class Network(BaseModel):
+    """What the pages say of a network; `pptsm.model.card` has the whole, but needs Paddle."""
+
+    network: str
+    depth: int
+    width: float
+    shift: bool
+    shift_ratio: float
+    activation: str
+
+
+class CardOf(BaseModel):
+    """The same of its card."""
+
+    role: str
+    network: Network
+    clip: ClipSpec
+    epochs: int
+    start: str | None
+    distilled: bool
+
+
+Shape = TypeVar("Shape")
+
+
+def read_json(path: Path, what: str, stage: str, shape: TypeAdapter[Shape]) -> Any:
+    """The content of a JSON file that a stage wrote.
+
+    Args:
+        path: the file.
+        what: its name in a sentence.
+        stage: who writes it.
+        shape: what must be in it; it may hold more.
+
+    Raises:
+        UserError: it is missing, damaged, or has another shape.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        shape.validate_python(values)
+    except OSError as error:
+        raise unusable(what, path, error.strerror or str(error), stage) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "its content"
+        raise unusable(what, path, f"it is damaged or of another version: {place}: {first['msg']}", stage) from None
+    except ValueError as error:
+        raise unusable(what, path, f"it is damaged ({error})", stage) from None
+    return values
