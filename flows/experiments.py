@@ -11,7 +11,7 @@ from flows.limits import device_slot
 from prefect import get_run_logger, task
 
 from pptsm.errors import UserError
-from pptsm.files import whole_file
+from pptsm.files import state_home, whole_file
 
 MAX_NAME = 100
 NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
@@ -36,10 +36,8 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
     command += [last] if last else []
-    # the copy's own source comes first, and finished work is shared with this checkout
-    environment = {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / ".pptsm")}
     with device_slot():
-        run_shown("experiment", command, timeout_sec, environment)
+        run_shown("experiment", command, timeout_sec, environment_of_copy())
     revision = experiments().get(name)
     if revision is None:
         raise CommandError(command, f"left no experiment {name}", [])
@@ -47,6 +45,11 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
         save_pages(name, revision)
     get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
+
+
+def environment_of_copy() -> dict[str, str]:
+    """The copy's own source comes first; finished work is shared with this checkout, wherever that keeps it."""
+    return {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / state_home())}
 
 
 def experiments() -> dict[str, str]:

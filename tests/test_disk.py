@@ -58,7 +58,7 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  also where tests run in the background
     )
-    while not list(tmp_path.glob(".data.*.partial/*/*.mp4")):
+    while not list(tmp_path.glob(".data.*.partial/data/*/*.mp4")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -78,16 +78,19 @@ def main() -> None:
             print("interrupted; finished work is kept, the same command goes on from there.", file=sys.stderr)
         raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            place = Path(error.filename or ".").absolute()
+        from pptsm.files import FULL
+
+        name = error.filename2 or error.filename  # of a copy the second is written
+        if error.errno in FULL:
+            place = Path(name or ".").absolute()
             free = shutil.disk_usage(_existing(place)).free / 1e6
             _fail(
-                f"the disk filled up while writing {place}. What was half-written is removed ({free:.1f} MB free now); "
+                f"the disk filled up while writing {place}. Nothing half-written is in place ({free:.1f} MB free now); "
                 "make room and run the same command again.",
                 1,
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            _fail(f"cannot write {error.filename}: {error.strerror}. Check the owner and the mode of its folder.", 1)
+            _fail(f"cannot write {name}: {error.strerror}. Check the owner and the mode of its folder.", 1)
         raise
 
 

@@ -33,11 +33,13 @@ def member_name(index: int) -> str:
 def write_archive(path: Path, video: Path, num_frames: int, settings: Settings) -> None:
     """Decode the first `num_frames` frames of a video into an archive.
 
+    It is whole or absent, but for a power cut: `is_whole` tells.
+
     Raises:
         VideoError: fewer frames decode.
     """
     count = 0
-    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path, settle=False) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for count, frame in enumerate(Video(video), start=1):
             # a fixed date: the same video gives the same bytes
             member = zipfile.ZipInfo(member_name(count - 1), date_time=(1980, 1, 1, 0, 0, 0))
@@ -48,6 +50,15 @@ def write_archive(path: Path, video: Path, num_frames: int, settings: Settings) 
             raise VideoError(f"{count} frames decode, {num_frames} were counted before")
         height, width = frame.shape[:2]
         archive.comment = json.dumps({"native": [width, height]}).encode()
+
+
+def is_whole(path: Path, num_frames: int) -> bool:
+    """Whether an archive holds so many frames, each with the bytes that were written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return len(archive.infolist()) == num_frames and archive.testzip() is None
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def encode_jpeg(frame: NDArray[np.uint8], short_side_px: int | None, quality: int) -> bytes:

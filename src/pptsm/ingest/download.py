@@ -5,6 +5,7 @@ later, and only if it is still the same file (If-Range). The libraries for downl
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -20,13 +21,15 @@ from urllib3.util.retry import Retry
 
 from pptsm.console import note, progress
 from pptsm.errors import TEMPORARY, UserError
-from pptsm.files import sha256_of, state_dir
+from pptsm.files import naming_full_disk, put_in_place, remove, sha256_of, state_dir, whole_file
 from pptsm.model.pickles import read_weights
 
 CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
 TIMEOUT_SEC = (10, 60)  # to connect, and between two packets
 TRIES = 4  # a transfer that breaks off is resumed so often
 LATER = (408, 425, 429)  # the server asks to come again
+RECORD = re.compile(r"([0-9a-f]{64})  .*\n?")
+ETAG = re.compile(r'"[!-~]*"')  # a weak one (W/"...") does not stand for the bytes
 RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
@@ -113,8 +116,8 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
     """Fetch a file into the state folder, unless it is there already.
 
     A transfer that breaks off is resumed where it stopped. The first download of a URL records its
-    SHA-256 beside it, and every later use is held to that. What was damaged since is fetched again. Of two
-    processes that want the same file, one waits for the other.
+    SHA-256 beside it, and every later use is held to that. What was damaged since is fetched again, as is a file
+    whose record is damaged. Of two processes that want the same file, one waits for the other.
 
     Args:
         url: where the file is.
@@ -127,11 +130,14 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
         UserError: `look` refused.
     """
     name = Path(urlsplit(url).path).name or "weights"
-    folder = state_dir("downloads") / hashlib.sha256(url.encode()).hexdigest()[:12]
-    folder.mkdir(exist_ok=True)
+    folder = state_dir(f"downloads/{hashlib.sha256(url.encode()).hexdigest()[:12]}")
     target, partial, record = folder / name, folder / f"{name}.partial", folder / f"{name}.sha256"
-    with FileLock(folder / "lock"):
-        recorded = record.read_text().split()[0] if record.exists() else None
+    with FileLock(folder / "lock"), naming_full_disk(partial):
+        recorded = _recorded(record)
+        for place in (target, partial, _version_of(partial)):
+            if place.is_dir():
+                note(f"{place} is to be a file of a download, and is a folder: it is removed")
+                remove(place)
         if target.exists() and recorded == sha256_of(target):
             _check(target, sha256, url)
             return target
@@ -149,10 +155,26 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
             partial.unlink()
             _version_of(partial).unlink(missing_ok=True)
             raise
-        record.write_text(f"{digest}  {name}\n")
-        partial.replace(target)
+        with whole_file(record) as whole:
+            whole.write_text(f"{digest}  {name}\n", encoding="utf-8")
+        put_in_place(partial, target)
         _version_of(partial).unlink(missing_ok=True)
     return target
+
+
+def _recorded(record: Path) -> str | None:
+    """The SHA-256 of the first download; None where there was none, or its record is damaged and so removed."""
+    try:
+        found = RECORD.fullmatch(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (IsADirectoryError, UnicodeDecodeError):
+        found = None
+    if found is None:
+        note(f"the record {record} is damaged and removed: its file is fetched again, and held to no earlier SHA-256")
+        remove(record)
+        return None
+    return found[1]
 
 
 def _transfer(url: str, partial: Path) -> None:
@@ -175,14 +197,18 @@ def _transfer(url: str, partial: Path) -> None:
 
 def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
     """One request from where the last one stopped; returns what went wrong, or nothing."""
+    version = _version_of(partial)
+    known = version.read_text(encoding="latin-1") if version.exists() else None
+    if known is not None and not ETAG.fullmatch(known):  # damaged: of what version the bytes are nobody knows
+        partial.unlink(missing_ok=True)
+        known = None
     have = partial.stat().st_size if partial.exists() else 0
     # identity: with a compressed transfer neither lengths nor ranges would count the file's own bytes
     headers = {"Accept-Encoding": "identity"}
-    version = _version_of(partial)
     if have:
         headers["Range"] = f"bytes={have}-"
-        if version.exists():
-            headers["If-Range"] = version.read_text()  # a server with another version then sends all of that
+        if known:
+            headers["If-Range"] = known  # a server with another version then sends all of that
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_SEC) as response:
         if response.status_code == 416:  # nothing to resume: start again
             partial.unlink(missing_ok=True)
@@ -198,8 +224,8 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
             have = 0
             version.unlink(missing_ok=True)
             etag = response.headers.get("ETag", "")
-            if etag.startswith('"'):  # a weak one does not stand for the bytes
-                version.write_text(etag)
+            if ETAG.fullmatch(etag):
+                version.write_text(etag, encoding="latin-1")
         promised = response.headers.get("Content-Length")
         total = have + int(promised) if promised and promised.isdigit() else None
         with (

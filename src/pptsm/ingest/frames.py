@@ -7,11 +7,11 @@ from typing import Literal
 
 import pandas as pd
 
-from pptsm.console import progress
-from pptsm.data.archive import archive_name, write_archive
+from pptsm.console import note, progress
+from pptsm.data.archive import archive_name, is_whole, write_archive
 from pptsm.data.video import VideoError
 from pptsm.errors import UserError
-from pptsm.files import state_dir
+from pptsm.files import remove, state_dir
 from pptsm.params import Frames
 from pptsm.workers import Unfinished, killable
 
@@ -22,7 +22,7 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, 
     """Write the archive of every row's video below `folder`, in parallel.
 
     Finished archives also live in a store keyed by the video's content and the settings, and are linked
-    in from there: an interrupted run, or one with a few new videos, extracts only what is missing.
+    in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
 
     Args:
         videos: columns `id`, `num_frames` and `sha256`.
@@ -51,8 +51,13 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, 
 def _extract_into_store(video: Path, num_frames: int, stored: Path, params: Frames) -> str:
     """Runs in a worker; what keeps the video from being extracted, or nothing."""
     try:
-        if not stored.exists():
-            write_archive(stored, video, num_frames, params)
+        if is_whole(stored, num_frames):
+            return ""
+        if stored.exists():
+            note(f"frames: {stored} is damaged: {video} is extracted again")
+        if stored.is_dir():  # a file is replaced in one step: another run may be linking it
+            remove(stored)
+        write_archive(stored, video, num_frames, params)
     except VideoError as error:
         return str(error)
     return ""

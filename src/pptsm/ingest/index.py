@@ -6,6 +6,9 @@ reason, and takes part in no split.
 
 import os
 import re
+import sqlite3
+import zlib
+from contextlib import closing, suppress
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -20,7 +23,7 @@ from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
 from pptsm.data.video import VIDEO_SUFFIXES, Probe, name_fault, probe, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
-from pptsm.files import sha256_of, state_dir
+from pptsm.files import naming_full_disk, remove, sha256_of, state_dir
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
@@ -262,16 +265,42 @@ def _hash_and_probe(path: Path) -> tuple[str, Probe]:
     except OSError as error:
         return "", Probe.unreadable(f"cannot be read: {error.strerror}")
     key = f"{PROBE_VERSION}-{version('decord')}-{version('av')}-{digest}"
-    with diskcache.Cache(str(state_dir("probes")), disk=diskcache.JSONDisk) as known:
-        values = known.get(key)
-        if values is None:
-            values = asdict(probe(path))
-            known[key] = values
-    return digest, Probe(**values)
+    store = state_dir("probes")
+    # what the store cannot give or keep costs only the decoding
+    with (
+        suppress(KeyError, sqlite3.Error, diskcache.Timeout, zlib.error, ValueError, TypeError),
+        _opened(store) as known,
+    ):
+        return digest, Probe(**known[key])
+    result = probe(path)
+    with suppress(sqlite3.Error, diskcache.Timeout), naming_full_disk(store), _opened(store) as known:
+        known.set(key, asdict(result))
+    return digest, result
+
+
+def _opened(store: Path) -> diskcache.Cache:
+    return diskcache.Cache(str(store), disk=diskcache.JSONDisk)
+
+
+def _remove_if_damaged(store: Path) -> None:
+    """Probes that cannot be read are forgotten; a store that is only in use, or on a full disk, is not."""
+    file = store / diskcache.core.DBNAME
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            damaged = database.execute("PRAGMA quick_check").fetchone() != ("ok",)
+    except sqlite3.Error as error:
+        primary = error.sqlite_errorcode & 0xFF
+        damaged = file.is_dir() or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    if damaged:
+        note(f"index: the probes in {store} are damaged and forgotten: all videos are decoded again")
+        remove(store)
 
 
 def _probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
     rows = []
+    _remove_if_damaged(state_dir("probes"))
     note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
     found = killable(_hash_and_probe, [(path,) for path in paths], workers, params.probe_timeout_sec)
     for path, answer in zip(paths, progress(found, "index", "videos", total=len(paths)), strict=True):

@@ -5,6 +5,13 @@ from typing import Annotated
 
 import typer
 
+
+def _replaceable(out: Path) -> Path:
+    from pptsm.files import require_replaceable  # what it imports is not needed for --help
+
+    return require_replaceable(out)
+
+
 ParamsPath = Annotated[Path, typer.Option("--params", help="The parameters file.")]
 IndexIn = Annotated[Path, typer.Option("--index", help="The index table (CSV).")]
 LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one a line.")]
@@ -15,6 +22,13 @@ StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the traine
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
 HistoryOut = Annotated[Path, typer.Option("--history", help="CSV to write, a row an epoch.")]
 OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write; what is in it is replaced.")]
+OutFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        callback=_replaceable,
+        help="Folder to write; one that holds anything but earlier output is refused.",
+    ),
+]
 
 DEFAULT_PARAMS = Path("params.yaml")

@@ -92,36 +92,37 @@ def fit_role(
         networks[PEER] = peer.section, other
 
     checkpoint = Checkpoint(role, MadeOf(_parameters(params, networks), hashes, code_of(role)))
-    trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
-    verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
-    if section.epochs > 0:
-        data: dict[str, Any] = {
-            "params": params,
-            "spec": spec,
-            "labels": labels,
-            "train_videos": train_videos,
-            "val_videos": in_split(table, "val"),
-            "source": frame_source(params, inputs.frames),
-        }
-        with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
-            trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
-        last = trained.history.iloc[-1]
-        for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
-            network.set_state_dict(weights)
-            train_top1 = float(last["peer_train_top1" if name == PEER else "train_top1"])
-            verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
-            if not verdict["above_chance"]:
-                note(sentence(name, verdict))
-    with whole_folder(out) as folder:
-        for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
-            place = folder / PEER if name == PEER else folder
-            place.mkdir(exist_ok=True)
-            distilled = teacher is not None or peer is not None
-            facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
-            save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
-    with whole_file(history) as partial:
-        trained.history.to_csv(partial, index=False, float_format="%.6g")
-    checkpoint.finish()
+    with checkpoint.held():
+        trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
+        verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
+        if section.epochs > 0:
+            data: dict[str, Any] = {
+                "params": params,
+                "spec": spec,
+                "labels": labels,
+                "train_videos": train_videos,
+                "val_videos": in_split(table, "val"),
+                "source": frame_source(params, inputs.frames),
+            }
+            with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
+                trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
+            last = trained.history.iloc[-1]
+            for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
+                network.set_state_dict(weights)
+                train_top1 = float(last["peer_train_top1" if name == PEER else "train_top1"])
+                verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
+                if not verdict["above_chance"]:
+                    note(sentence(name, verdict))
+        with whole_folder(out) as folder:
+            for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
+                place = folder / PEER if name == PEER else folder
+                place.mkdir(exist_ok=True)
+                distilled = teacher is not None or peer is not None
+                facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
+                save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
+        with whole_file(history) as partial:
+            trained.history.to_csv(partial, index=False, float_format="%.6g")
+        checkpoint.finish()
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:

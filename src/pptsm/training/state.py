@@ -4,23 +4,32 @@ DVC empties a stage's outputs before it runs, so what a run needs to go on lies 
 was killed, under a key of all that decides its result; of the last run of a role that came to its end, under the
 role's name, for a training that is made longer. Beside each state stands what its key was made of, so that a run
 which cannot take it up says why.
+
+Several checkouts, and containers, may share the folder. A state belongs to the run that holds its lock, which the
+kernel takes back from a process that dies; a role's lock is held for moments, while states change their names.
 """
 
 import hashlib
 import json
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from pptsm.console import note
-from pptsm.files import remove_tree, sha256_of, state_dir, whole_file
+from pptsm.files import remove, sha256_of, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
-from pptsm.model.pickles import as_arrays, read_weights, write_arrays
+from pptsm.model.pickles import WeightsError, as_arrays, read_weights, write_arrays
 
 Arrays = dict[str, Any]
 
@@ -29,6 +38,7 @@ PACKAGE = Path(__file__).parent.parent
 WINGS = ("data", "evaluation", "model", "training")
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE, MADE_OF = "state.pdparams", "made_of.json"
+PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 SHOWN = 8  # differences in a sentence
 
 
@@ -83,10 +93,32 @@ class Checkpoint:
         self.key = made_of.key(role)
         self.folder = state_dir("training") / self.key
         self.finished = state_dir("training") / f"{role}-finished"
+        self._waited = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs of the same training out; where there is one, wait for its end and then take what it left."""
+        lock = _lock_of(self.key)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            holder = Path(lock.lock_file).read_text(encoding="utf-8", errors="replace")
+            note(
+                f"{self.role}: the same training is under way in another run ({holder or 'just begun'}), with its "
+                f"state in {self.folder}. This run waits for it and then takes its result; Ctrl-C ends the waiting"
+            )
+            self._waited = True
+            lock.acquire()
+        try:
+            here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
+            Path(lock.lock_file).write_text(here, encoding="utf-8")
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
+            lock.release()
 
     def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         """Write all that the next epoch depends on. Random states are not among it: every epoch seeds its own."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "progress": vars(progress),
             "models": [as_arrays(model.state_dict()) for model in models],
@@ -101,13 +133,10 @@ class Checkpoint:
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
         """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
-        folder = self.folder
-        if not (folder / STATE).exists():
-            found = self._longer() or self._with_other_code()
-            if found is None:
-                return None
-            folder = found
-        state = read_weights(folder / STATE)
+        with _lock_of(self.role):
+            state = _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
+        if state is None:
+            return None
         for model, arrays in zip(models, state["models"], strict=True):
             model.set_state_dict(arrays)
         optimizer.set_state_dict(
@@ -124,18 +153,26 @@ class Checkpoint:
 
     def finish(self) -> None:
         """Keep the state as that of the role's last finished run, in place of the one before."""
-        if self.folder.exists():
-            remove_tree(self.finished)
-            self.folder.rename(self.finished)
+        with _lock_of(self.role):
+            if self.folder.exists():
+                remove(self.finished)
+                self.folder.rename(self.finished)
 
-    def _longer(self) -> Path | None:
+    def _result_of_another_run(self) -> Arrays | None:
+        """The last finished run's, if it is this very training that this run waited for."""
+        if not self._waited or _made_of(self.finished) != self.made_of:
+            return None
+        note(f"{self.role}: takes the result of the run that it waited for")
+        return _read(self.finished)
+
+    def _longer(self) -> Arrays | None:
         """The last finished run, if this one is the same with more epochs and its rates so far are the same.
 
         A piecewise schedule's rate follows from the epoch alone, a cosine's from the number of epochs too.
         """
         before = _made_of(self.finished)
         epochs = f"{self.role}.epochs"
-        if before is None or self.made_of.parameters[epochs] <= (done := before.parameters[epochs]):
+        if before is None or self.made_of.parameters[epochs] <= (done := before.parameters.get(epochs, 0)):
             return None
         ours, theirs = (_until(done, made_of) for made_of in (self.made_of, before))
         if ours.parameters != theirs.parameters or ours.inputs != theirs.inputs:
@@ -149,36 +186,70 @@ class Checkpoint:
             note(f"{self.role}: the last run's {done} epochs are of no use to a run of more: {why}. It starts anew")
             return None
         note(f"{self.role}: as the last run, which ended after {done} epochs, but with more")
-        return self.finished
+        return _read(self.finished)
 
-    def _with_other_code(self) -> Path | None:
+    def _with_other_code(self) -> Arrays | None:
         """The newest unfinished run of the role, if only its code is another and the user wants it; else: says why."""
-        found = state_dir("training").glob(f"{self.role}-*/{MADE_OF}")
-        unfinished = [path for path in found if path.parent != self.finished and (path.parent / STATE).exists()]
-        newest = max(unfinished, key=lambda path: path.stat().st_mtime, default=None)
-        before = _made_of(newest.parent) if newest else None
-        if newest is None or before is None:
-            return None
+        found = sorted(state_dir("training").glob(f"{self.role}-*/{STATE}"), key=lambda path: path.stat().st_mtime)
+        for folder in [path.parent for path in reversed(found) if path.parent != self.finished]:
+            try:
+                with _lock_of(folder.name).acquire(blocking=False):
+                    if before := _made_of(folder):
+                        return self._taken_over(folder, before)
+            except Timeout:  # it is under way
+                pass
+        return None
+
+    def _taken_over(self, folder: Path, before: MadeOf) -> Arrays | None:
         changed = _listed(self.made_of.differences(before))
         same_but_for_code = (self.made_of.parameters, self.made_of.inputs) == (before.parameters, before.inputs)
         if same_but_for_code and os.environ.get(OTHER_CODE) == "1":
-            note(f"{self.role}: goes on from {newest.parent} with other code, as {OTHER_CODE} says: {changed}")
-            newest.parent.rename(self.folder)
-            return self.folder
+            note(f"{self.role}: goes on from {folder} with other code, as {OTHER_CODE} says: {changed}")
+            folder.rename(self.folder)
+            return _read(self.folder)
         either = f", or set {OTHER_CODE}=1 to go on with the code as it is" if same_but_for_code else ""
         note(
-            f"{self.role}: starts anew, for the unfinished training in {newest.parent} differs from this one in "
+            f"{self.role}: starts anew, for the unfinished training in {folder} differs from this one in "
             f"{changed}. To go on from it, stop this run and put that back (`git diff`, `git checkout`){either}; to "
             "forget it, delete that folder"
         )
         return None
 
 
+def _lock_of(name: str) -> FileLock:
+    """The lock of a state, by its key, or of a role's states among each other."""
+    return FileLock(state_dir("locks") / f"{name}.lock")
+
+
+def _read(folder: Path) -> Arrays | None:
+    """The state in a folder; None where there is none. A damaged one is removed: nobody can go on from it."""
+    problem = ""
+    if (folder.exists() and not folder.is_dir()) or (folder / MADE_OF).is_dir():
+        problem = "files and folders have changed places"
+    elif not (folder / STATE).exists():
+        return None
+    else:
+        try:
+            state: Arrays = read_weights(folder / STATE)
+            Progress(**state["progress"])
+            if state.keys() == PARTS:
+                return state
+            problem = f"it holds {', '.join(state)}"
+        except (WeightsError, TypeError, KeyError) as error:
+            problem = f"{type(error).__name__}: {error}"
+    note(f"the training state {folder} is damaged and removed: {problem}")
+    remove(folder)
+    return None
+
+
 def _made_of(folder: Path) -> MadeOf | None:
-    """What a state's key was made of; None where there is no state, or one of another version."""
+    """What a state's key was made of; None where there is no state, or one of another version, or a damaged one."""
     try:
-        return MadeOf(**json.loads((folder / MADE_OF).read_text(encoding="utf-8")))
-    except (FileNotFoundError, TypeError, ValueError):
+        return TypeAdapter(MadeOf).validate_json((folder / MADE_OF).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        note(f"{folder / MADE_OF} cannot be read: no other training goes on from this state")
         return None
 
 

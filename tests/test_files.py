@@ -1,0 +1,204 @@
+"""Outputs are whole or absent, whoever else writes beside them; and nothing of the user's is replaced."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import pptsm, write_params
+from pptsm import files
+from pptsm.errors import UserError
+from pptsm.files import MARKER, whole_file, whole_folder
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from pptsm.files import whole_file, whole_folder
+make, go_on = sys.argv[1], Path("go on")
+with getattr(__import__("pptsm.files").files, make)(Path("out")) as partial:
+    (partial / "part" if make == "whole_folder" else partial).write_text("slow")
+    Path("begun").touch()
+    while not go_on.exists():
+        time.sleep(0.01)
+"""
+
+
+def apart() -> list[str]:
+    """Before a command: numbers of processes of its own, as in a container, where that is allowed."""
+    command = ["unshare", "--pid", "--fork", "--kill-child"]
+    try:
+        allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    return command if allowed else []
+
+
+@pytest.fixture(params=["whole_file", "whole_folder"])
+def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the middle of writing `out`; it goes on when there is a file `go on`."""
+    command = [*apart(), sys.executable, "-c", WRITER, request.param]
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        process.make = request.param  # type: ignore[attr-defined]
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield process
+        process.kill()
+
+
+def write(writer: subprocess.Popen[bytes], out: Path) -> None:
+    """Write `out` as the other process does, at once."""
+    make = getattr(files, writer.make)  # type: ignore[attr-defined]
+    with make(out) as partial:
+        (partial / "part" if make is whole_folder else partial).write_text("quick")
+
+
+def content(out: Path) -> str:
+    return (out / "part" if out.is_dir() else out).read_text()
+
+
+def partials(folder: Path) -> list[Path]:
+    return list(folder.glob(".out.*"))
+
+
+def test_what_another_writes_is_left_alone(writer: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Both end well, and each leaves a whole output."""
+    write(writer, tmp_path / "out")
+    assert content(tmp_path / "out") == "quick"
+    assert len(partials(tmp_path)) == 1
+    (tmp_path / "go on").touch()
+    assert writer.wait(60) == 0
+    assert content(tmp_path / "out") == "slow"
+    assert partials(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed(writer: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """kill -9 in the middle: the output is not there, and the next writer cleans up."""
+    writer.kill()
+    writer.wait(60)
+    assert not (tmp_path / "out").exists()
+    deadline = time.monotonic() + 60
+    while partials(tmp_path):  # its kernel takes the lock back in a moment
+        write(writer, tmp_path / "out")
+        assert time.monotonic() < deadline
+    assert content(tmp_path / "out") == "quick"
+
+
+def test_a_partial_without_locks_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    """Such as a file of an earlier version: nobody can lock that."""
+    young, old = tmp_path / ".out.1.partial", tmp_path / ".out.2.partial"
+    for left in (young, old):
+        left.touch()
+    os.utime(old, (0, 0))
+    with whole_file(tmp_path / "out") as partial:
+        partial.touch()
+    assert partials(tmp_path) == [young]
+
+
+@pytest.mark.parametrize("make", [whole_file, whole_folder])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, make: Any) -> None:
+    """File and folder are as before, and nothing lies beside them."""
+
+    def write_or_fail(text: str) -> None:
+        with make(tmp_path / "out") as partial:
+            (partial / "part" if make is whole_folder else partial).write_text(text)
+            if text == "after":
+                raise ZeroDivisionError
+
+    write_or_fail("before")
+    with pytest.raises(ZeroDivisionError):
+        write_or_fail("after")
+    assert content(tmp_path / "out") == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_outputs_are_on_the_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file and folder is flushed while it is still a partial, and then the folder that names it."""
+    flushed = []
+    fsync = os.fsync
+
+    def see(descriptor: int) -> None:
+        flushed.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", see)
+    with whole_folder(tmp_path / "out") as partial:
+        (partial / "in").mkdir()
+        (partial / "in" / "file").write_text("x")
+    with whole_file(tmp_path / "file") as partial_file:
+        partial_file.write_text("x")
+    below = str(partial)
+    assert {f"{below}/in", f"{below}/in/file"} <= set(flushed)
+    assert flushed[-4:] == [below, str(tmp_path), str(partial_file), str(tmp_path)]
+
+
+def test_a_folder_of_the_user_is_refused_before_any_work(tmp_path: Path) -> None:
+    """What is in it, and what to do; nothing of it is gone."""
+    write_params(tmp_path / "params.yaml")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("years")
+    done = pptsm("motion", "--out", "precious", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "precious would be replaced with all that is in it (thesis.tex)" in done.stderr
+    assert "Name another folder, or empty this one" in done.stderr
+    assert [path.name for path in (tmp_path / "precious").iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_is_replaced_if_it_is_empty_or_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command by hand twice, without any dvc.yaml."""
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    for text in ("one", "two"):
+        with whole_folder(Path("out")) as partial:
+            (partial / text).touch()
+        assert sorted(path.name for path in Path("out").iterdir()) == [MARKER, text]
+
+
+@pytest.mark.parametrize(
+    ("out", "refused"),
+    [
+        ("data/frames", False),
+        ("data/frames/part", False),
+        ("reports/evaluation", False),
+        ("data", True),
+        ("reports", True),
+        ("elsewhere", True),
+    ],
+)
+def test_outputs_of_the_graph_are_replaced_and_carry_no_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, refused: bool
+) -> None:
+    """A folder that is one, lies in one, or holds such files alone; but none that holds several stages' folders."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(
+        "stages:\n"
+        "  frames: {cmd: x, outs: [data/frames, reports/export.json]}\n"
+        "  evaluate: {cmd: x, outs: [reports/evaluation/a.csv], metrics: [reports/evaluation/m.json: {cache: false}]}\n"
+    )
+    Path(out).mkdir(parents=True)
+    inside = {"reports/evaluation": "m.json", "reports": "evaluation", "data": "frames"}.get(out, "any")
+    (Path(out) / inside).mkdir() if out in ("reports", "data") else (Path(out) / inside).touch()
+    if refused:
+        with pytest.raises(UserError, match=rf"{out} would be replaced .*\({inside}\)"), whole_folder(Path(out)):
+            pass
+        assert (Path(out) / inside).exists()
+        return
+    with whole_folder(tmp_path / out) as partial:
+        (partial / "new").touch()
+    assert [path.name for path in Path(out).iterdir()] == ["new"]
+
+
+def test_a_file_and_a_folder_do_not_take_each_others_place(tmp_path: Path) -> None:
+    """Nor is a file taken for the folder that an output is to be in; each with a sentence."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="to be a folder, but a file is there"), whole_folder(tmp_path / "file"):
+        pass
+    with pytest.raises(UserError, match="to be a file, but a folder is there"), whole_file(tmp_path):
+        pass
+    with pytest.raises(UserError, match="file is no folder"), whole_file(tmp_path / "file" / "out"):
+        pass

@@ -1,0 +1,163 @@
+"""The state of a training: one run at a time has it, and a damaged one is no dead end."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paddle
+import pytest
+
+from conftest import params_with
+from pptsm.model.network import VideoNetwork, build_model
+from pptsm.training.optimizer import build_optimizer
+from pptsm.training.state import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress
+
+PARAMETERS = {"student.epochs": 2, "training.schedule": "piecewise", "training.step_epochs": [1]}
+HOLDER = """
+import sys, time
+from pathlib import Path
+from test_state import PARAMETERS, Checkpoint, MadeOf, Progress, learner
+checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
+with checkpoint.held():
+    checkpoint.save(Progress(2, [], 0.5, None), *learner())
+    Path("begun").touch()
+    while not Path("go on").exists():
+        time.sleep(0.01)
+    checkpoint.finish()
+"""
+
+
+def learner() -> tuple[list[VideoNetwork], Any, Any]:
+    """A network, its optimiser and its scaler."""
+    with paddle.utils.unique_name.guard():
+        networks = [build_model("tsm", 18, 2, 2, width=0.125)]
+        return networks, build_optimizer(networks, params_with().training), paddle.amp.GradScaler(enable=False)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
+    """Of a run in a folder of its own, in which nothing was trained yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(OTHER_CODE, raising=False)
+    return Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
+
+
+@pytest.fixture
+def holder(checkpoint: Checkpoint, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process in the same training, its last epoch saved; it finishes when there is a file `go on`."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    with subprocess.Popen([sys.executable, "-c", HOLDER], env={**os.environ, "PYTHONPATH": path}) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield process
+        process.kill()
+
+
+def epochs_of(progress: Progress | None) -> int | None:
+    return None if progress is None else progress.epochs_done
+
+
+def test_a_second_run_waits_and_takes_the_result(
+    checkpoint: Checkpoint, holder: subprocess.Popen[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says who holds the state, and what to do; when the first is done, nothing is left to train."""
+    later = threading.Timer(1.0, (tmp_path / "go on").touch)
+    later.start()
+    with checkpoint.held():
+        assert later.finished.is_set()  # not before the first was told to go on
+        assert epochs_of(checkpoint.load(*learner())) == 2
+        checkpoint.finish()
+    assert holder.wait(60) == 0
+    said = capsys.readouterr().err
+    assert f"under way in another run (process {holder.pid} on " in said
+    assert "Ctrl-C ends the waiting" in said
+    assert "takes the result of the run that it waited for" in said
+    assert [path.name for path in checkpoint.finished.parent.iterdir()] == ["student-finished"]
+
+
+def test_a_second_run_goes_on_where_a_killed_one_was(checkpoint: Checkpoint, holder: subprocess.Popen[bytes]) -> None:
+    """kill -9 frees the state at once."""
+    holder.kill()
+    holder.wait(60)
+    with checkpoint.held():
+        assert epochs_of(checkpoint.load(*learner())) == 2
+
+
+def test_another_training_does_not_take_a_state_under_way(
+    checkpoint: Checkpoint, holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even with other code allowed; once its owner is dead it does."""
+    monkeypatch.setenv(OTHER_CODE, "1")
+    other = Checkpoint("student", MadeOf(PARAMETERS, {}, {"training/loop.py": "edited"}))
+    with other.held():
+        assert other.load(*learner()) is None
+        assert (checkpoint.folder / STATE).exists()
+        holder.kill()
+        holder.wait(60)
+        assert epochs_of(other.load(*learner())) == 2
+    assert not checkpoint.folder.exists()
+
+
+def test_the_same_training_asked_for_again_is_trained_again(checkpoint: Checkpoint) -> None:
+    """A finished one is taken over by a run that waited for it alone (`dvc repro --force` means it)."""
+    with checkpoint.held():
+        checkpoint.save(Progress(2, [], 0.5, None), *learner())
+        checkpoint.finish()
+    with checkpoint.held():
+        assert checkpoint.load(*learner()) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999, "garbage", "number", "folder", "file for the folder"])
+@pytest.mark.parametrize("which", ["unfinished", "finished"])
+def test_a_damaged_state_is_said_and_begun_anew(
+    checkpoint: Checkpoint, share: float | str, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut off anywhere, other bytes, a folder in its place: one line, and the next save is whole."""
+    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    if which == "finished":
+        checkpoint.finish()
+        longer = PARAMETERS | {"student.epochs": 3}
+        checkpoint = Checkpoint("student", MadeOf(longer, {}, {}))
+    folder = checkpoint.finished if which == "finished" else checkpoint.folder
+    state = folder / STATE
+    whole = state.read_bytes()
+    state.unlink()
+    if share == "folder":
+        state.mkdir()
+    elif share == "file for the folder":
+        (folder / MADE_OF).unlink()
+        folder.rmdir()
+        folder.touch()
+    else:
+        kinds = {"garbage": b"\x00\xff" * 5000, "number": b"I1\n."}
+        state.write_bytes(kinds[share] if isinstance(share, str) else whole[: int(share * len(whole))])
+    assert checkpoint.load(*learner()) is None
+    said = capsys.readouterr().err
+    assert ("is damaged and removed" in said) or (which == "finished" and "cannot be read" in said)
+    assert "Traceback" not in said
+    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    assert epochs_of(checkpoint.load(*learner())) == 1
+    checkpoint.finish()
+    assert (checkpoint.finished / STATE).is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b'{"parameters": 1, "inputs": 2, "code": 3}', b"\xff", None])
+def test_a_state_of_unknown_making_serves_no_other_training(
+    checkpoint: Checkpoint, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file beside it is half-written, something else, or a folder: a line, and the run starts anew."""
+    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    (checkpoint.folder / MADE_OF).unlink()
+    if content is None:
+        (checkpoint.folder / MADE_OF).mkdir()
+    else:
+        (checkpoint.folder / MADE_OF).write_bytes(content)
+    other = Checkpoint("student", MadeOf(PARAMETERS | {"seed": 2}, {}, {}))
+    assert other.load(*learner()) is None
+    assert f"{MADE_OF} cannot be read" in capsys.readouterr().err
