@@ -3,11 +3,13 @@ as a sentence."""
 
 import logging
 import os
+import re
+import select
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,8 @@ def run_streaming(
 ) -> list[str]:
     """Run a command, hand on each line as it comes, and return the last ones.
 
-    Whatever ends this call early (a timeout, a cancelled run, Ctrl-C, even kill -9) ends the command's whole
-    process group too: guard.py sees to that.
+    Whatever ends this call early (a timeout, a cancelled run, Ctrl-C, even kill -9) ends the command too, with all
+    that it started, in sessions of their own or not: guard.py sees to that.
 
     Raises:
         CommandError: exit code above 0, or out of time.
@@ -59,8 +61,6 @@ def run_streaming(
         command,
         cwd=cwd,
         stdout=subprocess.PIPE,
-        text=True,
-        errors="replace",
         env={**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", **(environment or {})},
     )
     assert process.stdin is not None
@@ -77,10 +77,9 @@ def run_streaming(
     timer.start()
     last: deque[str] = deque(maxlen=LAST_LINES)
     try:
-        for line in process.stdout:
-            if text := line.rstrip():
-                last.append(text)
-                log(text)
+        for line in _lines_of(process):
+            last.append(line)
+            log(line)
         code = process.wait()
     finally:
         timer.cancel()
@@ -92,6 +91,31 @@ def run_streaming(
     if code != 0:
         raise CommandError(command, f"ended with exit code {code}", list(last))
     return list(last)
+
+
+def _lines_of(process: "subprocess.Popen[bytes]") -> Iterator[str]:
+    """What a process writes, a line that is not empty at a time, as it comes.
+
+    It ends with the process too: what a guard could not end (because it was killed) may hold the pipe open for ever.
+    """
+    assert process.stdout is not None
+    output, rest = process.stdout.fileno(), b""
+    poll = select.poll()
+    poll.register(output)
+    while True:
+        ended = process.poll() is not None  # asked before the pipe is: what was written until then is read
+        if poll.poll(1000):
+            chunk = os.read(output, 1 << 16)
+        elif ended:
+            chunk = b""
+        else:
+            continue
+        *lines, rest = re.split(rb"[\r\n]+", rest + chunk) if chunk else [rest, b""]
+        for line in lines:
+            if text := line.decode(errors="replace").rstrip():
+                yield text
+        if not chunk:
+            return
 
 
 def _may_pass(_task: Any, _run: Any, state: State[Any]) -> bool:

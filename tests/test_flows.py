@@ -17,7 +17,6 @@ from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_par
 
 sys.path.insert(0, str(ROOT))
 
-from flows import guard
 from flows.command import CommandError, run_streaming
 from flows.experiments import check_name
 from flows.graph import Stages, graph
@@ -29,6 +28,7 @@ from pptsm.errors import ParamsError, UserError
 from pptsm.prefect_names import with_flow_name
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
+WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 FLOWS_MAY_USE = {"params", "errors", "console", "files"}
 
 
@@ -62,27 +62,83 @@ def test_a_command_out_of_time_leaves_no_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("deaf_to", "ended_by"), [("", "INT"), ("INT", "TERM"), ("INT TERM", "KILL")])
-def test_a_group_is_asked_then_told_then_killed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deaf_to: str, ended_by: str
+@pytest.mark.parametrize("session", [False, True], ids=["itself", "in a session of its own"])
+def test_what_a_command_started_is_asked_then_told_then_killed(
+    tmp_path: Path, deaf_to: str, ended_by: str, session: bool
 ) -> None:
-    """Each next signal only where the one before did not end it."""
-    monkeypatch.setattr(guard, "STEPS", tuple((sent, 1.0) for sent, _ in guard.STEPS))
-    script = f"trap '' {deaf_to or 'USR1'}; touch ready; exec sleep 300"
-    group = subprocess.Popen(
-        ["sh", "-c", script],
-        cwd=tmp_path,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  also where tests run in the background
+    """Each next signal only where the one before did not end it; what has a session of its own is no exception."""
+    (tmp_path / "deaf.sh").write_text(f"trap '' {deaf_to or 'USR1'}; echo $$ > process; exec sleep 300")
+    (tmp_path / "guarded.py").write_text(
+        "import sys; from flows import guard\n"
+        "guard.STEPS = tuple((sent, 1.0) for sent, _ in guard.STEPS)\n"
+        f"sys.argv = {['guard', 'sh', *(['-c', 'setsid sh deaf.sh; true'] if session else ['deaf.sh'])]}\n"
+        "sys.exit(guard.main())"
     )
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.05)
-    threading.Thread(target=group.wait).start()  # else it stays as a zombie, which counts as a member
-    guard.stop_group(group.pid)
-    assert group.wait() == -getattr(signal, f"SIG{ended_by}")
+    guarded = subprocess.Popen([sys.executable, "guarded.py"], cwd=tmp_path, stdin=subprocess.PIPE, env=WITH_FLOWS)
+    process = psutil.Process(int(content_of(tmp_path / "process")))
+    guarded.send_signal(signal.SIGINT)  # is not what it waits for
+    time.sleep(0.5)
+    assert process.is_running()
+    started = time.monotonic()
+    assert guarded.stdin is not None
+    guarded.stdin.close()
+    code = guarded.wait(60)
+    wait_for_end(process.pid, 1)
+    if session:
+        earlier = {"INT": 0, "TERM": 1, "KILL": 2}[ended_by]
+        assert earlier <= time.monotonic() - started < earlier + 10
+    else:
+        assert code == 128 + getattr(signal, f"SIG{ended_by}")
 
 
-def wait_for_end(process: int) -> None:
+@pytest.mark.parametrize(
+    "how", ["setsid sh -c 'echo $$ > child; sleep 60'", "(setsid sh -c 'echo $$ > child; sleep 60' &)"]
+)
+def test_a_time_limit_holds_for_what_has_a_session_of_its_own(tmp_path: Path, how: str) -> None:
+    """Though it holds the output open: it is ended, and not waited for."""
+    started = time.monotonic()
+    with pytest.raises(CommandError, match="took longer than 3 s"):
+        run_streaming(["sh", "-c", f"{how}; sleep 60"], lambda _: None, cwd=tmp_path, timeout_sec=3)
+    assert time.monotonic() - started < 20
+    wait_for_end(int((tmp_path / "child").read_text()), 1)
+
+
+def test_a_command_that_ends_leaves_nothing_in_the_background(tmp_path: Path) -> None:
+    """Not in a session of its own either; its lines and its exit code are those of the command."""
+    script = "setsid sh -c 'echo $$ > child; sleep 60' & while ! [ -s child ]; do sleep 0.1; done; echo last; exit 3"
+    with pytest.raises(CommandError, match="exit code 3") as caught:
+        run_streaming(["sh", "-c", script], lambda _: None, cwd=tmp_path, timeout_sec=50)
+    assert caught.value.last_lines == ["last"]
+    wait_for_end(int((tmp_path / "child").read_text()), 1)
+
+
+def test_the_output_of_a_killed_guard_is_not_waited_for(tmp_path: Path) -> None:
+    """What was written is read, then the failure is told, though the orphan still holds the pipe."""
+    script = "echo $PPID > guard; echo $$ > child; echo written; exec sleep 60"
+    kill = threading.Thread(
+        target=lambda: os.kill(int(content_of(tmp_path / "child") and content_of(tmp_path / "guard")), 9)
+    )
+    kill.start()
+    try:
+        with pytest.raises(CommandError, match="exit code -9") as caught:
+            run_streaming(["sh", "-c", script], lambda _: None, cwd=tmp_path, timeout_sec=50)
+        assert caught.value.last_lines == ["written"]
+    finally:
+        kill.join()
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+def content_of(file: Path) -> str:
+    """What is in a file, as soon as there is anything."""
     deadline = time.monotonic() + 120
+    while not (file.exists() and file.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, f"nothing in {file.name}"
+        time.sleep(0.05)
+    return file.read_text()
+
+
+def wait_for_end(process: int, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
     while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"process {process} is still there"
         time.sleep(0.1)
