@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import default_values, merged, moving_square, params_with, pptsm, write_params
+from conftest import as_anyone, default_values, merged, moving_square, params_with, pptsm, write_params
 from pptsm.data.table import load_index, save_index
-from pptsm.data.video import write_video
+from pptsm.data.video import Probe, write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
-from pptsm.ingest.index import build_index, find_videos
+from pptsm.ingest.index import _broken, _probe_all, build_index
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 
@@ -101,11 +101,23 @@ def test_names_with_spaces_quotes_and_letters_of_any_language_work(videos: Path)
     assert table.set_index("id").loc[f"{odd.parent.name}/{odd.name}", "status"] == "ok"
 
 
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    """No table could hold it; the sentence can be printed anywhere."""
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/g1\xff.mp4")).touch()
-    with pytest.raises(UserError, match=r"names of 1 videos in .* are no UTF-8 text, for example 'g1\\udcff.mp4'"):
-        find_videos(tmp_path)
+def test_a_name_that_is_no_text_is_a_row_like_any_bad_file(videos: Path, tmp_path: Path) -> None:
+    """A file's and a folder's: a stand-in that can be written anywhere, the reason, no part; the others go on.
+
+    Also where the same bytes were decoded under another name.
+    """
+    whole = (videos / "nan" / "g0_1.mp4").read_bytes()
+    for name in (b"nan/g7_\xff.mp4", b"caf\xe9/g0_1.mp4"):
+        path = Path(os.fsdecode(os.fsencode(videos) + b"/" + name))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(whole)
+    table = index_columns(tmp_path)
+    bad = table.loc[["nan/g7_\\xff.mp4", "caf\\xe9/g0_1.mp4"]]
+    assert bad["status"].tolist() == ["unreadable"] * 2
+    assert bad["reason"].tolist() == ["its name is no UTF-8 text: rename it"] * 2
+    assert bad["split"].tolist() == ["", ""]
+    assert (table.drop(bad.index)["status"] == "ok").all()
+    assert len(table) == 14
 
 
 def test_an_empty_root_says_what_was_looked_for(tmp_path: Path) -> None:
@@ -210,16 +222,43 @@ def test_linked_folders_are_followed_and_hidden_ones_left_out(videos: Path, tmp_
     assert videos_below(videos) == [videos / name for name in table.index]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its videos would vanish from the index; the tests may run as root, whom no permission stops."""
-    (tmp_path / "locked").mkdir()
+def test_a_folder_that_cannot_be_looked_into_is_a_row(videos: Path, tmp_path: Path) -> None:
+    """Its videos would vanish from the index otherwise; nor does a folder end it that may be listed but not entered."""
+    write_params(tmp_path / "params.yaml", {"index": {"root": "videos", "split_seed": SEED}})
+    (videos / "shut").mkdir()
+    (videos / "no entry").mkdir()
+    (videos / "no entry" / "g1_2.mp4").touch()
+    (videos / "shut").chmod(0)
+    (videos / "no entry").chmod(0o444)
+    done = as_anyone("pptsm", "index", "--out", "index.csv", "--labels", "labels.txt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = load_index(tmp_path / "index.csv").set_index("id")
+    assert table.loc["shut", ["status", "label_index", "split"]].tolist() == ["unreadable", -1, ""]
+    assert table.loc["shut", "reason"] == "a folder that cannot be looked into: Permission denied"
+    assert table.loc["no entry/g1_2.mp4", "reason"] == "cannot be read: Permission denied"
+    assert table["status"].value_counts().to_dict() == {"ok": 12, "unreadable": 2}
 
-    def refuse(_: Path) -> list[Path]:
-        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(UserError, match=r"cannot look for videos in the folder .*locked.*: Permission denied"):
-        videos_below(tmp_path / "locked")
+def test_a_root_that_cannot_be_looked_into_is_a_sentence(tmp_path: Path) -> None:
+    """Not an index of one row."""
+    write_params(tmp_path / "params.yaml", {"index": {"root": "videos"}})
+    (tmp_path / "videos").mkdir(0)
+    done = as_anyone("pptsm", "index", "--out", "index.csv", "--labels", "labels.txt", cwd=tmp_path)
+    assert done.returncode == 1
+    assert (
+        "index.root is 'videos', but there is no such folder that can be looked into (Permission denied" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_goes_after_it_was_listed_is_a_row(videos: Path) -> None:
+    """Whether its turn has not come yet, or its decoding was given up."""
+    gone = videos / "nan" / "gone.mp4"
+    params = params_with(index={"probe_timeout_sec": 20}).index
+    row = _probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
+    assert row[["status", "reason"]].tolist() == ["unreadable", "cannot be read: No such file or directory"]
+    assert row[["size_bytes", "sha256"]].tolist() == [0, ""]
+    assert _broken(gone, "took too long") == ("", Probe.unreadable("took too long"))
 
 
 def test_files_that_take_no_part_are_not_opened(videos: Path, tmp_path: Path) -> None:
@@ -289,7 +328,7 @@ def test_a_short_video_is_left_out_with_a_reason_or_left_to_validation(
     options = ["--index", "index.csv", "--labels", "labels.txt", "--out", "result.json", "--docs", "docs"]
     done = pptsm("validate", *options, cwd=tmp_path, check=False)
     assert done.returncode == (1 if status == "ok" else 0), done.stderr
-    assert ("nan/g7_short.mp4: num_frames is 7" in done.stderr) == (status == "ok")
+    assert ("nan/g7_short.mp4 (class nan, train): num_frames is 7" in done.stderr) == (status == "ok")
     assert ("1 videos of too few frames, which index.short_videos leaves out" in done.stderr) == (status == "short")
 
 

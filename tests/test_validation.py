@@ -1,5 +1,6 @@
 """Great Expectations stops a broken index and names the rows."""
 
+import html
 import json
 from pathlib import Path
 
@@ -25,23 +26,30 @@ def good_index() -> pd.DataFrame:
 def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:
     """Result as JSON without times, Data Docs as HTML."""
     result = validate_index(good_index(), ["jump", "run"], params_with().validate_, tmp_path / "docs")
-    assert result.success, sentences(result)
+    assert result.success, sentences(result, INDEX)
     assert result.facts["splits"] == {"train": 2, "val": 2, "test": 2}
     assert (tmp_path / "docs" / "index.html").stat().st_size > 1000
-    save_result(result, tmp_path / "result.json")
+    save_result(result, tmp_path / "result.json", INDEX)
     assert json.loads((tmp_path / "result.json").read_text())["success"] is True
 
 
+INDEX = Path("data/index.csv")
 BREAKS = [
-    ("num_frames", 0, 3, "a video has 8 to 100000 frames", "jump/a.mp4: num_frames is 3"),
-    ("duration_sec", 1, 1e5, "a video lasts at most 3600 s", "jump/b.mp4: duration_sec is 100000.0"),
-    ("split", 0, "val", "no group is on two sides", "a: splits is 2"),
-    ("split", 2, "", "every class is in each split", "jump: splits is 2"),
-    ("label", 5, "swim", "every label is a known class", "run/c.mp4: label is swim"),
-    ("id", 1, "jump/a.mp4", "every file has one row", "jump/a.mp4: id is jump/a.mp4"),
-    ("status", 0, "unreadable", "at most 2.0% of the files that take part", "unreadable_share is 0.1666"),
-    ("status", 1, "truncated", "at most 2.0% of the files that take part", "unreadable_share is 0.1666"),
-    ("width", 3, 8, "width is at least 16 pixels", "run/a.mp4: width is 8"),
+    ("num_frames", 0, 3, "a video has 8 to 100000 frames", "jump/a.mp4 (class jump, train): num_frames is 3"),
+    ("duration_sec", 1, 1e5, "a video lasts at most 3600 s", "jump/b.mp4 (class jump, val): duration_sec is 100000.0"),
+    (
+        "split",
+        0,
+        "val",
+        "no group is on two sides",
+        "group a: in train and val\n      jump/a.mp4 (class jump, val)\n      run/a.mp4 (class run, train)",
+    ),
+    ("split", 2, "", "every class is in each split", "class jump: 2 usable videos (train 1, val 1, test 0)"),
+    ("label", 5, "swim", "every label is a known class", "run/c.mp4 (class swim, test): label is swim"),
+    ("id", 1, "jump/a.mp4", "every file has one row", "jump/a.mp4 (class jump, val): id is jump/a.mp4"),
+    ("status", 0, "unreadable", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/a.mp4"),
+    ("status", 1, "truncated", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/b.mp4"),
+    ("width", 3, 8, "width is at least 16 pixels", "run/a.mp4 (class run, train): width is 8"),
 ]
 
 
@@ -54,8 +62,8 @@ def test_a_broken_rule_is_said_in_words_with_its_rows(
     table.loc[row, column] = value
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
     assert not result.success
-    assert rule in sentences(result)
-    assert names in sentences(result)
+    assert rule in sentences(result, INDEX)
+    assert names in sentences(result, INDEX)
 
 
 def test_a_split_that_evaluation_needs_must_have_videos(tmp_path: Path) -> None:
@@ -63,14 +71,14 @@ def test_a_split_that_evaluation_needs_must_have_videos(tmp_path: Path) -> None:
     table = good_index()
     table.loc[table["split"] == "test", "split"] = ""
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs", ["test", "train"])
-    assert "every split that training or evaluation needs has videos" in sentences(result)
-    assert "test: videos is 0" in sentences(result)
+    assert "every split that training or evaluation needs has videos" in sentences(result, INDEX)
+    assert "split test: no usable video (train 2, val 2, test 0)" in sentences(result, INDEX)
 
 
 def test_files_that_take_no_part_do_not_dilute_the_unreadable_ones(tmp_path: Path) -> None:
     """1 of 6 is 17 %, whatever lies beside them; the missing ones have a limit of their own."""
     table = good_index()
-    table.loc[0, ["status", "split"]] = "unreadable", ""
+    table.loc[0, ["status", "reason", "split"]] = "unreadable", "the file is empty", ""
     beside = pd.concat([good_index()] * 5, ignore_index=True)
     beside["id"] = [f"beside/{number}.mp4" for number in range(len(beside))]
     beside["split"] = ""
@@ -79,17 +87,19 @@ def test_files_that_take_no_part_do_not_dilute_the_unreadable_ones(tmp_path: Pat
     table = pd.concat([table, beside], ignore_index=True)
     limits = {"max_unreadable_share": 0.16, "min_videos_per_class": 2}
     result = validate_index(table, ["jump", "run"], params_with(validate=limits).validate_, tmp_path / "a", ["test"])
-    assert [fault.rows for fault in result.faults] == [["all files: unreadable_share is 0.16666666666666666"]]
+    assert [fault.rows for fault in result.faults] == [
+        ["1 of 6 files (16.7%)", "  jump/a.mp4 (class jump, no split: unreadable, the file is empty)"]
+    ]
     limits["max_unreadable_share"] = 0.17
     result = validate_index(table, ["jump", "run"], params_with(validate=limits).validate_, tmp_path / "b", ["test"])
-    assert result.success, sentences(result)
+    assert result.success, sentences(result, INDEX)
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     """It would be recognised in all cases."""
     result = validate_index(good_index().iloc[:3], ["jump"], params_with().validate_, tmp_path / "docs")
-    assert sentences(result) == (
-        "  expected: at least two classes have usable videos; but\n    all files: classes is 1"
+    assert sentences(result, INDEX) == (
+        "  expected: at least two classes have usable videos; but\n    usable videos are of 1 classes: jump"
     )
 
 
@@ -102,7 +112,10 @@ def test_a_class_whose_videos_are_all_missing_or_broken_is_named(tmp_path: Path)
         table.loc[6:, ["status", "label_index"]] = status, label_index
         params = params_with(validate={"max_unreadable_share": 1.0}).validate_
         result = validate_index(table, ["jump", "run", "swim"], params, tmp_path / status)
-        assert ("swim: videos is 0" in sentences(result)) == named, status
+        named_with_file = "class swim: 0 usable videos (train 0, val 0, test 0)\n      swim/0.mp4" in sentences(
+            result, INDEX
+        )
+        assert named_with_file == named, status
 
 
 def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
@@ -113,13 +126,15 @@ def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
     table.loc[6:, "status"] = ["unmatched", "missing", "unlisted", "unlisted"]
     table.loc[6:, "reason"] = ["", "", UNLISTED, OTHER_CLASS]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
-    assert result.success, sentences(result)
+    assert result.success, sentences(result, INDEX)
     assert {warning.what: warning.rows for warning in result.warnings} == {
-        "1 files that index.pattern does not match": ["a.mp4"],
-        "1 videos that the split lists name, but that are not there": ["b.mp4"],
-        "1 videos of the lists' classes that no split list names": ["c.mp4"],
+        "1 files that index.pattern does not match": ["a.mp4 (class jump, no split: unmatched, )"],
+        "1 videos that the split lists name, but that are not there": ["b.mp4 (class jump, no split: missing, )"],
+        "1 videos of the lists' classes that no split list names": [
+            f"c.mp4 (class jump, no split: unlisted, {UNLISTED})"
+        ],
     }
-    assert [line.split(":")[0] for line in result.facts["unused"]] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [line.split()[0] for line in result.facts["unused"]] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
@@ -127,11 +142,11 @@ def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
     table = good_index()
     table.loc[1, "split"], table.loc[1, "group"] = "train", "d"
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "a", ["test", "train"])
-    assert result.success, sentences(result)
+    assert result.success, sentences(result, INDEX)
     assert [warning.rows for warning in result.warnings] == [["jump: not in val"]]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "b", ["test", "train", "val"])
-    assert "jump: splits is 2" in sentences(result)
-    assert "another index.split_seed" in sentences(result)
+    assert "class jump: 3 usable videos (train 2, val 0, test 1)" in sentences(result, INDEX)
+    assert "another index.split_seed" in sentences(result, INDEX)
     assert not result.warnings
 
 
@@ -142,6 +157,42 @@ def test_the_same_file_on_two_sides_is_a_warning(tmp_path: Path) -> None:
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
     assert result.success
     assert result.warnings[0].rows == ["jump/a.mp4 (train) = jump/c.mp4 (test)"]
+
+
+def test_of_many_files_the_first_are_named_and_where_the_others_are(tmp_path: Path) -> None:
+    """Ten lines to a person and fifty in the result, which an index of thousands must not swell."""
+    table = pd.concat([good_index()] * 20, ignore_index=True)
+    table["id"] = [f"{label}/{number:03d}.mp4" for number, label in enumerate(table["label"])]
+    table.loc[table.index >= 60, ["status", "reason", "split"]] = "excluded", "index.exclude has 'x'", ""
+    table.loc[table.index < 30, "num_frames"] = 3
+    result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
+    lines = sentences(result, INDEX).splitlines()
+    assert len(lines) == 12
+    assert lines[-1].strip() == "... and 20 more, see data/index.csv"
+    save_result(result, tmp_path / "result.json", INDEX)
+    saved = json.loads((tmp_path / "result.json").read_text())
+    for rows in (saved["warnings"][0]["rows"], saved["facts"]["unused"]):
+        assert len(rows) == 51
+        assert rows[-1] == "... and 10 more, see data/index.csv"
+
+
+EVIL = ["<script>alert(1)</script>", "<img src=x onerror=alert(2)>", "<b>$x {{ 7 * 7 }}</b>", "<svg onload=alert(3)>"]
+
+
+def test_names_are_text_in_the_pages(tmp_path: Path) -> None:
+    """Labels, groups, files and a status that are HTML: none runs, and those that break a rule are shown."""
+    table = good_index()
+    table.loc[:3, "label"] = EVIL
+    table.loc[4:5, "id"] = [f"run/{EVIL[3]}.mp4"] * 2
+    table["group"] = [EVIL[0], EVIL[0], *EVIL]
+    table.loc[5, "status"] = EVIL[1]
+    table["num_frames"] = 1
+    result = validate_index(table, ["run", *EVIL[1:]], params_with().validate_, tmp_path / "docs")
+    assert len(result.faults) >= 6
+    pages = "".join(page.read_text() for page in (tmp_path / "docs").rglob("*.html"))
+    assert not [text for text in EVIL if text in pages]
+    assert [html.escape(text) in pages for text in EVIL] == [True, True, False, True]  # the third breaks none
+    assert EVIL[0] in sentences(result, INDEX)  # a person is told the name as it is
 
 
 def test_the_stage_fails_with_a_sentence_and_without_a_result(tmp_path: Path) -> None:
@@ -156,7 +207,8 @@ def test_the_stage_fails_with_a_sentence_and_without_a_result(tmp_path: Path) ->
     )  # fmt: skip
     assert done.returncode == 1
     assert "a class has at least 3 usable videos" in done.stderr
-    assert "run: videos is 1" in done.stderr
+    assert "class run: 1 usable videos (train 1, val 0, test 0)" in done.stderr
+    assert done.stderr.startswith("validate: loading Great Expectations, to check 4 rows\n")  # which takes seconds
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "r.json").exists()
     assert (tmp_path / "docs" / "index.html").exists()

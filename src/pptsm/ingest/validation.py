@@ -3,9 +3,10 @@
 Never imported together with Paddle, which turns on INFO logging for everyone.
 """
 
+import html
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,27 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from pptsm.data.table import COLUMNS, DECODED, OTHER_CLASS, SPLITS, STATUSES
 from pptsm.params import Validate
 
-ROWS_SHOWN = 10
-ROWS_KEPT = 50  # of a warning, and of the files that take no part
+ROWS_SHOWN = 10  # of a fault, to a person
+ROWS_KEPT = 50  # of a warning, and of the files that take no part, in the result
+Row = Any  # of a table, as pandas gives it
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One expectation that does not hold, and the rows that break it."""
+    """One expectation that does not hold, and what breaks it: files with class, split and reason, a line each."""
 
     expectation: str
     what: str
     rows: list[str]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A table, and the rules that it is held to, each with a sentence that says it."""
+
+    rows: pd.DataFrame
+    rules: list[Any]
+    explain: Callable[[Row, str], list[str]]  # a row that breaks a rule, and the rule's column, for a person
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def validate_index(
         needed: splits that must have videos.
 
     Returns:
-        What held and what did not; faults name rows by id, at most ten each.
+        What held and what did not.
     """
     usable = table[table["split"] != ""]
     context = gx.get_context(mode="ephemeral")
@@ -79,9 +90,9 @@ def validate_index(
     )
     source = context.data_sources.add_pandas("index")
     expectations, faults = 0, []
-    for name, (rows, rules) in _suites(table, usable, labels, params, needed).items():
+    for name, part in _suites(table, usable, labels, params, needed).items():
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all rows")
-        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=rules))
+        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=part.rules))
         check = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
         checkpoint = context.checkpoints.add(
             gx.Checkpoint(
@@ -91,30 +102,40 @@ def validate_index(
                 result_format={"result_format": "COMPLETE"},
             )
         )
-        outcome = checkpoint.run(batch_parameters={"dataframe": rows})
+        outcome = checkpoint.run(batch_parameters={"dataframe": _escaped(part.rows)})
         results = next(iter(outcome.run_results.values())).results
         expectations += len(results)
-        faults += [_fault(result, rows) for result in results if not result.success]
+        faults += [_fault(result, part) for result in results if not result.success]
     warnings = [*_duplicates(usable), *_left_out(table), *_beside(usable, needed)]
     return Result(expectations, faults, warnings, _facts(table, usable))
 
 
-def save_result(result: Result, path: Path) -> None:
-    """Write the result as JSON, without times, so that an unchanged index gives an unchanged file."""
+def save_result(result: Result, path: Path, index: Path) -> None:
+    """Write the result as JSON, without times, so that an unchanged index gives an unchanged file.
+
+    Args:
+        result: what to write; of long lists the beginning.
+        path: the file.
+        index: where the whole of them is.
+    """
+
+    def kept(faults: list[Fault]) -> list[dict[str, Any]]:
+        return [vars(fault) | {"rows": shortened(fault.rows, ROWS_KEPT, index)} for fault in faults]
+
     values = {
         "success": result.success,
         "expectations": result.expectations,
-        "faults": [vars(fault) for fault in result.faults],
-        "warnings": [vars(fault) for fault in result.warnings],
-        "facts": result.facts,
+        "faults": kept(result.faults),
+        "warnings": kept(result.warnings),
+        "facts": result.facts | {"unused": shortened(result.facts["unused"], ROWS_KEPT, index)},
     }
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _suites(
     table: pd.DataFrame, usable: pd.DataFrame, labels: list[str], params: Validate, needed: Sequence[str]
-) -> dict[str, tuple[pd.DataFrame, list[Any]]]:
-    """What is checked: a table and its rules, each rule with a sentence that says it."""
+) -> dict[str, Suite]:
+    """What is checked, by name."""
     splits = [split for split in needed or SPLITS if (usable["split"] == split).any()]
     # also a class without any usable video; but not one that the lists leave out
     known = table[table["label_index"] >= 0]
@@ -125,13 +146,38 @@ def _suites(
         {"id": by_class.index, "videos": by_class.sum(axis=1), "splits": (by_class[splits] > 0).sum(axis=1)}
     ).reset_index(drop=True)
     groups = usable.groupby("group")["split"].nunique().rename_axis("id").reset_index(name="splits")
+    unused = table[(table["split"] == "") & (table["reason"] != OTHER_CLASS)]
     decoded = table[table["status"].isin(DECODED)].reset_index(drop=True)
     unreadable = float((decoded["status"] != "ok").mean()) if len(decoded) else 0.0
     files = pd.DataFrame(
         {"id": ["all files"], "unreadable_share": [unreadable], "classes": [int(usable["label"].nunique())]}
     )
+
+    def of_file(row: Row, column: str) -> list[str]:
+        return [f"{_file(row)}: {column} is {row[column]}" if column in row else _file(row)]
+
+    def of_class(row: Row, _: str) -> list[str]:
+        counts = ", ".join(f"{split} {count}" for split, count in by_class.loc[row["id"]].items())
+        files = unused[unused["label"] == row["id"]]
+        return [f"class {row['id']}: {row['videos']} usable videos ({counts})", *_files(files)]
+
+    def of_group(row: Row, _: str) -> list[str]:
+        members = usable[usable["group"] == row["id"]]
+        in_turn = members.assign(turn=members.groupby("split").cumcount()).sort_values("turn", kind="stable")
+        return [f"group {row['id']}: in {' and '.join(sorted(set(members['split'])))}", *_files(in_turn)]
+
+    def of_split(row: Row, _: str) -> list[str]:
+        counts = ", ".join(f"{split} {(usable['split'] == split).sum()}" for split in SPLITS)
+        return [f"split {row['id']}: no usable video ({counts})", *_files(unused)]
+
+    def of_all(row: Row, column: str) -> list[str]:
+        if column == "classes":
+            return [f"usable videos are of {row['classes']} classes: {', '.join(sorted(set(usable['label'])))}"]
+        broken = decoded[decoded["status"] != "ok"]
+        return [f"{len(broken)} of {len(decoded)} files ({unreadable:.1%})", *_files(broken)]
+
     return {
-        "index": (
+        "index": Suite(
             table,
             [
                 gxe.ExpectTableColumnsToMatchOrderedList(
@@ -148,17 +194,21 @@ def _suites(
                     column="split", value_set=[*SPLITS, ""], meta=_says(f"a split is one of {', '.join(SPLITS)}")
                 ),
             ],
+            of_file,
         ),
-        "labels": (
-            decoded,
+        "labels": Suite(
+            usable,
             [
                 gxe.ExpectColumnValuesToBeInSet(
-                    column="label", value_set=labels, meta=_says("every label is a known class")
+                    column="label",
+                    value_set=[html.escape(label) for label in labels],
+                    meta=_says("every label is a known class"),
                 ),
                 gxe.ExpectColumnValuesToNotMatchRegex(column="label", regex=r"^\s*$", meta=_says("no label is empty")),
             ],
+            of_file,
         ),
-        "usable videos": (
+        "usable videos": Suite(
             usable,
             [
                 _between(
@@ -178,8 +228,9 @@ def _suites(
                     for side in ("width", "height")
                 ),
             ],
+            of_file,
         ),
-        "classes": (
+        "classes": Suite(
             classes,
             [
                 _between(
@@ -196,13 +247,15 @@ def _suites(
                     "index.val_groups and test_groups, deal otherwise",
                 ),
             ],
+            of_class,
         ),
-        "splits": (
+        "splits": Suite(
             pd.DataFrame({"id": list(needed), "videos": [int((usable["split"] == split).sum()) for split in needed]}),
             [_between("videos", 1, None, "every split that training or evaluation needs has videos")],
+            of_split,
         ),
-        "groups": (groups, [_between("splits", None, 1, "no group is on two sides of the split")]),
-        "files": (
+        "groups": Suite(groups, [_between("splits", None, 1, "no group is on two sides of the split")], of_group),
+        "files": Suite(
             files,
             [
                 _between(
@@ -214,6 +267,7 @@ def _suites(
                 ),
                 _between("classes", 2, None, "at least two classes have usable videos"),
             ],
+            of_all,
         ),
     }
 
@@ -226,13 +280,36 @@ def _says(sentence: str) -> dict[str, str]:
     return {"says": sentence}
 
 
-def _fault(result: Any, rows: pd.DataFrame) -> Fault:
+def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
+    """A copy whose texts are fit for HTML: Great Expectations writes what breaks a rule into its pages as it is."""
+    copy = rows.copy()
+    for name in rows.select_dtypes("str").columns:
+        copy[name] = copy[name].map(html.escape)
+    return copy
+
+
+def _file(row: Row) -> str:
+    """A row of the index: which file, of which class, in which split; or why in none."""
+    where = row["split"] or f"no split: {row['status']}, {row['reason']}"
+    return f"{row['id']} (class {row['label']}, {where})"
+
+
+def _files(rows: pd.DataFrame) -> list[str]:
+    return [f"  {_file(row)}" for row in rows.to_dict("records")]
+
+
+def shortened(rows: list[str], most: int, index: Path) -> list[str]:
+    """The first of these lines, and where the others are."""
+    return [*rows[:most], f"... and {len(rows) - most} more, see {index}"] if len(rows) > most else rows
+
+
+def _fault(result: Any, part: Suite) -> Fault:
     config = result.expectation_config
     column = config.kwargs.get("column", "")
     broken = []
     for position in result.result.get("unexpected_index_list") or []:
-        row = rows.loc[position if isinstance(position, int) else next(iter(position.values()))]
-        broken.append(f"{row['id']}: {column} is {row[column]}" if column in rows else str(row["id"]))
+        row = part.rows.loc[position if isinstance(position, int) else next(iter(position.values()))]
+        broken += part.explain(row, column)
     if not broken and (result.exception_info or {}).get("raised_exception"):
         broken = [str(result.exception_info["exception_message"])]
     return Fault(config.type, config.meta["says"], broken)
@@ -259,8 +336,8 @@ def _left_out(table: pd.DataFrame) -> list[Fault]:
         ("excluded", "videos that index.exclude leaves out"),
         ("short", "videos of too few frames, which index.short_videos leaves out"),
     ):
-        if ids := list(left_out.loc[left_out["status"] == status, "id"]):
-            found.append(Fault(f"{status}_files", f"{len(ids)} {what}", ids[:ROWS_KEPT]))
+        if files := [_file(row) for row in left_out[left_out["status"] == status].to_dict("records")]:
+            found.append(Fault(f"{status}_files", f"{len(files)} {what}", files))
     return found
 
 
@@ -270,7 +347,7 @@ def _beside(usable: pd.DataFrame, needed: Sequence[str]) -> list[Fault]:
     for split in [split for split in SPLITS if needed and split not in needed]:
         there = set(usable.loc[usable["split"] == split, "label"])
         rows += [f"{label}: not in {split}" for label in sorted({*usable["label"]} - there) if there]
-    return [Fault("class_missing_from_split", "classes that a split misses", rows[:ROWS_KEPT])] if rows else []
+    return [Fault("class_missing_from_split", "classes that a split misses", rows)] if rows else []
 
 
 def _facts(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, Any]:
@@ -284,17 +361,18 @@ def _facts(table: pd.DataFrame, usable: pd.DataFrame) -> dict[str, Any]:
         "frames": int(usable["num_frames"].sum()),
         "hours": round(float(usable["duration_sec"].sum()) / 3600, 4),
         "unused": [
-            f"{row.id}: {row.status}, {row.reason}"
-            for row in table[(table["split"] == "") & (table["reason"] != OTHER_CLASS)].itertuples()
-        ][:ROWS_KEPT],
+            _file(row) for row in table[(table["split"] == "") & (table["reason"] != OTHER_CLASS)].to_dict("records")
+        ],
     }
 
 
-def sentences(result: Result) -> str:
-    """The faults for a person: which expectation, which rows, at most ten each."""
-    lines = []
-    for fault in result.faults:
-        rows = fault.rows[:ROWS_SHOWN]
-        more = f"\n    ... and {len(fault.rows) - len(rows)} more" if len(fault.rows) > len(rows) else ""
-        lines.append(f"  expected: {fault.what}; but" + "".join(f"\n    {row}" for row in rows) + more)
-    return "\n".join(lines)
+def sentences(result: Result, index: Path) -> str:
+    """The faults for a person: which expectation, what breaks it, at most ten lines each; the others are in `index`."""
+    return "\n".join(
+        "\n    ".join([f"  expected: {fault.what}; but", *shown_rows(fault, index)]) for fault in result.faults
+    )
+
+
+def shown_rows(fault: Fault, index: Path) -> list[str]:
+    """What a person is shown of a fault or a warning."""
+    return shortened(fault.rows, ROWS_SHOWN, index)

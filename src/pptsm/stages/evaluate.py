@@ -30,9 +30,11 @@ def run(
     """Score teacher and student on every video of the evaluated split, each exactly once."""
     params = load_params(params_path)
 
+    from pptsm.console import note
+
+    note("evaluate: loading Paddle and ONNX Runtime")
     import pandas as pd
 
-    from pptsm.console import note
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.errors import UserError
@@ -61,6 +63,7 @@ def run(
         spec = ModelMetadata.of(session, export / FILES[role]).clip
         score = onnx_scorer(session) if engine == "onnx" else paddle_scorer(load_network(network))
         metrics[role] = {}
+        note(f"evaluate: {role}: scoring {len(videos)} videos with {engine}")
         for sampling in params.evaluate.samplings:
             logits, truth = score_videos(
                 score,
@@ -77,6 +80,7 @@ def run(
 
     table = pd.concat(predictions)
     headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
+    note("evaluate: asking the exported file about the original videos, as `pptsm predict` does")
     asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))["id"]
     served = serve(
         export / FILES["student"], Path(params.index.root), headline[headline["id"].isin(asked)], params.sampling

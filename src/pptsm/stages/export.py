@@ -32,10 +32,12 @@ def run(
     """Export teacher and student to ONNX and check them against Paddle on real clips."""
     params = load_params(params_path)
 
+    from pptsm.console import note
+
+    note("export: loading Paddle and ONNX Runtime")
     import tempfile
     from dataclasses import asdict
 
-    from pptsm.console import note
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.deploy.convert import convert_to_onnx, save_inference
@@ -60,6 +62,7 @@ def run(
     with whole_folder(out) as folder, tempfile.TemporaryDirectory() as scratch:
         for role, network in network_folders(teacher, student).items():
             trained, onnx = read_card(network), folder / FILES[role]
+            note(f"export: {role}: writing it as ONNX")
             spec, warning = trained.clip, chance_warning(trained.verdict)
             inference = folder / "inference" if role == "student" else Path(scratch) / role
             inference.mkdir()
@@ -67,6 +70,7 @@ def run(
             metadata = ModelMetadata(classes, spec, trained.revision, warning)
             convert_to_onnx(inference, onnx, params.export.opset, metadata.to_properties())
 
+            note(f"export: {role}: comparing ONNX Runtime with Paddle on {len(videos)} clips, then timing it")
             model = load_network(network)  # afresh: saving rewrites what it saves
             views = EvaluationVideos(videos, source, spec, spec.sampling)
             clips = [middle_view(views[number][0], spec.segments) for number in range(len(views))]

@@ -18,6 +18,7 @@ def run(
     """Extract the frames of every usable video into an archive each; goes on where it was interrupted."""
     params = load_params(params_path)
 
+    from pptsm.console import note
     from pptsm.data.table import load_index
     from pptsm.errors import UserError
     from pptsm.files import whole_folder
@@ -29,4 +30,5 @@ def run(
     videos = table[table["split"] != ""]
     with whole_folder(out) as folder:
         if params.frames.source == "archive":
+            note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
             extract_all(videos, Path(params.index.root), folder, params.frames, params.compute.workers)

@@ -29,6 +29,8 @@ def run(
     params = load_params(params_path)
 
     from pptsm.console import note
+
+    note("report: gathering what the stages found, and drawing it")
     from pptsm.data.clips import frame_source
     from pptsm.files import whole_file
     from pptsm.report.gather import Sources, gather
