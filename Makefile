@@ -32,6 +32,7 @@ setup: .venv/ready  ## make .venv from the hash-locked requirements (PADDLE=gpu:
 other-paddle:
 
 repro: setup     ## the whole pipeline, from videos to the report
+	pptsm check  # DVC reads params.yaml before any stage can say what is wrong there
 	dvc repro
 
 flow: setup      ## the same through Prefect: server on loopback, worker, one watched run

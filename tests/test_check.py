@@ -44,6 +44,48 @@ def test_what_cannot_work_is_refused(tmp_path: Path, changes: dict[str, object],
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("root", "sentence"),
+    [
+        ("~/videos", "Write /home/somebody/videos, for no shell reads ~ here."),
+        ("$HOME/videos", "Write /home/somebody/videos, for no shell reads $ here."),
+        ("params.yaml", "index.root is 'params.yaml', but that is no folder"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_root_that_is_none_has_a_sentence(root: str, sentence: str, tmp_path: Path) -> None:
+    """With the path to write where a shell would have found one."""
+    write_params(tmp_path / "params.yaml", {"index": {"root": root}})
+    done = pptsm(*ARGUMENTS, cwd=tmp_path, check=False, HOME="/home/somebody")
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("spelling", ["videos", "videos/", "./videos", "link", "link/"])
+def test_a_root_may_be_spelled_in_many_ways(spelling: str, tmp_path: Path) -> None:
+    """Relative, with a slash behind it, or through a link."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "link").symlink_to("videos")
+    write_params(tmp_path / "params.yaml", {"index": {"root": spelling}})
+    pptsm(*ARGUMENTS, cwd=tmp_path)
+
+
+def test_without_options_it_answers_a_person_and_writes_nothing(tmp_path: Path) -> None:
+    """The embedded dataset may still have to be drawn; another root, and every list, must be there."""
+    write_params(tmp_path / "params.yaml")
+    assert pptsm("check", cwd=tmp_path).stdout == "params.yaml can be used.\n"
+    write_params(tmp_path / "params.yaml", {"index": {"root": "nowhere"}, "motion": {"videos_per_class": 0}})
+    assert "index.root is 'nowhere'" in pptsm("check", cwd=tmp_path, check=False).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_make_checks_before_dvc_reads_params_yaml() -> None:
+    """DVC ends with "unexpected error" at a null, and with "[Errno 2]" at a root that is gone, before any stage."""
+    listed = run("make", "-n", "repro", cwd=ROOT).stdout.splitlines()
+    assert [line.split("  #")[0] for line in listed[-2:]] == ["pptsm check", "dvc repro"]
+
+
 def test_what_is_there_or_will_be_drawn_passes(tmp_path: Path) -> None:
     """Two different files of parameters give the same output, so that no stage sees a change."""
     (tmp_path / "videos").mkdir()

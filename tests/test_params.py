@@ -2,15 +2,16 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import BaseModel
 
-from conftest import default_values, merged, pptsm, write_params
+from conftest import ROOT, default_values, merged, pptsm, write_params
 from pptsm.errors import ParamsError
-from pptsm.params import Params, check_params
+from pptsm.params import MAX_BYTES, MAX_FAULTS, Params, check_params, load_params
 
 STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
 NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}
@@ -143,3 +144,96 @@ def test_a_stage_refuses_wrong_parameters_with_exit_code_2_and_no_trace(stage: s
     assert done.returncode == 2
     assert done.stderr == "error: params.yaml: report.wrong_clips is -1, but should be greater than or equal to 0\n"
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+DEFAULT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+SEED = "seed: 2026 "
+FILES: list[tuple[str | bytes, str]] = [
+    (bytes(range(256)), "is not valid YAML, line 2: it is not UTF-8"),
+    (DEFAULT.replace("title: ", "title: früh ").encode("latin-1"), "it is not UTF-8. Save it in that encoding"),
+    (DEFAULT.encode("utf-16"), "line 1: it is not UTF-8"),
+    (DEFAULT + "\0", "control characters are not allowed"),
+    ("", "holds nothing where sections of values should be"),
+    ("- a\n- b\n", "holds a list where sections of values should be"),
+    ("text", "holds a str where sections of values should be"),
+    (DEFAULT + "\nseed: 3\n", 'found duplicate key "seed"'),
+    (DEFAULT.replace(SEED, "seed: *s "), "column 7: found undefined alias"),
+    (DEFAULT + "\nmine: &a {a: *a}\n", "unknown key mine"),
+    (DEFAULT + "\n3: 1\n", "unknown key 3; known here: seed, "),
+    (DEFAULT + "\n? [1, 2]\n: 1\n", "unknown key (1, 2); known here: seed, "),
+    ("[" * 200_000, "nested more than 20 levels deep"),
+    ("#" * (MAX_BYTES + 1), "is larger than 1,000,000 bytes"),
+    (DEFAULT.replace(SEED, "seed: !!python/object/apply:os.system [exit] "), "could not determine a constructor"),
+    (DEFAULT.replace(SEED, "seed: !!bool x "), "a value cannot be read ('x')"),
+    (DEFAULT.replace(SEED, "seed: 2026-99-99 "), "a value cannot be read (month must be in 1..12)"),
+    (DEFAULT.replace(SEED, f"seed: {'9' * 5000} "), "a value cannot be read (Exceeds the limit"),
+    (DEFAULT.replace(SEED, "seed: 2026-01-01 "), "seed is datetime.date(2026, 1, 1), but should be a valid integer"),
+    (DEFAULT.replace(SEED, "seed: .nan "), "seed is nan, but should be a valid integer"),
+    (DEFAULT.replace(SEED, "seed: 1:30 "), "seed is '1:30', but should be a valid integer"),
+    (DEFAULT + "---\n" + DEFAULT, "but found another document"),
+    (re.sub("root: .*", r'root: "a\\0b"', DEFAULT), "index.root: is no path"),
+    (re.sub("root: .*", 'root: ""', DEFAULT), "index.root: is no path"),
+    (re.sub("group_file: .*", "group_file:", DEFAULT), "index.group_file: write presets/none where there is no file"),
+    (
+        re.sub("pattern: .*", r'pattern: "(?P<label>\\w+)"', DEFAULT),
+        "found unknown escape character. A backslash stands in single quotes, or in none",
+    ),
+    (re.sub("pattern: .*", "pattern: (?P<label>x{99999999999})", DEFAULT), "the repetition number is too large"),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), FILES, ids=[sentence for _, sentence in FILES])
+def test_a_file_that_is_no_parameters_has_a_sentence(content: str | bytes, sentence: str, tmp_path: Path) -> None:
+    """Whatever stands in the file, and with the line where there is one."""
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.replace(SEED, "seed: 2_026 "),
+        lambda text: text.replace(SEED, "seed: &s 2026 ", 1).replace("split_seed: 2026", "split_seed: *s"),
+        lambda text: "%YAML 1.2\n---\n" + text,
+    ],
+    ids=["a byte order mark", "CRLF", "underscores", "an anchor", "a directive"],
+)
+def test_what_yaml_allows_is_read(change: Callable[[str], str], tmp_path: Path) -> None:
+    """And by DVC too, whose parser it is."""
+    changed = change(DEFAULT)
+    assert changed != DEFAULT
+    (tmp_path / "params.yaml").write_text(changed, encoding="utf-8", newline="")
+    assert load_params(tmp_path / "params.yaml") == load_params(ROOT / "params.yaml")
+
+
+def test_what_is_no_file_has_a_sentence(tmp_path: Path) -> None:
+    """A folder, a link to nothing, and one to itself."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "locked").symlink_to("/proc/self/mem")  # which can be opened, and not be read
+    for name, sentence in [
+        ("missing", "no .*missing here"),
+        ("folder", "folder cannot be read: Is a directory"),
+        ("dangling", "dangling is a link to nowhere, which is not there"),
+        ("loop", "cannot be read: Too many levels of symbolic links"),
+        ("locked", "cannot be read: Input/output error"),
+    ]:
+        with pytest.raises(ParamsError, match=sentence):
+            load_params(tmp_path / name)
+
+
+def test_a_sentence_stays_short_whatever_the_value(tmp_path: Path) -> None:
+    """Neither a long value nor a thousand faults fill the screen."""
+    values = merged(default_values(), {"sampling": ["x" * 1000] * 1000, "index": {"exclude": [1] * 1000}})
+    with pytest.raises(ParamsError) as caught:
+        check_params(values, "params.yaml")
+    lines = str(caught.value).splitlines()
+    assert max(map(len, lines)) < 1000
+    assert lines[MAX_FAULTS:] == ["and 981 more"]

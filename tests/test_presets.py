@@ -192,7 +192,7 @@ def test_settings_are_laid_over_the_preset(place: Path) -> None:
         ("training.base_lr=fast", "training.base_lr is 'fast', but should be a valid number"),
         ("training.base_lr", "expected section.key=value"),
         ("index.root=a\nb: c", "expected section.key=value"),
-        ("index.pattern=[^/]+x", "is no YAML value"),
+        ("index.pattern=[^/]+x", "is not valid YAML, line 1, column 5"),
         ("seed.x=3", "seed is {'x': 3}, but should be a valid integer"),
         ("clip.crop_px=300", "crop_px (300) is larger than resize_px"),
     ],
@@ -204,6 +204,12 @@ def test_a_wrong_setting_is_named_and_nothing_is_written(setting: str, sentence:
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr
     assert [path.name for path in place.iterdir()] == ["presets"]
+
+
+def test_a_home_folder_is_opened_where_no_shell_did(place: Path) -> None:
+    """`--set index.root=~/videos` reaches the command as it is, and neither DVC nor a stage would open it."""
+    pptsm("preset", "small", "--set", "index.root=~/videos", cwd=place, HOME="/home/somebody")
+    assert loaded((place / "params.yaml").read_text())["index"]["root"] == "/home/somebody/videos"
 
 
 def test_edited_parameters_are_not_overwritten(place: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 
 import typer
@@ -69,6 +70,7 @@ def main() -> None:
     # Paddle speaks of its build at import and of internals while exporting; nothing a user can act on
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
+    _speak_utf8()
     try:
         app()
     except UserError as error:
@@ -89,9 +91,24 @@ def main() -> None:
                 "make room and run the same command again.",
                 1,
             )
+        if error.filename is None:  # not about a file that somebody named
+            raise
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            _fail(f"cannot write {name}: {error.strerror}. Check the owner and the mode of its folder.", 1)
-        raise
+            _fail(
+                f"cannot write or read {error.filename}: {error.strerror}. Check its owner and mode, and its folder's.",
+                1,
+            )
+        _fail(f"{error.filename}: {error.strerror}. Give the path of what is there, and of the right kind.", 1)
+
+
+def _speak_utf8() -> None:
+    """File names and files are UTF-8 whatever the locale says; what a terminal cannot show is shown escaped."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"  # decided when an interpreter starts: this one anew, and those it will start
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> None:

@@ -6,11 +6,12 @@ changed default would leave stale outputs behind. What a field means stands besi
 
 import difflib
 import re
+import reprlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
@@ -28,16 +29,29 @@ PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
 NO_FILE = "presets/none"
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
+MAX_BYTES = 1_000_000  # of a file of parameters; ours has 10,000
+MAX_DEPTH = 20
+MAX_FAULTS = 20  # more help nobody
+
 Device = Literal["auto", "cpu", "gpu"]
 
 
+def _path_text(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError("is no path: it is empty, or has a NUL character in it")
+    return value
+
+
 def _file_or_none(value: Any) -> Any:
-    if value is None:
+    if value is None or value == "":
         raise ValueError(f"write {NO_FILE} where there is no file")
     return None if value == NO_FILE else value
 
 
-ListFile = Annotated[str | None, BeforeValidator(_file_or_none)]
+PathText = Annotated[str, AfterValidator(_path_text)]
+ListFile = Annotated[
+    str | None, BeforeValidator(_file_or_none), AfterValidator(lambda value: value and _path_text(value))
+]
 
 
 class Section(BaseModel):
@@ -57,7 +71,7 @@ class Motion(Section):
 
 
 class Index(Section):
-    root: str
+    root: PathText
     pattern: str
     exclude: list[str]
     short_videos: Literal["error", "leave_out"]
@@ -80,7 +94,7 @@ class Index(Section):
     def _consistent(self) -> Self:
         try:
             names = re.compile(self.pattern).groupindex
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"pattern is no regular expression: {error}") from None
         if unknown := sorted(set(names) - PATTERN_GROUPS):
             raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
@@ -206,7 +220,7 @@ class Role(Section):
     shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
     activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    start: str | None
+    start: PathText | None
     start_sha256: Sha256 | None
     new_head: bool
     min_coverage: Share
@@ -363,18 +377,77 @@ def load_params(path: Path) -> Params:
         ParamsError: the file is missing or no YAML, or a key or value is wrong; each fault is named with
             its key, the value found, and what is allowed.
     """
-    from ruamel.yaml import YAML  # DVC's own parser, so that both read the same file alike (1e-4 is a number)
-    from ruamel.yaml.error import YAMLError
+    return check_params(read_sections(path), str(path))
 
+
+def read_sections(path: Path) -> dict[Any, Any]:
+    """The values of a YAML file of sections, unchecked.
+
+    Raises:
+        ParamsError: the file cannot be read, or holds something else.
+    """
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:  # no more than is needed to know that it is too much: it may be a device
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise ParamsError(
+                f"{path} is a link to {path.readlink()}, which is not there: mend or remove it."
+            ) from None
         raise ParamsError(
             f"no {path} here ({Path.cwd()}). Go to the project's folder, or write one with `pptsm preset motion`."
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    return check_params(values, str(path))
+    except OSError as error:
+        raise ParamsError(
+            f"{path} cannot be read: {error.strerror}. It must be a text file; `pptsm preset` writes one."
+        ) from None
+    if len(content) > MAX_BYTES:
+        raise ParamsError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is no file of parameters.")
+    try:
+        values = parse_yaml(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ParamsError(
+            f"{path} is not valid YAML, line {line}: it is not UTF-8. Save it in that encoding."
+        ) from None
+    except YamlError as fault:
+        raise ParamsError(f"{path} is not valid YAML{fault}") from None
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else f"a {type(values).__name__}"
+        raise ParamsError(f"{path} holds {found} where sections of values should be; `pptsm preset` writes them.")
+    return values
+
+
+class YamlError(Exception):
+    """What is wrong with a text that should be YAML, to be put behind "is not valid YAML"."""
+
+
+def parse_yaml(text: str) -> Any:
+    """A value as DVC's own parser reads it, so that both take a file alike (1e-4 is a number).
+
+    Raises:
+        YamlError: with line, fault and remedy.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    try:
+        depth = 0
+        for event in YAML(typ="safe").parse(text):  # the loader recurses, and thousands of levels end the process
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise YamlError(f": it is nested more than {MAX_DEPTH} levels deep.")
+        return YAML(typ="safe").load(text)
+    except YamlError:
+        raise
+    except MarkedYAMLError as error:
+        where = error.problem_mark and f", line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+        problem = error.problem or error.context
+        remedy = ". A backslash stands in single quotes, or in none" if "escape character" in str(problem) else ""
+        raise YamlError(f"{where or ''}: {problem}{remedy}.") from None
+    except Exception as error:  # dates, numbers and tags: its constructors let ValueError, KeyError and others through
+        raise YamlError(f": a value cannot be read ({str(error).splitlines()[0]}).") from None
 
 
 def check_params(values: Any, source: str) -> Params:
@@ -386,8 +459,9 @@ def check_params(values: Any, source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        faults = [_sentence(fault) for fault in error.errors(include_url=False)]
-        raise ParamsError("\n".join(f"{source}: {fault}" for fault in faults)) from None
+        faults = [f"{source}: {_sentence(fault)}" for fault in error.errors(include_url=False)]
+        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
+        raise ParamsError("\n".join(faults[:MAX_FAULTS] + more)) from None
 
 
 def _sentence(fault: ErrorDetails) -> str:
@@ -395,7 +469,7 @@ def _sentence(fault: ErrorDetails) -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "invalid_key"):
         known = _known_keys(fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
@@ -403,7 +477,14 @@ def _sentence(fault: ErrorDetails) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if fault["type"] == "value_error":
         return f"{key}: {message}"
-    return f"{key} is {found!r}, but {message}"
+    return f"{key} is {_shown(found)}, but {message}"
+
+
+def _shown(value: Any) -> str:
+    """A value on a line, whatever it is: it may be long, or contain itself."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 120
+    return short.repr(value)
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

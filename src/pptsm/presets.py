@@ -13,11 +13,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
-from pptsm.errors import ParamsError, UserError
+from pptsm.errors import UserError
 from pptsm.ingest.download import evaluable_weights
-from pptsm.params import Params, check_params
+from pptsm.params import Params, YamlError, check_params, parse_yaml, read_sections
 
 BASE = "base"
 BASED_ON = "based_on"
@@ -83,7 +82,7 @@ def preset_values(folder: Path, name: str) -> Values:
         if current in seen:
             raise UserError(f"presets {' -> '.join([*seen, current])} are based on each other.")
         seen.append(current)
-        own = _read(folder / f"{current}.yaml")
+        own = read_sections(folder / f"{current}.yaml")
         current = own.pop(BASED_ON, None)
         values = merged(own, values)
     return values
@@ -110,7 +109,7 @@ def chosen_values(folder: Path, choice: Choice) -> Values:
 
 def difference(folder: Path, choice: Choice) -> Values:
     """What of a choice differs from the base."""
-    base = _read(folder / f"{BASE}.yaml")
+    base = read_sections(folder / f"{BASE}.yaml")
     return _differing(base, merged(base, chosen_values(folder, choice)))
 
 
@@ -120,7 +119,7 @@ def chosen_params(folder: Path, choice: Choice) -> Params:
     Raises:
         ParamsError: a key is unknown, or a value wrong.
     """
-    values = merged(_read(folder / f"{BASE}.yaml"), chosen_values(folder, choice))
+    values = merged(read_sections(folder / f"{BASE}.yaml"), chosen_values(folder, choice))
     return check_params(values, choice.command)
 
 
@@ -182,12 +181,14 @@ def parse_settings(settings: tuple[str, ...]) -> Values:
         if not (name and equals) or "\n" in setting:
             raise UserError(f"--set {setting!r}: expected section.key=value, such as index.root=/videos.")
         try:
-            value: Any = YAML(typ="safe").load(text)
-        except YAMLError as error:
+            value = parse_yaml(text)
+        except YamlError as fault:
             raise UserError(
-                f"--set {setting!r}: {text!r} is no YAML value ({str(error).splitlines()[0]}). A text with signs that "
-                f"YAML knows stands in quotes of its own: --set \"{name}='...'\""
+                f"--set {setting!r}: {text!r} is not valid YAML{fault} A text with signs that YAML knows stands in "
+                f"quotes of its own: --set \"{name}='...'\""
             ) from None
+        if isinstance(value, str) and value.startswith("~/"):  # a shell opens it at the start of a word only
+            value = str(Path(value).expanduser())
         for part in reversed(name.split(".")):
             value = {part: value}
         values = merged(values, value)
@@ -234,16 +235,6 @@ def _head_and_body(text: str) -> tuple[str, str]:
     """The comment at the top, and what follows the empty line after it."""
     head, _, body = text.partition("\n\n")
     return head, body
-
-
-def _read(path: Path) -> Values:
-    try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ParamsError(f"{path} holds no sections of values.")
-    return values
 
 
 def _yaml() -> YAML:

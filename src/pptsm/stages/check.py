@@ -1,44 +1,62 @@
 """Stage `check`: refuse a params.yaml that cannot be used, before DVC removes any output for it.
 
 DVC removes a stage's outputs before it runs it. Every other stage comes after this one (dvc.yaml), and its own output
-never changes, so that nothing runs again because of it.
+never changes, so that nothing runs again because of it. Typed by a person, without options, it says in a sentence what
+DVC, which reads params.yaml before any stage, calls "unexpected error" or "[Errno 2]".
 """
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pptsm.errors import ParamsError
 from pptsm.files import whole_file
-from pptsm.params import NO_FILE, Index, load_params
-from pptsm.stages.options import DEFAULT_PARAMS, OutFile, ParamsPath
+from pptsm.params import NO_FILE, Params, load_params
+from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath
 
 CONTENT = "params.yaml can be used.\n"
 
 
 def run(
-    out: OutFile,
-    drawn: Annotated[Path, typer.Option(help="Folder of the embedded dataset: it need not be there yet.")],
+    out: Annotated[Path | None, typer.Option(help="File to write if it can be used; without it none is.")] = None,
+    drawn: Annotated[
+        Path | None, typer.Option(help="Folder of the embedded dataset: it need not be there yet.")
+    ] = None,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Check the whole of params.yaml, and that the folder and the lists that it names are there."""
     params = load_params(params_path)
-    if faults := _missing(params.index, drawn):
-        raise ParamsError("\n".join(f"{params_path}: {fault}" for fault in faults))
-    with whole_file(out) as partial:
-        partial.write_text(CONTENT, encoding="utf-8")
-
-
-def _missing(index: Index, drawn: Path) -> list[str]:
-    """A sentence for each place in section index where there is nothing."""
-    place = f"looked from {Path.cwd()}; the copy in which an experiment runs has only what git or DVC know"
-    root = Path(index.root)
-    faults = []
-    if not (root.is_dir() or root.resolve().is_relative_to(drawn.resolve())):
-        faults.append(f"index.root is {index.root!r}, but there is no such folder ({place}). Name one, best absolute.")
+    faults = (
+        [] if _will_be_drawn(params, drawn) else _missing("root", params.index.root, "folder", "one, best absolute")
+    )
     for name in ("group_file", "label_file", "train_list", "test_list"):
-        file = getattr(index, name)
-        if file is not None and not Path(file).is_file():
-            faults.append(f"index.{name} is {file!r}, but there is no such file ({place}). Name one, or {NO_FILE}.")
-    return faults
+        if (file := getattr(params.index, name)) is not None:
+            faults += _missing(name, file, "file", f"one, or {NO_FILE}")
+    if faults:
+        raise ParamsError("\n".join(f"{params_path}: {fault}" for fault in faults))
+    if out is None:
+        print(CONTENT, end="")
+    else:
+        with whole_file(out) as partial:
+            partial.write_text(CONTENT, encoding="utf-8")
+
+
+def _will_be_drawn(params: Params, drawn: Path | None) -> bool:
+    """Whether the root may be missing; where nobody says which folder is drawn, the root is taken to be it."""
+    if drawn is None:
+        return params.motion.videos_per_class > 0
+    return Path(params.index.root).resolve().is_relative_to(drawn.resolve())
+
+
+def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str) -> list[str]:
+    """A sentence if this key names no such folder or file."""
+    path = Path(text)
+    if path.is_dir() if kind == "folder" else path.is_file():
+        return []
+    found = f"that is no {kind}" if path.exists() else f"there is no such {kind}"
+    place = f"looked from {Path.cwd()}; the copy in which an experiment runs has only what git or DVC know"
+    opened = os.path.expandvars(path.expanduser()) if text.startswith(("~", "$")) else text
+    remedy = f"Name {wanted}" if opened == text else f"Write {opened}, for no shell reads {text[0]} here"
+    return [f"index.{name} is {text!r}, but {found} ({place}). {remedy}."]
