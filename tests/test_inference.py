@@ -10,7 +10,7 @@ from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.geometry import Frames
 from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import ClipArray
+from pptsm.data.transforms import Pixels, normalise
 from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.scoring import score_videos
 
@@ -42,8 +42,9 @@ class Scorer:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def __call__(self, views: ClipArray) -> np.ndarray:
+    def __call__(self, pixels: Pixels) -> np.ndarray:
         """[B, S, 3, H, W] -> [B, 3]."""
+        views = normalise(pixels)
         self.batches.append(len(views))
         first, last = views[:, 0].mean(axis=(1, 2, 3)), views[:, -1].max(axis=(1, 2, 3))
         return np.stack([5 * first, last**2, np.exp(first - last)], axis=1).astype(np.float32)
@@ -58,7 +59,9 @@ def test_a_videos_score_is_the_mean_of_its_views_logits(
     videos, score = videos_of(sampling), Scorer()
     logits, labels = score_videos(score, videos, batch_views=batch_views, workers=workers, what="test")
     assert labels.tolist() == [2, 0, 1, 2, 0]
-    expected = [Scorer()(videos[number][0].reshape(views_a_video, 2, 3, 16, 16)) for number in range(5)]
+    all_pixels = [videos[number][0] for number in range(5)]
+    whole = [pixels._replace(values=pixels.values.reshape(views_a_video, 2, 3, 16, 16)) for pixels in all_pixels]
+    expected = [Scorer()(pixels) for pixels in whole]
     np.testing.assert_allclose(logits, [views.mean(axis=0) for views in expected], rtol=1e-5)
     full, rest = divmod(5 * views_a_video, batch_views)
     assert score.batches == [batch_views] * full + ([rest] if rest else [])
@@ -67,8 +70,8 @@ def test_a_videos_score_is_the_mean_of_its_views_logits(
 def test_it_is_the_logits_that_are_averaged_not_their_softmax() -> None:
     """One view that is very sure outweighs two that are a little sure of something else."""
 
-    def score(views: ClipArray) -> np.ndarray:
-        sure = np.arange(len(views)) % 6 == 0  # one of each video's six views
+    def score(pixels: Pixels) -> np.ndarray:
+        sure = np.arange(len(pixels.values)) % 6 == 0  # one of each video's six views
         return np.where(sure[:, None], [[30.0, 0.0]], [[0.0, 2.0]]).astype(np.float32)
 
     logits, _ = score_videos(score, videos_of("dense"), batch_views=6, workers=0, what="test")
@@ -79,8 +82,8 @@ def test_it_is_the_logits_that_are_averaged_not_their_softmax() -> None:
 def test_probabilities_are_averaged_where_the_clip_says_so() -> None:
     """The same scores: the softmax of the result is the mean of the views' softmax, and names the other class."""
 
-    def score(views: ClipArray) -> np.ndarray:
-        sure = np.arange(len(views)) % 6 == 0
+    def score(pixels: Pixels) -> np.ndarray:
+        sure = np.arange(len(pixels.values)) % 6 == 0
         return np.where(sure[:, None], [[900.0, 0.0]], [[0.0, 2.0]]).astype(np.float32)
 
     videos = videos_of("dense", CLIP.model_copy(update={"average": "probabilities"}))

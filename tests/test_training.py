@@ -9,10 +9,10 @@ import pytest
 from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
 from pptsm.model.network import build_model
-from pptsm.training.batchnorm import precise_batch_norm
-from pptsm.training.loop import _batches_of_epoch, _statistics_are_due
+from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
-from pptsm.training.mixing import count_right, cutmix, mix_clips, mixup
+from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
 from pptsm.training.objective import Hinton, Mutual, Plain
 from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate
 
@@ -55,7 +55,7 @@ def test_the_schedule_is_the_one_that_params_name() -> None:
 )
 def test_batch_norm_is_measured_after_the_epochs_of_the_official_code(epochs: int, every: int, due: list[int]) -> None:
     """The first, every so many after it, and the last."""
-    assert [epoch for epoch in range(epochs) if _statistics_are_due(epoch, epochs, every)] == due
+    assert [epoch for epoch in range(epochs) if statistics_are_due(epoch, epochs, every)] == due
 
 
 @pytest.mark.parametrize(("num_clips", "sizes"), [(10, [4, 4]), (8, [4, 4]), (3, [3])])
@@ -176,11 +176,15 @@ def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_st
 
 def test_a_mixed_clip_is_right_for_each_label_by_its_share() -> None:
     """Guesses 0, 1, 1, 2; labels 0, 1, 2, 3; mixed with 1, 0, 1, 2."""
-    logits, labels = np.eye(4)[[0, 1, 1, 2]], np.array([0, 1, 2, 3])
-    assert count_right(logits, labels) == 2
-    assert count_right(logits, labels, (paddle.to_tensor([1, 0, 1, 2]), 0.8)) == pytest.approx(2 * 0.8 + 2 * 0.2)
-    assert count_right(logits, labels, (paddle.to_tensor([0, 0, 0, 2]), 0.8)) == pytest.approx(2 * 0.8 + 2 * 0.2)
-    assert count_right(logits, labels, (paddle.to_tensor([3, 3, 3, 2]), 0.8)) == pytest.approx(2 * 0.8 + 1 * 0.2)
+    logits, labels = paddle.to_tensor(np.eye(4)[[0, 1, 1, 2]]), paddle.to_tensor([0, 1, 2, 3])
+
+    def right(*others: int) -> float:
+        return float(count_right(logits, labels, Mix(paddle.to_tensor(list(others)), 0.8)))
+
+    assert float(count_right(logits, labels)) == 2
+    assert right(1, 0, 1, 2) == pytest.approx(2 * 0.8 + 2 * 0.2)
+    assert right(0, 0, 0, 2) == pytest.approx(2 * 0.8 + 2 * 0.2)
+    assert right(3, 3, 3, 2) == pytest.approx(2 * 0.8 + 1 * 0.2)
 
 
 def test_mixup_blends_clips_and_names_the_other_label() -> None:

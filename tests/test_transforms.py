@@ -15,9 +15,10 @@ from pptsm.data.geometry import (
     multi_scale_box,
     resized_size,
 )
+from pptsm.data.loading import normalise_on_device
 from pptsm.data.spec import IMAGENET_MEAN as MEAN
 from pptsm.data.spec import IMAGENET_STD as STD
-from pptsm.data.transforms import evaluation_views, normalise, training_clip, views_of
+from pptsm.data.transforms import Pixels, as_pixels, evaluation_views, normalise, training_clip, views_of
 
 RNG = np.random.default_rng(5)
 SPEC = spec_with(resize_px=256, crop_px=224, test_crop_px=224)
@@ -108,8 +109,8 @@ def test_each_sampling_has_crops_of_its_own(sampling: str, crops: str) -> None:
     }
     spec = spec_with(resize_px=60, crop_px=40, test_crop_px=48, dense_window=8, **changes)
     pixels = RNG.integers(0, 256, (8, 60, 100, 3), dtype=np.uint8)  # two clips of four
-    views = views_of(native(pixels), spec, sampling)  # type: ignore[arg-type]
-    whole = normalise(pixels, MEAN, STD)
+    views = normalise(views_of(native(pixels), spec, sampling))  # type: ignore[arg-type]
+    whole = normalise(as_pixels(pixels, spec))
     places = {"center": [(26, 6)], "three": [(0, 6), (52, 6), (26, 6)]}.get(
         crops, [(0, 0), (52, 0), (0, 12), (52, 12), (26, 6)]
     )
@@ -121,7 +122,7 @@ def test_each_sampling_has_crops_of_its_own(sampling: str, crops: str) -> None:
 def test_black_and_white_are_what_imagenet_makes_of_them() -> None:
     """The published numbers, channel by channel; the middle grey of each channel is 0."""
     frames = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255)]).astype(np.uint8)
-    black, white = normalise(frames, SPEC.mean, SPEC.std).reshape(2, 3)
+    black, white = normalise(as_pixels(frames, SPEC)).reshape(2, 3)
     np.testing.assert_allclose(black, [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-6)
     np.testing.assert_allclose(white, [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], rtol=1e-6)
 
@@ -131,7 +132,7 @@ def test_mean_and_deviation_come_from_the_clip() -> None:
     spec = SPEC.model_copy(update={"mean": (0.0, 0.25, 0.5), "std": (1.0, 0.5, 0.25)})
     white = native(np.full((4, 256, 256, 3), 255, dtype=np.uint8))
     for clip in (views_of(white, spec, "uniform"), training_clip(white, spec, np.random.default_rng(0), **RECIPE)):
-        np.testing.assert_allclose(clip.mean(axis=(0, 2, 3)), [1, 1.5, 2], rtol=1e-5)
+        np.testing.assert_allclose(normalise(clip).mean(axis=(0, 2, 3)), [1, 1.5, 2], rtol=1e-5)
 
 
 def test_multi_scale_boxes_stay_inside_and_reach_every_size_and_corner() -> None:
@@ -170,7 +171,7 @@ def test_a_corner_is_drawn_once_where_the_box_has_no_room(step_x: float, step_y:
 def test_training_clip_cuts_the_same_box_from_all_frames() -> None:
     """A clip of one repeated frame stays constant in time."""
     frame = RNG.integers(0, 256, (1, 90, 120, 3), dtype=np.uint8)
-    clip = training_clip(native(np.repeat(frame, 4, axis=0)), SPEC, np.random.default_rng(3), **RECIPE)
+    clip = training_clip(native(np.repeat(frame, 4, axis=0)), SPEC, np.random.default_rng(3), **RECIPE).values
     assert clip.shape == (4, 3, 224, 224)
     assert (clip == clip[:1]).all()
 
@@ -184,8 +185,8 @@ def test_a_training_clip_lies_where_its_generator_says(crop: str, zoom: int) -> 
     spec = spec_with(resize_px=100, crop_px=80, test_crop_px=80)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        clip = training_clip(native(frames), spec, np.random.default_rng(seed), **RECIPE | {"crop": crop})[0]
-        columns, rows = ((clip[c] * STD[c] + MEAN[c]) * 255 for c in (0, 1))
+        clip = training_clip(native(frames), spec, np.random.default_rng(seed), **RECIPE | {"crop": crop})
+        columns, rows, _ = clip.values[0].astype(np.float64)
         left, top, width, height = (0, 0, 200, 100) if crop == "random" else multi_scale_box(200, 100, 100, rng)
         across, down = (80, 80) if crop == "random" else (0.8 * width, 0.8 * height)
         left, top = left + (width - across) * rng.random(), top + (height - down) * rng.random()
@@ -199,7 +200,7 @@ def test_flip_mirrors_the_same_clip() -> None:
     frames = RNG.integers(0, 256, (2, 90, 120, 3), dtype=np.uint8)
     plain = training_clip(native(frames), SPEC, np.random.default_rng(3), **RECIPE)
     mirrored = training_clip(native(frames), SPEC, np.random.default_rng(3), **RECIPE | {"flip": True})
-    np.testing.assert_array_equal(mirrored, plain[..., ::-1])
+    np.testing.assert_array_equal(mirrored.values, plain.values[..., ::-1])
 
 
 def test_brightness_changes_the_whole_clip_alike() -> None:
@@ -211,5 +212,18 @@ def test_brightness_changes_the_whole_clip_alike() -> None:
     rng = np.random.default_rng(3)
     rng.random(2)  # where the crop lies
     contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(0.7, 1.3)
-    expected = plain * contrast + (brightness - 1) / np.mean(STD)
-    np.testing.assert_allclose(bright, expected, atol=1e-5)
+    expected = normalise(plain) * contrast + (brightness - 1) / np.mean(STD)
+    np.testing.assert_allclose(normalise(bright), expected, atol=1e-5)
+
+
+def test_a_batch_is_normalised_as_its_clips_are_wherever_that_is() -> None:
+    """Clips of several contrasts, on the host one by one and as a batch, and in Paddle: bit for bit the same."""
+    frames = RNG.integers(0, 256, (3, 4, 6, 5, 3), dtype=np.uint8)
+    clips = [as_pixels(frames[number], SPEC, 0.9 + 0.1 * number, 0.2 * number) for number in range(3)]
+    batch = Pixels(*(np.stack(field) for field in zip(*clips, strict=True)))
+    alone = np.stack([normalise(clip) for clip in clips])
+    assert batch.values.dtype == np.uint8
+    assert alone.dtype == np.float32
+    np.testing.assert_array_equal(normalise(batch), alone)
+    np.testing.assert_array_equal(normalise_on_device(batch).numpy(), alone)
+    assert not np.array_equal(alone[0], alone[1])

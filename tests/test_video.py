@@ -24,6 +24,7 @@ from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
+from pptsm.data.transforms import normalise
 from pptsm.data.video import Video, VideoError, _keys_divide, probe
 from pptsm.files import sha256_of
 from pptsm.ingest.frames import extract_all
@@ -247,7 +248,11 @@ def test_prediction_and_evaluation_see_the_frames_that_sampling_chose(
     from_video = EvaluationVideos(videos, FrameSource("video", files[0].parent), spec, sampling)
     wanted = evaluation_indices(100, spec, sampling).tolist()
     for number, file in enumerate(files):
-        for views in (archives[number][0], from_video[number][0], views_of_file(file, spec, sampling)):
+        for views in (
+            normalise(archives[number][0]),
+            normalise(from_video[number][0]),
+            views_of_file(file, spec, sampling),
+        ):
             centre = views[-len(wanted) :]  # the last of the three crops of a dense view
             assert numbers_seen(centre) == wanted, file.name
 

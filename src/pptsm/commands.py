@@ -120,7 +120,7 @@ def views(
     from pptsm.data.archive import archive_name, write_archive
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.spec import clip_spec
-    from pptsm.data.transforms import contact_sheet
+    from pptsm.data.transforms import contact_sheet, normalise
     from pptsm.data.video import Video, VideoError
     from pptsm.files import whole_file
     from pptsm.params import load_params
@@ -144,9 +144,9 @@ def views(
                 # the label is not shown, so that of a mirrored clip need not be known
                 drawn = params.training.model_copy(update={"clips_per_video": training, "flip_labels": {}})
                 epoch = TrainingClips(row, frames, ["any"], spec, drawn, params.seed, epoch=0)
-                clips = np.concatenate([epoch[number][0] for number in range(training)])
+                clips = np.concatenate([normalise(epoch[number][0]) for number in range(training)])
             elif source == "archive":
-                clips = EvaluationVideos(row, frames, spec, spec.sampling)[0][0]
+                clips = normalise(EvaluationVideos(row, frames, spec, spec.sampling)[0][0])
             else:
                 clips = views_of_file(video, spec, spec.sampling)
     except VideoError as error:

@@ -188,6 +188,7 @@ class Training(Section):
     brightness: Share
     keep: Literal["last", "best"]
     amp: bool
+    deterministic: bool
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -18,7 +18,7 @@ from pptsm.data.geometry import Frames
 from pptsm.data.names import Sampling
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import ClipArray, training_clip, views_of
+from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
 from pptsm.data.video import Video, VideoError
 from pptsm.errors import UserError, unusable
 from pptsm.params import Params, Training
@@ -64,7 +64,7 @@ def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:
 
 
 class TrainingClips:
-    """The clips of one epoch: `clips[i]` is (clip [T, 3, H, W], label), the same for the same epoch and i.
+    """The clips of one epoch: `clips[i]` is (pixels [T, 3, H, W], label), the same for the same epoch and i.
 
     Every clip has its own generator, seeded by (seed, epoch, i): the order of work, the number of worker
     processes and a restart between epochs change nothing.
@@ -92,7 +92,11 @@ class TrainingClips:
     def __len__(self) -> int:
         return len(self.ids) * self.training.clips_per_video
 
-    def __getitem__(self, number: int) -> tuple[ClipArray, np.int64]:
+    def video_of(self, number: int) -> str:
+        """The id of the video that clip `number` is drawn from."""
+        return str(self.ids[number % len(self.ids)])
+
+    def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         rng = np.random.default_rng([*self.seed_epoch, number])
         video = number % len(self.ids)
         indices = self._indices(self.num_frames[video], rng)
@@ -115,7 +119,7 @@ class TrainingClips:
 
 
 class EvaluationVideos:
-    """All views of each video, in the table's order: `videos[i]` is (views [V*S, 3, H, W], label)."""
+    """All views of each video, in the table's order: `videos[i]` is (pixels [V*S, 3, H, W], label)."""
 
     def __init__(self, videos: pd.DataFrame, source: FrameSource, spec: ClipSpec, sampling: Sampling) -> None:
         self.ids = videos["id"].tolist()
@@ -128,7 +132,7 @@ class EvaluationVideos:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, number: int) -> tuple[ClipArray, np.int64]:
+    def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)
         frames = self.source.read(self.ids[number], indices)
         views = views_of(frames, self.spec, self.sampling)
@@ -144,14 +148,15 @@ def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> N
 
 
 def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of a video file.
+    """Evaluation views [V*S, 3, H, W] of a video file, normalised.
 
     Raises:
         VideoError: the file cannot be decoded, or is cut off.
     """
     video = Video(path)
     video.require_whole()
-    return views_of(video.frames(evaluation_indices(len(video), spec, sampling)), spec, sampling)
+    frames = video.frames(evaluation_indices(len(video), spec, sampling))
+    return normalise(views_of(frames, spec, sampling))
 
 
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:

@@ -1,10 +1,12 @@
 """From decoded frames to what the network sees: pure functions on uint8 RGB frames, placed by `geometry`.
 
+Pixels stay uint8, a quarter of the bytes, until they are where the network computes; `normalise` is the last step.
+
 Shape legend: T frames, S segments, V views, H/W pixels. Resizing is Pillow's bilinear filter, which averages when it
 shrinks; so did the frames that the published checkpoints were trained on.
 """
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +18,24 @@ from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
 
 ClipArray = NDArray[np.float32]  # [T, 3, H, W], normalised
-Triple = tuple[float, float, float]  # a number a channel
+
+
+class Pixels(NamedTuple):
+    """Cropped frames as uint8, and what makes of them what the network sees: values * scale - offset.
+
+    Fields are arrays, or Paddle's tensors; those of a batch have a first axis more.
+    """
+
+    values: Any  # uint8 [T, 3, H, W]
+    scale: Any  # float32 [3], a number a channel
+    offset: Any  # float32 [3]
+
 
 RESIZE_PX = 256
 CROP_PX = 224
 
 
-def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> ClipArray:
+def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Pixels:
     """The frames of all evaluation views of a video.
 
     Args:
@@ -31,8 +44,8 @@ def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> ClipArray:
         sampling: whose crops.
 
     Returns:
-        float32 [V*S, 3, test_crop_px, test_crop_px], normalised; V = n times the number of crops, with all clips of the
-        first crop first, then all of the second, and so on.
+        [V*S, 3, test_crop_px, test_crop_px]; V = n times the number of crops, with all clips of the first crop first,
+        then all of the second, and so on.
     """
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
     resized = np.stack([_resize(frame, size) for frame in frames.pixels])
@@ -40,7 +53,7 @@ def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> ClipArray:
     for left, top, mirrored in crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side):
         crop = resized[:, top : top + side, left : left + side]
         crops.append(crop[:, :, ::-1] if mirrored else crop)
-    return normalise(np.concatenate(crops), spec.mean, spec.std)
+    return as_pixels(np.concatenate(crops), spec)
 
 
 def evaluation_views(
@@ -51,7 +64,7 @@ def evaluation_views(
     resize_px: int = RESIZE_PX,
     crop_px: int = CROP_PX,
 ) -> ClipArray:
-    """`views_of` as the official evaluation of PP-TSM makes them, of frames in their native size.
+    """`views_of`, normalised, as the official evaluation of PP-TSM makes them, of frames in their native size.
 
     Args:
         frames: uint8 RGB [n*S, H, W, 3], chosen by `uniform_indices` (n = 1) or `dense_indices`, clip by
@@ -74,7 +87,7 @@ def evaluation_views(
         sampling=sampling,
     )
     height, width = frames.shape[1:3]
-    return views_of(Frames(frames, (width, height)), spec, sampling)
+    return normalise(views_of(Frames(frames, (width, height)), spec, sampling))
 
 
 def training_clip(
@@ -85,7 +98,7 @@ def training_clip(
     crop: Literal["multi_scale", "random"],
     flip: bool,
     brightness: float,
-) -> ClipArray:
+) -> Pixels:
     """One randomly cropped, perhaps mirrored clip; the same crop for all its frames.
 
     Args:
@@ -98,7 +111,7 @@ def training_clip(
         brightness: largest change of brightness and of contrast, as a share.
 
     Returns:
-        float32 [T, 3, crop_px, crop_px], normalised.
+        [T, 3, crop_px, crop_px].
     """
     size = resized_size(frames.native, spec.resize_px, spec.aspect)
     height, width = frames.pixels.shape[1:3]
@@ -106,22 +119,30 @@ def training_clip(
     pixels = np.stack([_resize(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.pixels])
     if flip:
         pixels = pixels[:, :, ::-1]
-    clip = normalise(pixels, spec.mean, spec.std)
-    if brightness > 0:
-        gain, offset = 1 + rng.uniform(-brightness, brightness, size=2)
-        clip = clip * np.float32(gain) + np.float32((offset - 1) / np.mean(spec.std))
-    return clip
+    if brightness == 0:
+        return as_pixels(pixels, spec)
+    contrast, lighter = rng.uniform(-brightness, brightness, size=2)
+    return as_pixels(pixels, spec, 1 + contrast, lighter / np.mean(spec.std))
 
 
-def normalise(pixels: NDArray[np.uint8], mean: Triple, std: Triple) -> ClipArray:
-    """uint8 [T, H, W, 3] -> float32 [T, 3, H, W]; `mean` and `std` are of values in 0..1."""
-    scale = (1 / (255 * np.array(std))).astype(np.float32)
-    offset = (np.array(mean) / np.array(std)).astype(np.float32)
-    return np.ascontiguousarray((pixels * scale - offset).transpose(0, 3, 1, 2))
+def as_pixels(frames: NDArray[np.uint8], spec: ClipSpec, gain: float = 1.0, shift: float = 0.0) -> Pixels:
+    """Frames [T, H, W, 3] with the numbers that normalise them, then multiply them by `gain` and add `shift`."""
+    mean, std = np.array(spec.mean), np.array(spec.std)  # of values in 0..1
+    scale = (1 / (255 * std)).astype(np.float32) * np.float32(gain)
+    offset = (mean / std).astype(np.float32) * np.float32(gain) - np.float32(shift)
+    return Pixels(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), scale, offset)
+
+
+def normalise(pixels: Pixels) -> ClipArray:
+    """What the network sees of a clip or a batch of clips, on the host (`loading.normalise_on_device`: on Paddle's)."""
+    scale, offset = (numbers[..., None, :, None, None] for numbers in (pixels.scale, pixels.offset))
+    clips: ClipArray = pixels.values * scale
+    clips -= offset
+    return clips
 
 
 def contact_sheet(views: ClipArray, spec: ClipSpec) -> Image.Image:
-    """A picture of normalised views [V*S, 3, H, W], a row a view, in the colours that they had before `normalise`."""
+    """A picture of normalised views [V*S, 3, H, W], a row a view, in the colours of their frames."""
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (spec.mean, spec.std))
     pixels = ((views * std + mean) * 255).round().clip(0, 255).astype(np.uint8)
     height, width = pixels.shape[2:]

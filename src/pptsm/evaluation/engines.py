@@ -11,13 +11,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pptsm.data.transforms import ClipArray
+from pptsm.data.transforms import ClipArray, Pixels, normalise
 from pptsm.errors import UserError
 
 if TYPE_CHECKING:
+    import paddle
+
     from pptsm.model.network import VideoNetwork
 
-Scorer = Callable[[ClipArray], NDArray[np.float32]]  # views [B, S, 3, H, W] -> logits [B, K]
+Scorer = Callable[[ClipArray], NDArray[np.float32]]  # normalised views [B, S, 3, H, W] -> logits [B, K]
+PixelScorer = Callable[[Pixels], NDArray[np.float32]]  # the same, of views that are not yet normalised
 
 ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -71,14 +74,30 @@ def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
     return score
 
 
+def onnx_pixel_scorer(session: onnxruntime.InferenceSession) -> PixelScorer:
+    """The same from pixels, which are normalised on the host: an exported file takes normalised views."""
+    score = onnx_scorer(session)
+    return lambda pixels: score(normalise(pixels))
+
+
 def paddle_scorer(model: "VideoNetwork") -> Scorer:
     """The network, put into evaluation mode, as a function that Paddle computes."""
     import paddle
 
-    def score(views: ClipArray) -> NDArray[np.float32]:
-        model.eval()
-        with paddle.no_grad():
-            logits: NDArray[np.float32] = model(paddle.to_tensor(views)).numpy()
-        return logits
+    return lambda views: _evaluated(model, paddle.to_tensor(views))
 
-    return score
+
+def paddle_pixel_scorer(model: "VideoNetwork") -> PixelScorer:
+    """The same from pixels, which are normalised where Paddle computes."""
+    from pptsm.data.loading import normalise_on_device
+
+    return lambda pixels: _evaluated(model, normalise_on_device(pixels))
+
+
+def _evaluated(model: "VideoNetwork", clips: "paddle.Tensor") -> NDArray[np.float32]:
+    import paddle
+
+    model.eval()
+    with paddle.no_grad():
+        logits: NDArray[np.float32] = model(clips).numpy()
+    return logits

@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 from pptsm.console import progress
 from pptsm.data.clips import EvaluationVideos, TrainingClips
-from pptsm.data.transforms import ClipArray
-from pptsm.evaluation.engines import Scorer
+from pptsm.data.transforms import Pixels
+from pptsm.evaluation.engines import PixelScorer
 from pptsm.evaluation.metrics import video_logits
 
 
 def score_videos(
-    score: Scorer, videos: EvaluationVideos | TrainingClips, *, batch_views: int, workers: int, what: str
+    score: PixelScorer, videos: EvaluationVideos | TrainingClips, *, batch_views: int, workers: int, what: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits of each video, as `videos.spec.average` makes them of its views' (`video_logits`).
 
     Args:
-        score: computes the logits of a batch of views.
+        score: computes the logits of the pixels of a batch of views.
         videos: what to score; a training clip counts as a video of one view.
         batch_views: views that are scored together; views of several videos may share a batch.
         workers: processes that prepare views; 0 is this one.
@@ -46,15 +46,17 @@ def score_videos(
 
 def _batches(
     videos: EvaluationVideos | TrainingClips, labels: NDArray[np.int64], batch_views: int, workers: int
-) -> Iterator[tuple[list[int], ClipArray]]:
-    """(owning video of each view, views [B, S, 3, H, W]), filling `labels` on the way."""
+) -> Iterator[tuple[list[int], Pixels]]:
+    """(owning video of each view, pixels [B, S, 3, H, W] as arrays), filling `labels` on the way."""
     from pptsm.data.loading import load_batches  # Paddle's: only where there is something to load
 
-    waiting: list[tuple[int, ClipArray]] = []
+    waiting: list[tuple[int, Pixels]] = []
     one_by_one = ([number] for number in range(len(videos)))
-    for number, (views, label) in enumerate(load_batches(videos, one_by_one, workers)):
-        labels[number] = label[0]
-        waiting += [(number, view) for view in views.reshape(-1, videos.spec.segments, *views.shape[2:])]
+    for number, (loaded, label) in enumerate(load_batches(videos, one_by_one, workers, "cpu")):
+        labels[number] = label.item()
+        frames, scale, offset = (np.asarray(field)[0] for field in loaded)
+        views = frames.reshape(-1, videos.spec.segments, *frames.shape[1:])
+        waiting += [(number, Pixels(view, scale, offset)) for view in views]
         while len(waiting) >= batch_views:
             yield _stack(waiting[:batch_views])
             waiting = waiting[batch_views:]
@@ -62,5 +64,6 @@ def _batches(
         yield _stack(waiting)
 
 
-def _stack(views: list[tuple[int, ClipArray]]) -> tuple[list[int], ClipArray]:
-    return [owner for owner, _ in views], np.stack([view for _, view in views])
+def _stack(views: list[tuple[int, Pixels]]) -> tuple[list[int], Pixels]:
+    fields = zip(*(view for _, view in views), strict=True)
+    return [owner for owner, _ in views], Pixels(*map(np.stack, fields))

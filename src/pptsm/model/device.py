@@ -8,11 +8,12 @@ from pptsm.errors import UserError
 from pptsm.processor import computing, processor_name, training_threads
 
 
-def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
-    """Choose the device, the threads of a CPU, and make GPU results repeatable.
+def use_device(wanted: Literal["auto", "cpu", "gpu"], *, deterministic: bool = True) -> str:
+    """Choose the device, and the threads of a CPU.
 
     Args:
         wanted: "auto" is a GPU where Paddle finds one.
+        deterministic: on a GPU only kernels whose results are the same each time (a CPU has no others).
 
     Returns:
         "cpu" or "gpu".
@@ -27,7 +28,9 @@ def use_device(wanted: Literal["auto", "cpu", "gpu"]) -> str:
             '"On a GPU"), or set device: auto in params.yaml.'
         )
     if has_gpu and wanted != "cpu":
-        paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
+        paddle.set_flags(
+            {"FLAGS_cudnn_deterministic": deterministic, "FLAGS_embedding_deterministic": int(deterministic)}
+        )
         paddle.set_device("gpu")
         return "gpu"
     paddle.set_device("cpu")

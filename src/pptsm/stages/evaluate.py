@@ -38,7 +38,7 @@ def run(
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.errors import UserError
-    from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
+    from pptsm.evaluation.engines import choose_engine, onnx_pixel_scorer, open_session, paddle_pixel_scorer
     from pptsm.evaluation.scoring import score_videos
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
@@ -61,7 +61,7 @@ def run(
     for role, network in network_folders(teacher, student).items():
         session = open_session(export / FILES[role], device)
         spec = ModelMetadata.of(session, export / FILES[role]).clip
-        score = onnx_scorer(session) if engine == "onnx" else paddle_scorer(load_network(network))
+        score = onnx_pixel_scorer(session) if engine == "onnx" else paddle_pixel_scorer(load_network(network))
         metrics[role] = {}
         note(f"evaluate: {role}: scoring {len(videos)} videos with {engine}")
         for sampling in params.evaluate.samplings:

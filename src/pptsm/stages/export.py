@@ -40,6 +40,7 @@ def run(
 
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
+    from pptsm.data.transforms import normalise
     from pptsm.deploy.convert import convert_to_onnx, save_inference
     from pptsm.deploy.gate import compare, latency_ms, middle_view, require
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
@@ -73,7 +74,7 @@ def run(
             note(f"export: {role}: comparing ONNX Runtime with Paddle on {len(videos)} clips, then timing it")
             model = load_network(network)  # afresh: saving rewrites what it saves
             views = EvaluationVideos(videos, source, spec, spec.sampling)
-            clips = [middle_view(views[number][0], spec.segments) for number in range(len(views))]
+            clips = [middle_view(normalise(views[number][0]), spec.segments) for number in range(len(views))]
             agreement = compare(paddle_scorer(model), onnx_scorer(open_session(onnx)), clips)
             require(agreement, params.export.tolerance, f"the ONNX file of the {role}")
             values[role] = {

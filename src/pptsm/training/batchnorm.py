@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import paddle
 from paddle import nn
+
+
+def statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
+    """Whether batch norm statistics are measured after this epoch (0-based): the first, every so many, the last."""
+    return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
 
 
 def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
@@ -20,8 +24,9 @@ def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> Non
     """
     norms = [layer for layer in model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
     momenta = [norm._momentum for norm in norms]
-    means = [np.zeros(norm._mean.shape, dtype=np.float64) for norm in norms]
-    variances = [np.zeros(norm._variance.shape, dtype=np.float64) for norm in norms]
+    # the sums stay on the device: to fetch them would make a GPU wait for every layer of every batch
+    means = [paddle.zeros(norm._mean.shape, dtype="float64") for norm in norms]
+    variances = [paddle.zeros(norm._variance.shape, dtype="float64") for norm in norms]
     model.train()
     count = 0
     try:
@@ -32,12 +37,12 @@ def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> Non
                 model(clips)
                 count += 1
                 for index, norm in enumerate(norms):
-                    means[index] += norm._mean.numpy()
-                    variances[index] += norm._variance.numpy()
+                    means[index] += norm._mean.astype("float64")
+                    variances[index] += norm._variance.astype("float64")
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm._momentum = momentum
     if count:
         for norm, mean, variance in zip(norms, means, variances, strict=True):
-            norm._mean.set_value((mean / count).astype(np.float32))
-            norm._variance.set_value((variance / count).astype(np.float32))
+            norm._mean.set_value((mean / count).astype("float32"))
+            norm._variance.set_value((variance / count).astype("float32"))

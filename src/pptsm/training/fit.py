@@ -68,7 +68,7 @@ def fit_role(
         teacher: folder of a trained teacher that the student learns from.
         peer: the network that the student learns together with; both begin with weights of their own.
     """
-    use_device(params.compute.device)
+    use_device(params.compute.device, deterministic=params.training.deterministic)
     labels = load_labels(inputs.labels)
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)

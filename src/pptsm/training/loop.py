@@ -7,7 +7,6 @@ byte, as one that was not.
 Shape legend: N clips a batch, T frames, H/W pixels, K classes.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,24 +17,24 @@ import pandas as pd
 
 from pptsm.console import note, note_epoch, progress
 from pptsm.data.clips import FrameSource, TrainingClips
-from pptsm.data.loading import load_batches
+from pptsm.data.loading import load_batches, normalise_on_device
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
-from pptsm.training.batchnorm import precise_batch_norm
-from pptsm.training.mixing import count_right, mix_clips
+from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.forecast import Forecast
+from pptsm.training.mixing import mix_clips
 from pptsm.training.objective import Objective
 from pptsm.training.optimizer import build_optimizer, scheduled_rate
 from pptsm.training.state import Arrays, Checkpoint, Progress
+from pptsm.training.tally import Tally
 from pptsm.training.validation import validation_scores
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000
-# Before the names of figures in the history: of the role's own network, and of a peer.
-PREFIXES = ("", "peer_")
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,9 @@ def train(
         note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}")
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
+    forecast = Forecast(
+        role, recipe, range(reached.epochs_done, epochs), steps_per_epoch, len(val_videos), len(learners)
+    )
     bar = progress(None, role, "clips", total=epochs * steps_per_epoch * recipe.batch_size)
     bar.update(reached.epochs_done * steps_per_epoch * recipe.batch_size)
     for epoch in range(reached.epochs_done, epochs):
@@ -101,16 +103,15 @@ def train(
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        loss_sum, labels_sum, right, seen = 0.0, 0.0, [0.0] * len(learners), 0
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp)
         for learner in learners:
             learner.train()
 
-        for step, (clip_NTCHW, label_N) in enumerate(load_batches(clips, batches, workers)):
+        for step, (pixels, y) in enumerate(load_batches(clips, batches, workers)):
             # ---- one training step --------------------------------------------------------------
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
-            x, y = paddle.to_tensor(clip_NTCHW), paddle.to_tensor(label_N)
-            x, mix = mix_clips(recipe.mix, x, y, recipe.mix_alpha, rng)
+            x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
             with paddle.amp.auto_cast(enable=use_amp):
                 loss = objective.losses(x, y, mix)
             scaler.scale(loss.total).backward()
@@ -118,28 +119,18 @@ def train(
             scaler.update()
             optimizer.clear_grad()
             # -------------------------------------------------------------------------------------
-            value = float(loss.total)
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{role}: the loss became {value} in epoch {epoch + 1}, step {step + 1} (learning rate "
-                    f"{rate:g}). Lower training.base_lr or lengthen training.warmup_epochs."
-                )
-            loss_sum += float(loss.own) * len(label_N)
-            labels_sum += float(loss.labels) * len(label_N)
-            for number, logits_NK in enumerate(loss.logits):
-                right[number] += count_right(logits_NK.numpy(), label_N, mix)
-            seen += len(label_N)
-            bar.update(len(label_N))
+            tally.add(loss, y, mix, rate)
+            forecast.step(len(y))
+            bar.update(len(y))
 
-        row = {"epoch": epoch + 1, "lr": rate, "loss": loss_sum / seen, "cross_entropy": labels_sum / seen}
-        row |= {f"{prefix}train_top1": count / seen for prefix, count in zip(PREFIXES, right, strict=False)}
-        row["clips_per_sec"] = seen / (time.monotonic() - started)
+        row = {"epoch": epoch + 1, "lr": rate, **tally.figures()}
+        row["clips_per_sec"] = tally.seen / (time.monotonic() - started)
 
         # once in a while: batch norm statistics that fit the weights
-        if _statistics_are_due(epoch, epochs, recipe.precise_bn_every):
+        if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
-                precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params))
+                precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params, role))
 
         # once an epoch: validation, if there is anything to validate on
         if not val_videos.empty:
@@ -160,11 +151,6 @@ def train(
     return Trained(weights, pd.DataFrame(reached.history))
 
 
-def _statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
-    """Whether batch norm statistics are measured after this epoch (0-based): the first, every so many, the last."""
-    return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
-
-
 def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:
     """Clip numbers in random order, in full batches (what is left over waits for another epoch's order)."""
     order = np.random.default_rng(seed).permutation(num_clips).tolist()
@@ -173,8 +159,9 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
     return [order[start : start + batch_size] for start in range(0, num_clips - batch_size + 1, batch_size)]
 
 
-def _clean_batches(clips: TrainingClips, most: int, params: Params) -> Iterator[paddle.Tensor]:
+def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str) -> Iterator[paddle.Tensor]:
     """Training clips without mixing, for batch norm statistics."""
     batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
-    for clip_NTCHW, _ in load_batches(clips, batches, loader_processes(params.compute.workers)):
-        yield paddle.to_tensor(clip_NTCHW)
+    loaded = load_batches(clips, batches, loader_processes(params.compute.workers))
+    for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):
+        yield normalise_on_device(pixels)

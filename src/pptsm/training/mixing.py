@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import paddle
-from numpy.typing import NDArray
 
 
 class Mix(NamedTuple):
@@ -69,19 +68,19 @@ def mix_clips(
     return clips, None
 
 
-def count_right(
-    logits: NDArray[np.floating], labels: NDArray[np.int64], mix: tuple[paddle.Tensor, float] | None = None
-) -> float:
+def count_right(logits: paddle.Tensor, labels: paddle.Tensor, mix: Mix | None = None) -> paddle.Tensor:
     """How many clips are recognised; a mixed clip counts for each of its two labels by that label's share.
 
     Args:
         logits: [N, K].
-        labels: [N].
-        mix: (other labels [N], share of the first label), or None.
+        labels: int64 [N].
+        mix: what they were mixed with, or None.
+
+    Returns:
+        A float32 scalar, where the logits are.
     """
     guesses = logits.argmax(axis=1)
-    right = float((guesses == labels).sum())
+    right = (guesses == labels).astype("float32").sum()
     if mix is None:
         return right
-    other_labels, share = mix
-    return share * right + (1 - share) * float((guesses == other_labels.numpy()).sum())
+    return mix.share * right + (1 - mix.share) * (guesses == mix.other_labels).astype("float32").sum()

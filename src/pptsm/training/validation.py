@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.spec import ClipSpec
-from pptsm.evaluation.engines import paddle_scorer
+from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Compute
@@ -42,7 +42,7 @@ def validation_scores(
         what: name on the progress bar.
     """
     return score_videos(
-        paddle_scorer(model),
+        paddle_pixel_scorer(model),
         EvaluationVideos(videos, source, one_view(spec), spec.sampling),
         batch_views=compute.batch_views,
         workers=loader_processes(compute.workers),

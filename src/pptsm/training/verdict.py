@@ -8,7 +8,7 @@ import pandas as pd
 
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import ClipSpec
-from pptsm.evaluation.engines import paddle_scorer
+from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
@@ -56,7 +56,7 @@ def judge_network(
     else:
         once = params.training.model_copy(update={"clips_per_video": 1})
         logits_NK, truth_N = score_videos(
-            paddle_scorer(model),
+            paddle_pixel_scorer(model),
             TrainingClips(videos, source, labels, spec, once, params.seed, AFTER_ALL),
             batch_views=params.compute.batch_views,
             workers=loader_processes(params.compute.workers),
