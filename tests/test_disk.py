@@ -1,14 +1,16 @@
 """Disks that are full or read-only: a sentence, an exit code, and nothing half-written."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import pptsm, write_params
+from conftest import TINY, pptsm, write_params
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +37,129 @@ def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
     assert "error: the disk filled up while writing" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in small_disk.iterdir()] == ["params.yaml"]
+
+
+def fill(place: Path, leave_kb: int) -> None:
+    """Take all but so much of a small file system."""
+    free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+    (place / "filler").write_bytes(bytes(free - leave_kb * 1024))
+
+
+def files_in(place: Path) -> set[str]:
+    return {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """A folder with a few videos of the embedded dataset, and their index."""
+    small = {"videos_per_class": 6, "groups": 6, "frame_px": 64, "num_frames": 16}
+    write_params(tmp_path / "params.yaml", TINY, {"motion": small, "index": {"root": "data"}})
+    pptsm("motion", "--out", "data", cwd=tmp_path)
+    return tmp_path
+
+
+INDEX = ("index", "--out", "index.csv", "--labels", "labels.txt")
+VALIDATE = ("validate", "--index", "index.csv", "--labels", "labels.txt", "--out", "result.json")
+
+
+@pytest.mark.parametrize("leave_kb", [0, 40, 120])
+def test_probes_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path, leave_kb: int) -> None:
+    """SQLite's own words for it come from a worker; there is no index, and with room the same command makes it."""
+    fill(small_disk, leave_kb)
+    done = pptsm(*INDEX, cwd=drawn, check=False, PPTSM_STATE=str(small_disk / "state"))
+    if done.returncode == 0:
+        pytest.skip("the probes of so few videos fit")
+    assert "error: the disk filled up while writing" in done.stderr
+    assert str(small_disk / "state") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (drawn / "index.csv").exists()
+    (small_disk / "filler").unlink()
+    pptsm(*INDEX, cwd=drawn, PPTSM_STATE=str(small_disk / "state"))
+
+
+def test_archives_and_pages_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path) -> None:
+    """Store, output on another file system than the store, and Data Docs: nothing half-written is anywhere."""
+    pptsm(*INDEX, cwd=drawn)
+    frames = ("frames", "--index", "index.csv", "--checked", "result.json")
+    docs = pptsm(*VALIDATE, "--docs", small_disk / "docs", cwd=drawn, check=False)
+    pptsm(*VALIDATE, "--docs", "docs", cwd=drawn)
+    store = pptsm(*frames, "--out", "frames", cwd=drawn, check=False, PPTSM_STATE=str(small_disk / "state"))
+    left = files_in(small_disk)
+    subprocess.run(["rm", "-rf", small_disk / "state"], check=True)
+    output = pptsm(*frames, "--out", small_disk / "frames", cwd=drawn, check=False)
+    for done, place in ((docs, small_disk / "docs"), (store, small_disk / "state"), (output, small_disk)):
+        assert done.returncode == 1
+        assert f"error: the disk filled up while writing {place}" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not [name for name in left if "partial" in name]
+    assert files_in(small_disk) == set()
+    assert not (drawn / "frames").exists()
+
+
+WRITES = """
+import sys
+from pathlib import Path
+import numpy as np
+import paddle
+from pptsm import cli
+from pptsm.files import whole_file, whole_folder
+from pptsm.model.network import build_model
+
+def table():
+    import pandas as pd
+    with whole_file(Path("out.csv")) as partial:
+        pd.DataFrame(np.zeros((100_000, 9))).to_csv(partial)
+
+def state():
+    from test_state import Checkpoint, MadeOf, Progress, PARAMETERS, learner
+    checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
+    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+
+def inference():
+    from pptsm.deploy.convert import save_inference
+    with whole_folder(Path("out")) as folder:
+        save_inference(build_model("tsm", 18, 2, 2, width=0.5), folder, (2, 3, 32, 32))
+
+def network():
+    from pptsm.deploy.convert import convert_to_onnx, save_inference
+    import tempfile
+    with whole_file(Path("out.onnx")) as partial, tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
+        save_inference(build_model("tsm", 18, 2, 2, width=0.5), Path(folder), (2, 3, 32, 32))
+        convert_to_onnx(Path(folder), partial, 13, {})
+
+def download():
+    import threading
+    from badserver import BadServer
+    from pptsm.ingest.download import download
+    with BadServer(bytes(3_000_000)) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        download(server.url("good"))
+
+cli.app = globals()[sys.argv[1]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("writer", ["table", "state", "inference", "network", "download"])
+def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, writer: str) -> None:
+    """Whatever pandas, pickle, Paddle, paddle2onnx and a transfer call a full disk."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES, writer, tmp_path],
+        cwd=small_disk,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: the disk filled up while writing" in done.stderr
+    assert str(small_disk) in done.stderr
+    assert "Traceback" not in done.stderr
+    left = [path for path in small_disk.rglob("*") if path.is_file() and path.suffix not in (".lock", ".json")]
+    if writer == "download":  # what came goes on from there, and is not in place
+        left = [path for path in left if path.name not in ("good.bin.partial", "good.bin.etag", "lock")]
+    assert left == []
 
 
 def test_a_read_only_place_is_named(small_disk: Path) -> None:

@@ -188,3 +188,39 @@ def test_a_downloaded_inference_archive_is_not_kept(server: BadServer, tmp_path:
     with pytest.raises(WeightsError, match="inference archive"):
         locate_weights(server.url("good"), None)
     assert parts() == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"3f2a", b"\xff\xfe\x00", b"no digest  good.bin\n", None])
+def test_a_damaged_record_is_said_and_the_file_fetched_again(
+    server: BadServer, damage: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half-written, other bytes, empty, a folder: the next download records anew."""
+    record = download(server.url("good")).with_name("good.bin.sha256")
+    record.unlink()
+    if damage is None:
+        record.mkdir()
+    else:
+        record.write_bytes(damage)
+    assert download(server.url("good")).read_bytes() == BODY
+    assert "good.bin.sha256 is damaged and removed" in capsys.readouterr().err
+    assert record.read_text() == f"{DIGEST}  good.bin\n"
+    assert len(server.ranges) == 2
+
+
+def test_a_damaged_note_of_the_version_begins_the_transfer_anew(server: BadServer) -> None:
+    """Bytes of which nobody knows the version are no beginning; nor can such a note be sent."""
+    path = download(server.url("good"))
+    path.rename(path.with_name("good.bin.partial"))
+    path.with_name("good.bin.etag").write_bytes(b'"\n\xff')
+    assert download(server.url("good")).read_bytes() == BODY
+    assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize("name", ["good.bin", "good.bin.partial", "good.bin.etag"])
+def test_a_folder_in_the_place_of_a_download_is_removed(server: BadServer, name: str) -> None:
+    """Nothing there is of any use."""
+    path = download(server.url("good"))
+    path.unlink()
+    (path.with_name(name) / "in").mkdir(parents=True)
+    assert download(server.url("good")).read_bytes() == BODY
+    assert parts() == ["good.bin", "good.bin.sha256"]

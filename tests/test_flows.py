@@ -18,7 +18,7 @@ from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_par
 sys.path.insert(0, str(ROOT))
 
 from flows.command import CommandError, run_streaming
-from flows.experiments import check_name
+from flows.experiments import check_name, environment_of_copy
 from flows.graph import Stages, graph
 from flows.sweep import experiment_names, values_with
 
@@ -266,6 +266,19 @@ def test_names_of_experiments_are_names_of_references_and_folders() -> None:
     for name in ("-x", "a/b", "a b", "x" * 101, ""):
         with pytest.raises(UserError, match="cannot name an experiment"):
             check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("told", "used"), [(None, ROOT / ".pptsm"), ("kept", ROOT / "kept"), ("/volume/s", "/volume/s")]
+)
+def test_an_experiment_keeps_its_work_where_the_user_says(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, used: Path | str
+) -> None:
+    """PPTSM_STATE as it is for the checkout, whole: the copy is another folder."""
+    monkeypatch.delenv("PPTSM_STATE", raising=False)
+    if told is not None:
+        monkeypatch.setenv("PPTSM_STATE", told)
+    assert environment_of_copy()["PPTSM_STATE"] == str(used)
 
 
 def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:

@@ -153,3 +153,25 @@ def test_probing_never_raises(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("text")
     for path in (tmp_path, tmp_path / "none.mp4", tmp_path / "x.mp4"):
         assert probe(path).status == "unreadable"
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut off", "one byte", "garbage", "folder"])
+def test_a_damaged_archive_of_the_store_is_extracted_again(
+    video: Path, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It says so; what is linked in is whole, and so is the store."""
+    params = params_with().frames
+    extract_all(rows_of(video), tmp_path / "videos", tmp_path / "one", params, 1)
+    stored = next((tmp_path / ".pptsm" / "frames").rglob("*.zip"))
+    whole = stored.read_bytes()
+    stored.unlink()
+    if damage == "folder":
+        stored.mkdir()
+    else:
+        middle = len(whole) // 4
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        kinds = {"empty": b"", "cut off": whole[:-30], "one byte": flipped, "garbage": b"PK\x05\x06" + b"\xff" * 500}
+        stored.write_bytes(kinds[damage])
+    extract_all(rows_of(video), tmp_path / "videos", tmp_path / "two", params, 1)
+    assert "is damaged" in capfd.readouterr().err
+    assert stored.read_bytes() == (tmp_path / "two" / "run" / "a_1.mp4.zip").read_bytes() == whole

@@ -388,6 +388,35 @@ def test_probing_twice_decodes_once(videos: Path, tmp_path: Path) -> None:
     assert set(second["width"]) == {7}
 
 
+@pytest.mark.parametrize("damage", ["garbage", "cut off", "a page", "folder", "rows"])
+def test_damaged_probes_are_said_and_probed_again(
+    videos: Path, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever became of the database, the index is the same, and the store works again."""
+    first, _ = index_of(videos)
+    database = tmp_path / ".pptsm" / "probes" / "cache.db"
+    whole = database.read_bytes()
+    if damage == "rows":  # a sound database with values that are no probes
+        with diskcache.Cache(str(database.parent), disk=diskcache.JSONDisk) as known:
+            for number, key in enumerate(known):
+                known[key] = [number, {"colour": "red"}, None][number % 3]
+    else:
+        for file in database.parent.iterdir():
+            file.unlink()
+    if damage == "folder":
+        database.mkdir()
+    elif damage != "rows":
+        half = len(whole) // 2
+        page = whole[:4096] + b"\xff" * len(whole[4096:])
+        database.write_bytes({"garbage": b"\xff" * 5000, "cut off": whole[:half], "a page": page}[damage])
+    capfd.readouterr()
+    second, _ = index_of(videos)
+    pd.testing.assert_frame_equal(first, second)
+    assert damage == "rows" or "are damaged and forgotten" in capfd.readouterr().err
+    with diskcache.Cache(str(database.parent), disk=diskcache.JSONDisk) as known:
+        assert [known[key]["width"] for key in known] == list(first["width"])
+
+
 def test_default_values_are_not_changed_by_tests() -> None:
     """`merged` copies."""
     values = default_values()
