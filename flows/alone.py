@@ -19,9 +19,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(ROOT))
+
+from flows.waiting import SERVER_START_SEC, waiting_for
+
+from pptsm.prefect_access import ADDRESS, known_access
+
+STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own
+
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "300")  # 20 are few on a busy machine
-if "PREFECT_API_URL" not in os.environ:
+os.environ.setdefault(STARTUP, str(SERVER_START_SEC))
+if ADDRESS in os.environ:
+    os.environ |= known_access(ROOT / ".prefect")  # Prefect's plugin would do so only for a script started in ROOT
+else:
     home = ROOT / ".prefect/scripts"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home)
@@ -40,6 +50,8 @@ def run(flow: "Flow[Any, Any]") -> int:
     )
     parameters = dict(_parsed(word) for word in parser.parse_args().given)
     try:
+        if ADDRESS not in os.environ:
+            _start_server()
         state: State[Any] = flow(**parameters, return_state=True)  # type: ignore[assignment]  # its overloads
     except (SignatureMismatchError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,6 +63,31 @@ def run(flow: "Flow[Any, Any]") -> int:
         print(f"error: {state.message}", file=sys.stderr)
         return 1
     return 0
+
+
+def _start_server() -> None:
+    """Start the temporary server of this run, which the flow then finds.
+
+    Raises:
+        SystemExit: it does not answer in time; a sentence says so.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        with waiting_for("a temporary Prefect server to start", say):
+            SubprocessASGIServer().start()
+    except RuntimeError as error:
+        if NOT_UP not in str(error):
+            raise
+        seconds = os.environ[STARTUP]
+        sys.exit(
+            f"error: a temporary Prefect server was started for this run, and did not answer within {seconds} s. What "
+            f"it said stands above; its database is in {os.environ.get('PREFECT_HOME')}. Try again when the machine is "
+            f"less busy, or with more seconds in {STARTUP}; `dvc repro` does the same work without a server."
+        )
 
 
 def _parsed(word: str) -> tuple[str, Any]:

@@ -20,6 +20,7 @@ from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
 from flows.experiments import check_name, experiments, run_experiment
 from flows.graph import Stages, graph, said_of
 from flows.limits import device_slot
+from flows.waiting import waiting_for
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -124,7 +125,8 @@ def _is_up_to_date(stage: str) -> bool:
 
 def _ask_dvc(*arguments: str) -> list[str]:
     command = ["dvc", "--wait-for-lock", "status", *arguments]
-    return run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
+    with waiting_for("DVC, which looks at what has changed", get_run_logger().info):
+        return run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
 
 
 if __name__ == "__main__":

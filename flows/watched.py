@@ -9,6 +9,7 @@ runs in a browser; database and logs are in .prefect/.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -24,12 +25,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from flows import guard
+from flows.waiting import SERVER_START_SEC, waiting_for
+
+from pptsm.prefect_access import ADDRESS, SERVERS_PASSWORD, access_file, grant_access
 
 HOME = ROOT / ".prefect"
 DEPLOYMENT = "train-pptsm"
 POOL = "pptsm"
 USUAL_PORT = 4200
-PATIENCE_SEC = 300
 
 
 def main() -> int:
@@ -39,12 +42,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background
     try:
         with server_and_worker() as worker:
-            address = os.environ["PREFECT_API_URL"]
-            print(f"Prefect: {address.removesuffix('/api')}", flush=True)
+            _say(f"Prefect: {os.environ[ADDRESS].removesuffix('/api')}   (its password is in {access_file(HOME)})")
             if sys.argv[1:] == ["--stay"]:
-                print(
-                    f"now: PREFECT_API_URL={address} prefect deployment run {DEPLOYMENT}   (Ctrl-C ends it)", flush=True
-                )
+                _say(f"now, in this folder: prefect deployment run {DEPLOYMENT} --watch   (Ctrl-C ends the server)")
                 worker.wait()
                 sys.exit(f"error: the worker has ended; see {HOME / 'worker.log'}")
             command = ["prefect", "deployment", "run", DEPLOYMENT, "--watch", *sys.argv[1:]]
@@ -59,47 +59,94 @@ def main() -> int:
 def server_and_worker() -> Iterator["subprocess.Popen[Any]"]:
     """A server with the deployments of prefect.yaml, and a worker for them, which is given.
 
-    This process's environment then names the server. The settings are those of prefect.toml, except for the address
-    where the usual port is taken.
+    This process's environment then names the server and its password. The settings are those of prefect.toml, except
+    for the address where the usual port is taken.
     """
     HOME.mkdir(exist_ok=True)
     port = _free_port()
-    os.environ |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PWD": str(ROOT),  # prefect.yaml has runs work there
-        "PREFECT_HOME": str(HOME),  # of runs too, which start elsewhere
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # a server that has just begun may answer so
-    }
-    # refused where one runs in this folder: two servers on one database would not see each other's runs
-    _prefect("server", "start", "--background", "--host", "127.0.0.1", "--port", str(port))
-    worker = None
-    server = psutil.Process(int((HOME / "server.pid").read_text()))
-    try:
-        _prefect("server", "status", "--wait", "--timeout", str(PATIENCE_SEC))
-        _end_dead_runs()
-        _prefect("work-pool", "create", POOL, "--type", "process", "--overwrite")
-        _prefect("--no-prompt", "deploy", "--all")
-        with (HOME / "worker.log").open("w") as log:
-            worker = guard.start(["prefect", "worker", "start", "--pool", POOL], cwd=ROOT, stdout=log)
-        yield worker
-    finally:
-        for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(asked, signal.SIG_IGN)  # once is enough
-        print("stopping ...", flush=True)
-        if worker and worker.stdin:
-            worker.stdin.close()
-            worker.wait(guard.LONGEST_SEC + 10)
-        _prefect("server", "stop")
-        psutil.wait_procs([server], timeout=guard.LONGEST_SEC)
+    with _only_server() as held, contextlib.ExitStack() as started:
+        started.callback(access_file(HOME).unlink, missing_ok=True)
+        try:
+            os.environ |= {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "PWD": str(ROOT),  # prefect.yaml has runs work there
+                "PREFECT_HOME": str(HOME),  # of runs too, which start elsewhere
+                "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # a server that has just begun may answer so
+                **grant_access(HOME, f"http://127.0.0.1:{port}/api"),
+            }
+            server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+            # its guard holds the lock as long as there is a server, even when this process is killed
+            _start(started, server, HOME / "server.log", pass_fds=[held])
+            os.environ.pop(SERVERS_PASSWORD)
+            _prefect(
+                "the server to start",
+                *("server", "status", "--wait", "--timeout", str(SERVER_START_SEC)),
+                failed=f"the server does not answer at {os.environ[ADDRESS]} after {SERVER_START_SEC} s. Its log is "
+                f"{HOME / 'server.log'}; if that tells of no error, try again when the machine is less busy.",
+            )
+            _end_dead_runs()
+            _prefect("the work pool", "work-pool", "create", POOL, "--type", "process", "--overwrite")
+            _prefect("the deployments of prefect.yaml", "--no-prompt", "deploy", "--all")
+            worker = _start(started, ["prefect", "worker", "start", "--pool", POOL], HOME / "worker.log")
+            yield worker
+        finally:
+            for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(asked, signal.SIG_IGN)  # once is enough
+            _say("stopping ...")
 
 
-def _prefect(*arguments: str) -> None:
-    """Run a command of Prefect; in a session of its own, so that Ctrl-C leaves the server until the run has ended."""
+@contextlib.contextmanager
+def _only_server() -> Iterator[int]:
+    """Hold the lock of the folder's server; its file descriptor.
+
+    Raises:
+        SystemExit: another one has it. Two servers on one database would not see each other's runs.
+    """
+    with (HOME / "server.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(
+                f"error: a server runs in this folder already ({HOME / 'server.lock'} is held): use it, or end it by "
+                "Ctrl-C where `make serve` or `make flow` was typed, then try again."
+            )
+        yield lock.fileno()
+
+
+def _start(started: contextlib.ExitStack, command: list[str], log: Path, **options: Any) -> "subprocess.Popen[Any]":
+    """Start a command under a guard; what has been `started` is ended when that closes, the last one first."""
+    _say(f"starting `{' '.join(command[:3])}`; its log: {log}")
+    with log.open("w") as file:
+        process = guard.start(command, cwd=ROOT, stdout=file, **options)
+
+    def stop() -> None:
+        assert process.stdin is not None
+        process.stdin.close()
+        with waiting_for(f"`{' '.join(command[:3])}` to end", _say):
+            process.wait(guard.LONGEST_SEC + 10)
+
+    started.callback(stop)
+    return process
+
+
+def _prefect(what: str, *arguments: str, failed: str = "") -> None:
+    """Run a command of Prefect, saying what is waited for.
+
+    In a session of its own, so that Ctrl-C leaves it to this process what is ended first.
+
+    Raises:
+        SystemExit: it failed; with what it wrote, or the sentence in `failed`.
+    """
     command = ["prefect", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True)
+    _say(f"{what} ...")
+    with waiting_for(what, _say):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
-        sys.exit(f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+        sys.exit(f"error: {failed}" if failed else f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _free_port() -> int:

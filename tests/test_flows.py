@@ -1,8 +1,10 @@
 """The orchestrated entrance: commands under control, the graph told once, the same files."""
 
 import ast
+import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_par
 
 sys.path.insert(0, str(ROOT))
 
+from flows import waiting
 from flows.command import CommandError, run_streaming
 from flows.experiments import check_name, environment_of_copy
 from flows.graph import Stages, graph
@@ -25,11 +28,12 @@ from flows.sweep import experiment_names, values_with
 from imports import imported_modules
 from pptsm.console import note_epoch, read_epoch
 from pptsm.errors import ParamsError, UserError
+from pptsm.prefect_access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access, known_access
 from pptsm.prefect_names import with_flow_name
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
 WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-FLOWS_MAY_USE = {"params", "errors", "console", "files"}
+FLOWS_MAY_USE = {"params", "errors", "console", "files", "prefect_access"}
 
 
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
@@ -291,19 +295,74 @@ def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
-    """Two on one database would not see each other's runs. Prefect itself says what to do, and the first one stays."""
+    """Two on one database would not see each other's runs. A sentence, and the first one's password stays."""
     project = copy_project(tmp_path / "clone")
     (project / ".prefect").mkdir()
-    (project / ".prefect/server.pid").write_text(str(os.getpid()))
-    done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
+    first = grant_access(project / ".prefect", "http://127.0.0.1:4200/api")
+    with (project / ".prefect/server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
     assert done.returncode == 1
-    said = " ".join(done.stderr.split())  # Prefect breaks its lines
-    assert "A server is already running in the background. To stop it, run `prefect server stop`" in said
-    assert (project / ".prefect/server.pid").exists()
+    assert done.stderr.startswith("error: a server runs in this folder already")
+    assert known_access(project / ".prefect")[PASSWORD] == first[PASSWORD]
+
+
+def test_a_password_is_new_each_time_and_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a file with another mode was there before."""
+    monkeypatch.delenv(ADDRESS, raising=False)
+    access_file(tmp_path).touch(mode=0o666)
+    first, second = (grant_access(tmp_path, "http://127.0.0.1:4200/api") for _ in range(2))
+    assert first[PASSWORD] != second[PASSWORD]
+    assert len(second[PASSWORD]) > 40
+    assert second[SERVERS_PASSWORD] == second[PASSWORD]
+    assert stat.S_IMODE(access_file(tmp_path).stat().st_mode) == 0o600
+    assert known_access(tmp_path) == {ADDRESS: second[ADDRESS], PASSWORD: second[PASSWORD]}
+
+
+def test_the_password_is_told_to_no_other_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it take the place of the user's own; a damaged file is none."""
+    ours = grant_access(tmp_path, "http://127.0.0.1:4200/api")
+    monkeypatch.setenv(ADDRESS, "https://prefect.example.org/api")
+    assert known_access(tmp_path) == {}
+    monkeypatch.setenv(ADDRESS, ours[ADDRESS])
+    assert known_access(tmp_path) == {PASSWORD: ours[PASSWORD]}
+    monkeypatch.setenv(PASSWORD, "the user's own")
+    assert known_access(tmp_path) == {}
+    for damage in ("{", "[]", "{}"):
+        access_file(tmp_path).write_text(damage)
+        assert known_access(tmp_path) == {}
+
+
+def test_what_takes_long_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the seconds so far; what is done at once says nothing, and nothing is said afterwards."""
+    monkeypatch.setattr(waiting, "SILENCE_SEC", 0.5)
+    said: list[str] = []
+    with waiting.waiting_for("nothing", said.append):
+        pass
+    assert said == []
+    with waiting.waiting_for("the device", said.append):
+        time.sleep(1.3)
+    assert [line[:22] for line in said] == ["waiting for the device"] * 2
+    assert said[1].endswith("(1 s)")
+    time.sleep(0.7)
+    assert len(said) == 2
+
+
+def test_a_script_whose_server_does_not_start_in_time_ends_with_a_sentence(tmp_path: Path) -> None:
+    """What was tried, for how long, and what to do; no trace."""
+    project = copy_project(tmp_path / "clone")
+    (project / ".prefect").mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PYTHONPATH": str(project / "src"), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "1"}
+    command = [sys.executable, "flows/fetch_weights.py", "-p", 'names=["x"]']
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: a temporary Prefect server was started for this run, and did not answer within 1 s." in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_server_of_a_script_may_take_its_time() -> None:
-    """Minutes, on a busy machine; by Prefect's own 20 seconds the script would end in a trace."""
+    """Minutes, on a busy machine; Prefect's own 20 seconds are too few there."""
     script = "import alone; from prefect.settings import get_current_settings as s; print(s().server.ephemeral)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(

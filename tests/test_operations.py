@@ -1,10 +1,12 @@
 """The deployments against a real server and worker on loopback, with what goes wrong in operation."""
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -19,11 +21,13 @@ import psutil
 import pytest
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 from urllib3.util.retry import Retry
 
 from badserver import BadServer
 from conftest import ROOT, TINY, commit, copy_tree, run, write_params
 from pptsm.model.pickles import write_arrays
+from pptsm.prefect_access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
 
 sys.path.insert(0, str(ROOT))
 
@@ -54,17 +58,21 @@ class Operation:
             "PWD": str(project),
             "PYTHONPATH": str(project / "src"),
             "PREFECT_HOME": str(project / ".prefect"),
-            "PREFECT_API_URL": self.api,
             "COLUMNS": "500",  # lines of the log are not broken
         }
         (project / ".prefect").mkdir(exist_ok=True)
+        access = grant_access(project / ".prefect", self.api)
+        self.of_the_server = {SERVERS_PASSWORD: access.pop(SERVERS_PASSWORD)}
+        self.environment[ADDRESS] = access[ADDRESS]  # whoever is started finds the password as in another terminal
+        CLIENT.auth = HTTPBasicAuth(*access[PASSWORD].split(":"))
         self.server = self.start_server()
         self.worker = self.start_worker()
         self.command("prefect", "--no-prompt", "deploy", "--all")
 
     def start(self, *command: str) -> psutil.Popen:
         with (self.project / ".prefect" / f"{command[1]}.log").open("a") as log:
-            return psutil.Popen(command, cwd=self.project, env=self.environment, stdout=log, stderr=log)
+            environment = self.environment | (self.of_the_server if command[1] == "server" else {})
+            return psutil.Popen(command, cwd=self.project, env=environment, stdout=log, stderr=log)
 
     def start_server(self) -> psutil.Popen:
         server = self.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
@@ -159,7 +167,7 @@ class Operation:
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return CLIENT.get(url, timeout=5).ok
     except requests.RequestException:
         return False
 
@@ -221,6 +229,15 @@ def test_a_deployment_is_run_by_its_bare_name(operation: Operation) -> None:
     for stage in graph():
         assert f"{stage}: nothing to do after" in done.stdout
     assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
+
+
+@pytest.mark.parametrize("auth", [None, HTTPBasicAuth("pptsm", "guessed")], ids=["without", "a guessed one"])
+def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAuth | None) -> None:
+    """Of the server only its health is told; the password stands in a file that its owner alone can read."""
+    assert stat.S_IMODE(access_file(operation.project / ".prefect").stat().st_mode) == 0o600
+    for asked in ("deployments/filter", "flows/", "work_pools/filter"):
+        assert requests.post(f"{operation.api}/{asked}", json={}, auth=auth, timeout=30).status_code == 401
+    assert CLIENT.post(f"{operation.api}/deployments/filter", json={}, timeout=30).ok
 
 
 @pytest.mark.parametrize(
@@ -447,7 +464,7 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, projec
     wait_until(lambda: operation.stage_processes() == [])
     operation.stop()
 
-    environment = {name: value for name, value in operation.environment.items() if name != "PREFECT_API_URL"}
+    environment = {name: value for name, value in operation.environment.items() if name != ADDRESS}
     done = subprocess.run(
         [sys.executable, "flows/watched.py", "-p", f"stages={json.dumps(ONLY_STUDENT)}"],
         cwd=project,
@@ -461,3 +478,31 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, projec
     assert "student: going on after epoch" in done.stdout
     assert "student: epoch 1 of" not in done.stdout
     assert "up to date" in run("dvc", "status", "--with-deps", "student", cwd=project).stdout
+
+
+def test_a_killed_make_serve_leaves_no_process(operation: Operation, project: Path) -> None:
+    """Until then whoever types in its folder is served, wherever the server listens; another server is refused there.
+
+    Afterwards worker and server end, and the next may begin.
+    """
+    operation.stop()
+    environment = {name: value for name, value in operation.environment.items() if name != ADDRESS}
+    command = [sys.executable, "flows/watched.py", "--stay"]
+    said = project / ".prefect/said"
+    with said.open("w") as output:
+        serving = psutil.Popen(command, cwd=project, env=environment, stdout=output, stderr=output)
+    wait_until(lambda: "now, in this folder" in said.read_text() or not serving.is_running(), explain=said.read_text)
+    family = serving.children(recursive=True)
+    assert oct(access_file(project / ".prefect").stat().st_mode)[-3:] == "600"
+    assert "password is in" in said.read_text()
+    operation.environment = environment  # no address: it is found with the password
+    done = operation.command("prefect", "deployment", "run", "train-pptsm", "-p", 'stages={"to": "check"}', "--watch")
+    assert "0 of 1 stages had work to do" in done.stdout
+    second = operation.command(*command, check=False)
+    assert second.returncode == 1
+    assert second.stderr.startswith("error: a server runs in this folder already")
+    serving.kill()
+    _, left = psutil.wait_procs(family, 60)
+    assert left == []
+    with (project / ".prefect/server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
