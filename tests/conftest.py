@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 from ruamel.yaml import YAML
@@ -15,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from pptsm.data.names import Sampling
 from pptsm.data.spec import ClipSpec, clip_spec
+from pptsm.data.table import COLUMNS
 from pptsm.params import Params, check_params
 from pptsm.presets import merged
 
@@ -64,6 +66,17 @@ def spec_with(sampling: Sampling = "uniform", segments: int = 4, **changes: Any)
     """The default clip with changes of section clip, for a network of so many segments."""
     roles = {role: {"segments": segments} for role in ("teacher", "student")}
     return clip_spec(params_with(clip=changes, **roles).clip, segments, sampling)
+
+
+def good_index() -> pd.DataFrame:
+    """Two classes, three groups, every class in every split."""
+    rows = []
+    for index, label in enumerate(["jump", "run"]):
+        for group, split in (("a", "train"), ("b", "val"), ("c", "test")):
+            name = f"{label}/{group}.mp4"
+            digest = f"{index}{group}" * 32
+            rows.append((name, label, index, group, split, "ok", "", "decord", 30, 25.0, 64, 48, 1.2, 999, digest))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
 
 
 def moving_square(num_frames: int, size: int = 32, seed: int = 0) -> np.ndarray:

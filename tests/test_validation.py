@@ -7,20 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from conftest import params_with, pptsm, write_params
-from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED, save_index
+from conftest import good_index, params_with, pptsm, write_params
+from pptsm.data.table import OTHER_CLASS, UNLISTED, save_index
 from pptsm.ingest.validation import save_result, sentences, validate_index
-
-
-def good_index() -> pd.DataFrame:
-    """Two classes, three groups, every class in every split."""
-    rows = []
-    for index, label in enumerate(["jump", "run"]):
-        for group, split in (("a", "train"), ("b", "val"), ("c", "test")):
-            name = f"{label}/{group}.mp4"
-            digest = f"{index}{group}" * 32
-            rows.append((name, label, index, group, split, "ok", "", "decord", 30, 25.0, 64, 48, 1.2, 999, digest))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
 
 
 def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:

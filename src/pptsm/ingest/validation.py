@@ -283,7 +283,7 @@ def _says(sentence: str) -> dict[str, str]:
 def _escaped(rows: pd.DataFrame) -> pd.DataFrame:
     """A copy whose texts are fit for HTML: Great Expectations writes what breaks a rule into its pages as it is."""
     copy = rows.copy()
-    for name in rows.select_dtypes("str").columns:
+    for name in [name for name, kind in rows.dtypes.items() if kind == "str"]:
         copy[name] = copy[name].map(html.escape)
     return copy
 

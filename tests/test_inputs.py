@@ -1,0 +1,170 @@
+"""Files that a stage reads and another wrote: missing or damaged, each is a sentence, whichever command meets it."""
+
+import contextlib
+import json
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from conftest import ROOT, good_index, params_with, write_params
+from pptsm.cli import app
+from pptsm.data.spec import clip_spec
+from pptsm.data.table import save_index, save_labels
+from pptsm.deploy.convert import convert_to_onnx, save_inference
+from pptsm.errors import UserError
+from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
+from pptsm.model.card import make_card, save_network
+from pptsm.model.pickles import as_arrays
+from pptsm.serving.metadata import ModelMetadata
+
+LABELS = ["jump", "run"]
+SETTINGS = {
+    "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
+    "training": {"warmup_epochs": 0},
+    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
+    "student": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
+}
+GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+COMMANDS = {stage: shlex.split(values["cmd"])[1:] for stage, values in GRAPH.items()}
+COMMANDS["predict"] = ["predict", "any.mp4", "--model", "models/export/model.onnx"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages read, where dvc.yaml has it; two networks that were never trained, and six videos' rows."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name in ("data/frames", "models/start/teacher", "models/start/student", "models/export", "reports/evaluation"):
+        (folder / name).mkdir(parents=True)
+    write_params(folder / "params.yaml", SETTINGS)
+    params = params_with(**SETTINGS)
+    save_index(good_index(), folder / "data/index.csv")
+    save_labels(LABELS, folder / "data/labels.txt")
+    for role, section in (("teacher", params.teacher), ("student", params.student)):
+        (folder / "models" / role).mkdir()
+        spec = clip_spec(params.clip, section.segments, params.sampling)
+        card = make_card(role, section, LABELS, spec, revision="1")
+        model = card.network.build()
+        save_network(folder / "models" / role, card, as_arrays(model.state_dict()))
+        file = folder / "models/export" / {"teacher": "teacher.onnx", "student": "model.onnx"}[role]
+        save_inference(model, folder / "models/export", spec.shape)
+        convert_to_onnx(folder / "models/export", file, 17, ModelMetadata(LABELS, spec, "1").to_properties())
+    videos, logits = good_index().iloc[[2, 5]], np.array([[5.0, 0.0], [0.0, 5.0]])
+    truth = np.array([0, 1])
+    served = {"served_videos": 2, "served_top1": 1.0, "served_agreement": 1.0}
+    figures = metric_values(logits, truth, ["c", "c"]) | served
+    metrics = {role: dict.fromkeys(("uniform", "dense"), figures) for role in ("teacher", "student")}
+    (folder / "reports/evaluation/metrics.json").write_text(json.dumps(metrics))
+    which = {"role": "student", "sampling": params.sampling}
+    evaluation = folder / "reports/evaluation"
+    prediction_rows(videos, logits, LABELS).assign(**which).to_csv(evaluation / "predictions.csv", index=False)
+    class_rows(logits, truth, LABELS).assign(**which).to_csv(evaluation / "classes.csv", index=False)
+    epochs = pd.DataFrame({"epoch": [1], "lr": 0.1, "loss": 0.5, "train_top1": 0.9, "clips_per_sec": 20.0})
+    for role in ("teacher", "student"):
+        epochs.to_csv(folder / f"reports/{role}.csv", index=False)
+    facts = {"videos": 6, "usable": 6, "status": {"ok": 6}, "splits": {"train": 2, "val": 2, "test": 2}, "groups": 3}
+    facts |= {"classes": 2, "frames": 180, "hours": 0.1, "unused": []}
+    (folder / "reports/validation").mkdir()
+    checked = {"success": True, "expectations": 20, "faults": [], "warnings": [], "facts": facts}
+    (folder / "reports/validation/result.json").write_text(json.dumps(checked))
+    exported = {"agreement": {"clips": 4, "max_relative_difference": 1e-7}, "parameters": 9, "macs_per_view": 9}
+    exported |= {"onnx_bytes": 9, "latency_ms_per_view": 1.0, "revision": "1", "computed_with": "test"}
+    (folder / "reports/export.json").write_text(json.dumps(exported))
+    return folder
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def binary(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 8)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def other(path: Path) -> None:
+    """A file of the same format with something else in it."""
+    if path.suffix == ".onnx":
+        model = onnx.load(str(path))
+        del model.metadata_props[:]
+        onnx.save(model, str(path))
+    else:
+        path.write_text("a,b\n1,2\n" if path.suffix == ".csv" else '{"a": 1}\n')
+
+
+def wrong_kind(path: Path) -> None:
+    """Words where numbers are."""
+    path.write_text(path.read_text().replace(",30,", ",many,").replace("0.5", "half").replace("0.993", "surely"))
+
+
+FILES: dict[str, list[Callable[[Path], None]]] = {
+    "data/index.csv": [remove, empty, binary, cut, other, wrong_kind],
+    "data/labels.txt": [remove, empty, binary, cut],
+    "data/frames": [remove],
+    "models/teacher": [remove],
+    "models/teacher/card.json": [remove, empty, binary, cut, other],
+    "models/student/card.json": [remove, empty, binary, cut, other],
+    "models/export/model.onnx": [remove, empty, binary, cut, other],
+    "reports/validation/result.json": [remove, empty, binary, cut, other],
+    "reports/evaluation/metrics.json": [remove, empty, binary, cut, other],
+    "reports/evaluation/predictions.csv": [remove, empty, binary, cut, other, wrong_kind],
+    "reports/evaluation/classes.csv": [remove, empty, binary, cut, other],
+    "reports/export.json": [remove, empty, binary, cut, other],
+    "reports/student.csv": [remove, empty, binary, cut, other, wrong_kind],
+}
+READ = {
+    "validate": ["data/index.csv", "data/labels.txt"],
+    "frames": ["data/index.csv"],
+    "teacher": ["data/index.csv", "data/labels.txt", "data/frames"],
+    "student": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher/card.json", "models/teacher"],
+    "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/student/card.json"],
+    "evaluate": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher"],
+    "predict": ["models/export/model.onnx"],
+    "report": [name for name in FILES if name != "models/export/model.onnx"],
+}
+CASES = [(command, name, damage) for command, names in READ.items() for name in names for damage in FILES[name]]
+CASES += [("export", "models/teacher/weights.pdparams", damage) for damage in (remove, empty, binary, cut)]
+CASES += [("frames", "reports/validation/result.json", remove), ("report", "models/export/model.onnx", remove)]
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "damage"), CASES, ids=[f"{command}-{name}-{damage.__name__}" for command, name, damage in CASES]
+)
+def test_a_file_that_cannot_be_used_is_a_sentence(
+    whole: Path, tmp_path: Path, command: str, name: str, damage: Callable[[Path], None]
+) -> None:
+    """Naming the file and the command that makes it; nothing is written."""
+    place = tmp_path / "place"
+    shutil.copytree(whole, place)
+    damage(place / name)
+    before = {path for path in place.rglob("*") if ".pptsm" not in path.parts}
+    with contextlib.chdir(place):
+        done = CliRunner().invoke(app, COMMANDS[command])
+    assert isinstance(done.exception, UserError), repr(done.exception)
+    said = str(done.exception)
+    assert name in said
+    assert "`dvc repro" in said or "fetch it again" in said or "weights" in said
+    assert {path for path in place.rglob("*") if ".pptsm" not in path.parts} == before
+
+
+def test_the_report_is_written_of_whole_files(whole: Path, tmp_path: Path) -> None:
+    """So that what the other cases refuse is their damage."""
+    shutil.copytree(whole, tmp_path / "place")
+    with contextlib.chdir(tmp_path / "place"):
+        done = CliRunner().invoke(app, COMMANDS["report"])
+        assert done.exception is None, repr(done.exception)
+        assert Path("reports/index.html").is_file()
