@@ -44,7 +44,7 @@ TINY = {
 
 def default_values() -> dict[str, Any]:
     """The values of params.yaml."""
-    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    values: dict[str, Any] = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     return values
 
 
@@ -58,7 +58,7 @@ def write_params(path: Path, *changes: dict[str, Any]) -> None:
     values = default_values()
     for change in changes:
         values = merged(values, change)
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(values, file)
 
 
