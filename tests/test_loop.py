@@ -121,7 +121,7 @@ def forecast_with(monkeypatch: pytest.MonkeyPatch, role: str = "student", **chan
     clock = Clock()
     monkeypatch.setattr(forecast_module, "time", clock)
     recipe = params_with(training={"batch_size": 8, "precise_bn_every": 3, "precise_bn_batches": 4} | changes).training
-    return Forecast(role, recipe, range(2, 6), 10, 12, 2), clock
+    return Forecast(role, recipe, range(2, 6), 80, 12, 2), clock
 
 
 def test_the_time_to_go_is_said_once_for_the_whole_run(
