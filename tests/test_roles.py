@@ -16,6 +16,7 @@ from pptsm.data.spec import clip_spec
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
+from pptsm.evaluation import scoring as scoring_module
 from pptsm.model.card import load_network, network_arguments, read_card
 from pptsm.model.device import computed_with
 from pptsm.model.pickles import read_weights, write_arrays
@@ -24,6 +25,8 @@ from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
 from pptsm.stages import teacher as teacher_stage
 from pptsm.training import fit as fit_module
+from pptsm.training import forecast as forecast_module
+from pptsm.training import loop as loop_module
 from pptsm.training import state as checkpoint_module
 from pptsm.training.fit import Inputs, Peer, fit_role
 from pptsm.training.optimizer import build_optimizer
@@ -389,6 +392,34 @@ def epochs(number: int, **training: Any) -> dict[str, Any]:
 def states() -> list[str]:
     """What lies in the folder of training states."""
     return sorted(path.name for path in Path(".pptsm/training").iterdir())
+
+
+def test_a_training_says_how_long_it_takes_and_what_it_is_at(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time to go, for each run from where it begins; a bar for all that may take longer than a moment."""
+    monkeypatch.setattr(forecast_module, "SECONDS", 0.0)  # else so short a training says nothing
+    bars = []
+    for module in (loop_module, scoring_module):
+        bar = module.progress
+        monkeypatch.setattr(module, "progress", lambda *a, bar=bar, **more: (bars.append(a[1]), bar(*a, **more))[1])
+    fit("teacher", PIECEWISE, epochs(2))
+    assert bars == [
+        "teacher",
+        *["teacher: batch norm statistics", "teacher: validation"] * 2,
+        "teacher: is it above chance",
+    ]
+    assert "seconds to go for 2 epochs of 16 clips (" in capsys.readouterr().err
+    fit("teacher", PIECEWISE, epochs(3))
+    assert "seconds to go for 1 epochs of 16 clips (" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_leaves_nothing(place: Path) -> None:
+    """A rate beyond all numbers: one sentence that names the videos, no outputs, no state."""
+    with pytest.raises(UserError, match=r"teacher: the loss became \w+ in epoch 1, step 2 .*(dark|light)/train\d\.mp4"):
+        fit("teacher", {"training": {"base_lr": 1e30}})
+    assert not Path("teacher").exists()
+    assert states() == []
 
 
 def test_few_videos_are_drawn_from_until_the_floor_of_clips_is_reached(

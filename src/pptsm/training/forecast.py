@@ -16,22 +16,22 @@ class Forecast:
     """Says once, after the first steps of a run, how long it has to go."""
 
     def __init__(
-        self, role: str, recipe: Training, epochs: range, steps_per_epoch: int, val_videos: int, learners: int
+        self, role: str, recipe: Training, epochs: range, clips_per_epoch: int, val_videos: int, learners: int
     ) -> None:
         """Of the epochs (0-based) that this run still has to do.
 
         recipe: batch size and batch norm statistics.
-        steps_per_epoch: full batches.
+        clips_per_epoch: those in whole batches.
         val_videos: seen once after each epoch, and once more for the verdict.
         learners: networks that learn.
         """
         self.role = role
         self.epochs = epochs
-        self.clips_per_epoch = steps_per_epoch * recipe.batch_size
+        self.clips_per_epoch = clips_per_epoch
         due = sum(statistics_are_due(epoch, epochs.stop, recipe.precise_bn_every) for epoch in epochs)
-        looked_at = due * min(recipe.precise_bn_batches, steps_per_epoch) * recipe.batch_size * learners
+        looked_at = due * min(recipe.precise_bn_batches * recipe.batch_size, clips_per_epoch) * learners
         looked_at += val_videos * (len(epochs) + 1)
-        self.clips_to_go = self.clips_per_epoch * len(epochs) + looked_at * FORWARD
+        self.clips_to_go = clips_per_epoch * len(epochs) + looked_at * FORWARD
         self.steps = 0
         self.said = False
 

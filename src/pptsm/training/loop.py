@@ -82,7 +82,8 @@ def train(
     optimizer = build_optimizer(learners, recipe)
     use_amp = recipe.amp and paddle.get_device() != "cpu"
     scaler = paddle.amp.GradScaler(enable=use_amp)
-    steps_per_epoch = len(_batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0]))
+    any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
+    steps_per_epoch, clips_per_epoch = len(any_epoch), sum(map(len, any_epoch))
 
     def clips_of(epoch: int) -> TrainingClips:
         return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
@@ -92,12 +93,11 @@ def train(
         note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}")
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
-    forecast = Forecast(
-        role, recipe, range(reached.epochs_done, epochs), steps_per_epoch, len(val_videos), len(learners)
-    )
-    bar = progress(None, role, "clips", total=epochs * steps_per_epoch * recipe.batch_size)
-    bar.update(reached.epochs_done * steps_per_epoch * recipe.batch_size)
-    for epoch in range(reached.epochs_done, epochs):
+    to_do = range(reached.epochs_done, epochs)
+    forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(val_videos), len(learners))
+    bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
+    bar.update(reached.epochs_done * clips_per_epoch)
+    for epoch in to_do:
         started = time.monotonic()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])

@@ -13,7 +13,8 @@ from pptsm.errors import UserError
 from pptsm.training.mixing import Mix, count_right
 from pptsm.training.objective import Losses
 
-FETCH_EVERY = 20  # steps: rare enough for a GPU's queue to stay full, often enough not to compute long on NaN
+# Steps of a GPU: rare enough for its queue to stay full, often enough not to compute long on NaN. A CPU has no queue.
+FETCH_EVERY = 20
 # A skipped step leaves the weights alone. A batch or two may be too much for half precision; after so many different
 # ones in a row it is the weights.
 MOST_SKIPPED = 10
@@ -38,6 +39,7 @@ class Tally:
         self.batches = batches
         self.may_skip = may_skip
         self.seen = 0  # clips
+        self.fetch_every = 1 if paddle.get_device() == "cpu" else FETCH_EVERY
         self._waiting: list[tuple[paddle.Tensor, float]] = []  # of each step that is not yet fetched: figures and rate
         self._steps = self._skipped = self._in_a_row = 0  # of those that are fetched
         self._learned, self._loss, self._cross_entropy = 0, 0.0, 0.0  # clips and sums, of the steps not skipped
@@ -60,7 +62,7 @@ class Tally:
             of_step = [figure.astype("float32") for figure in (loss.total, loss.own, loss.labels, *right)]
             self._waiting.append((paddle.stack(of_step), rate))
         self.seen += len(labels)
-        if len(self._waiting) == FETCH_EVERY:
+        if len(self._waiting) >= self.fetch_every:
             self._fetch()
 
     def figures(self) -> dict[str, float]:
