@@ -59,7 +59,6 @@ def drawn(tmp_path: Path) -> Path:
 
 
 INDEX = ("index", "--out", "index.csv", "--labels", "labels.txt")
-VALIDATE = ("validate", "--index", "index.csv", "--labels", "labels.txt", "--out", "result.json")
 
 
 @pytest.mark.parametrize("leave_kb", [0, 40, 120])
@@ -75,25 +74,6 @@ def test_probes_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path
     assert not (drawn / "index.csv").exists()
     (small_disk / "filler").unlink()
     pptsm(*INDEX, cwd=drawn, PPTSM_STATE=str(small_disk / "state"))
-
-
-def test_archives_and_pages_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path) -> None:
-    """Store, output on another file system than the store, and Data Docs: nothing half-written is anywhere."""
-    pptsm(*INDEX, cwd=drawn)
-    frames = ("frames", "--index", "index.csv", "--checked", "result.json")
-    docs = pptsm(*VALIDATE, "--docs", small_disk / "docs", cwd=drawn, check=False)
-    pptsm(*VALIDATE, "--docs", "docs", cwd=drawn)
-    store = pptsm(*frames, "--out", "frames", cwd=drawn, check=False, PPTSM_STATE=str(small_disk / "state"))
-    left = files_in(small_disk)
-    subprocess.run(["rm", "-rf", small_disk / "state"], check=True)
-    output = pptsm(*frames, "--out", small_disk / "frames", cwd=drawn, check=False)
-    for done, place in ((docs, small_disk / "docs"), (store, small_disk / "state"), (output, small_disk)):
-        assert done.returncode == 1
-        assert f"error: the disk filled up while writing {place}" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert not [name for name in left if "partial" in name]
-    assert files_in(small_disk) == set()
-    assert not (drawn / "frames").exists()
 
 
 WRITES = """
