@@ -59,7 +59,6 @@ def drawn(tmp_path: Path) -> Path:
 
 
 INDEX = ("index", "--out", "index.csv", "--labels", "labels.txt")
-VALIDATE = ("validate", "--index", "index.csv", "--labels", "labels.txt", "--out", "result.json")
 
 
 @pytest.mark.parametrize("leave_kb", [0, 40, 120])
@@ -75,25 +74,6 @@ def test_probes_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path
     assert not (drawn / "index.csv").exists()
     (small_disk / "filler").unlink()
     pptsm(*INDEX, cwd=drawn, PPTSM_STATE=str(small_disk / "state"))
-
-
-def test_archives_and_pages_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path) -> None:
-    """Store, output on another file system than the store, and Data Docs: nothing half-written is anywhere."""
-    pptsm(*INDEX, cwd=drawn)
-    frames = ("frames", "--index", "index.csv", "--checked", "result.json")
-    docs = pptsm(*VALIDATE, "--docs", small_disk / "docs", cwd=drawn, check=False)
-    pptsm(*VALIDATE, "--docs", "docs", cwd=drawn)
-    store = pptsm(*frames, "--out", "frames", cwd=drawn, check=False, PPTSM_STATE=str(small_disk / "state"))
-    left = files_in(small_disk)
-    subprocess.run(["rm", "-rf", small_disk / "state"], check=True)
-    output = pptsm(*frames, "--out", small_disk / "frames", cwd=drawn, check=False)
-    for done, place in ((docs, small_disk / "docs"), (store, small_disk / "state"), (output, small_disk)):
-        assert done.returncode == 1
-        assert f"error: the disk filled up while writing {place}" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert not [name for name in left if "partial" in name]
-    assert files_in(small_disk) == set()
-    assert not (drawn / "frames").exists()
 
 
 WRITES = """
@@ -143,6 +123,7 @@ cli.main()
 @pytest.mark.parametrize("writer", ["table", "state", "inference", "network", "download"])
 def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, writer: str) -> None:
     """Whatever pandas, pickle, Paddle, paddle2onnx and a transfer call a full disk."""
+    fill(small_disk, leave_kb=100)
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-c", WRITES, writer, tmp_path],
@@ -156,10 +137,9 @@ def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, wri
     assert "error: the disk filled up while writing" in done.stderr
     assert str(small_disk) in done.stderr
     assert "Traceback" not in done.stderr
-    left = [path for path in small_disk.rglob("*") if path.is_file() and path.suffix not in (".lock", ".json")]
-    if writer == "download":  # what came goes on from there, and is not in place
-        left = [path for path in left if path.name not in ("good.bin.partial", "good.bin.etag", "lock")]
-    assert left == []
+    # beside a lock: what a state was made of, whole; what came of a download, which goes on from there
+    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.etag", "lock"}
+    assert {Path(name).name for name in files_in(small_disk)} <= may_be
 
 
 def test_a_read_only_place_is_named(small_disk: Path) -> None:
