@@ -60,7 +60,7 @@ def test_a_killed_starter_leaves_no_job(tmp_path: Path, moment: str, timeout_sec
         "import os, time\n"
         "from pathlib import Path\n"
         "if __name__ == '__mp_main__':\n"
-        "    Path('beginning').write_text(str(os.getpid())); time.sleep(1)\n"
+        "    Path('beginning').write_text(str(os.getpid())); time.sleep(4)\n"
         "from test_workers import hang, killable\n"
         f"if __name__ == '__main__': list(killable(hang, [('at work',)], workers=1, timeout_sec={timeout_sec}))\n"
     )
@@ -73,6 +73,7 @@ def test_a_killed_starter_leaves_no_job(tmp_path: Path, moment: str, timeout_sec
             assert starter.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.02)
+        time.sleep(2)  # by now a job waits for the one that begins
         family = psutil.Process(starter.pid).children(recursive=True)  # its job, and what multiprocessing keeps beside
         starter.kill()
     assert reached.read_text() in {str(member.pid) for member in family}
