@@ -15,11 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
+import requests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -76,14 +78,8 @@ def server_and_worker() -> Iterator["subprocess.Popen[Any]"]:
             }
             server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
             # its guard holds the lock as long as there is a server, even when this process is killed
-            _start(started, server, HOME / "server.log", pass_fds=[held])
+            _wait_for(_start(started, server, HOME / "server.log", pass_fds=[held]))
             os.environ.pop(SERVERS_PASSWORD)
-            _prefect(
-                "the server to start",
-                *("server", "status", "--wait", "--timeout", str(SERVER_START_SEC)),
-                failed=f"the server does not answer at {os.environ[ADDRESS]} after {SERVER_START_SEC} s. Its log is "
-                f"{HOME / 'server.log'}; if that tells of no error, try again when the machine is less busy.",
-            )
             _end_dead_runs()
             _prefect("the work pool", "work-pool", "create", POOL, "--type", "process", "--overwrite")
             _prefect("the deployments of prefect.yaml", "--no-prompt", "deploy", "--all")
@@ -129,20 +125,47 @@ def _start(started: contextlib.ExitStack, command: list[str], log: Path, **optio
     return process
 
 
-def _prefect(what: str, *arguments: str, failed: str = "") -> None:
+def _wait_for(server: "subprocess.Popen[Any]") -> None:
+    """Return when the server answers.
+
+    Raises:
+        SystemExit: it does not in time, or has ended.
+    """
+    address, log = os.environ[ADDRESS], HOME / "server.log"
+    deadline = time.monotonic() + SERVER_START_SEC
+    with waiting_for("the server to start", _say):
+        while not _answers(address):
+            if server.poll() is not None:
+                sys.exit(f"error: the Prefect server has ended while it started. Its log says why: {log}")
+            if time.monotonic() > deadline:
+                sys.exit(
+                    f"error: the Prefect server does not answer at {address} after {SERVER_START_SEC} s. Its log is "
+                    f"{log}; if that tells of no error, try again when the machine is less busy."
+                )
+            time.sleep(0.2)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return bool(requests.get(f"{address}/health", timeout=10).ok)
+    except requests.RequestException:
+        return False
+
+
+def _prefect(what: str, *arguments: str) -> None:
     """Run a command of Prefect, saying what is waited for.
 
     In a session of its own, so that Ctrl-C leaves it to this process what is ended first.
 
     Raises:
-        SystemExit: it failed; with what it wrote, or the sentence in `failed`.
+        SystemExit: it failed; with what it wrote.
     """
     command = ["prefect", *arguments]
     _say(f"{what} ...")
     with waiting_for(what, _say):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, start_new_session=True)
     if done.returncode != 0:
-        sys.exit(f"error: {failed}" if failed else f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
+        sys.exit(f"error: `{' '.join(command)}` failed:\n{done.stdout}{done.stderr}")
 
 
 def _say(line: str) -> None:

@@ -307,6 +307,20 @@ def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert known_access(project / ".prefect")[PASSWORD] == first[PASSWORD]
 
 
+def test_a_server_that_ends_while_it_starts_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """At once, with the place of its log; the password of a server that is no more goes with it."""
+    project = copy_project(tmp_path / "clone")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/prefect.db"}
+    command = [sys.executable, "flows/watched.py"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the Prefect server has ended while it started. Its log says why: ")
+    assert "unable to open database file" in Path(done.stderr.split()[-1]).read_text()
+    assert "starting `prefect server start`" in done.stdout
+    assert not access_file(project / ".prefect").exists()
+
+
 def test_a_password_is_new_each_time_and_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a file with another mode was there before."""
     monkeypatch.delenv(ADDRESS, raising=False)
