@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import onnx
@@ -12,7 +15,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from conftest import ROOT, moving_square, pptsm, spec_with, write_params
+from conftest import ROOT, as_anyone, moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.spec import ClipSpec
 from pptsm.data.video import Video, probe, write_video
@@ -323,6 +326,55 @@ def test_a_file_that_keeps_the_decoder_busy_does_not_keep_the_others(place: Path
     assert "error: endless.mp4: decoding took longer than 3 s" in done.stderr
     assert "videos/1 ü.mp4\n" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_answers_come_one_by_one_and_an_interrupted_list_is_whole(place: Path) -> None:
+    """What an hour has found is not lost with the next file: here one that keeps the decoder busy."""
+    (place / "sitecustomize.py").write_text(HANGING_DECODER)
+    shutil.copy(place / "videos/1 ü.mp4", place / "endless.mp4")
+    command = ["pptsm", "predict", "videos/1 ü.mp4", "endless.mp4", "--model", "model.onnx", "--json"]
+    path = f"{place}{os.pathsep}{ROOT / 'src'}"
+    with subprocess.Popen(
+        command, cwd=place, stdout=PIPE, stderr=PIPE, env=os.environ | {"PYTHONPATH": path}
+    ) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline(), running.stdout.readline()]  # before the second file is done with
+        running.send_signal(signal.SIGINT)
+        lines.append(running.stdout.read())
+    answers = json.loads(b"".join(lines))
+    assert [answer["file"] for answer in answers] == ["videos/1 ü.mp4"]
+    assert running.returncode == 130
+
+
+def test_a_name_that_is_no_text_and_a_shut_folder_are_answers_too(place: Path) -> None:
+    """Each with its reason, in words, and the others with their classes."""
+    broken = Path(os.fsdecode(os.fsencode(place) + b"/more/run_\xff.mp4"))
+    (place / "more" / "shut").mkdir(parents=True)
+    for target in (broken, place / "more" / "good.mp4"):
+        shutil.copy(place / "videos/1 ü.mp4", target)
+    (place / "more" / "shut").chmod(0)
+    done = as_anyone("pptsm", "predict", "more", "--model", "model.onnx", cwd=place)
+    assert done.returncode == 1
+    assert done.stdout.startswith("more/good.mp4\n")
+    assert "error: more/run_\\xff.mp4: its name is no UTF-8 text: rename it\n" in done.stderr
+    assert "error: more/shut: cannot be read: Permission denied\n" in done.stderr
+    assert "error: 2 of 3 files could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_arrivals_goes_on_beside_a_name_that_is_no_text(place: Path) -> None:
+    """It has its row, and is named in one run only: no second try will mend it."""
+    (place / "more").mkdir()
+    for name in (b"run_\xff.mp4", b"good.mp4"):
+        target = Path(os.fsdecode(os.fsencode(place) + b"/more/" + name))
+        shutil.copy(place / "videos/1 ü.mp4", target)
+        os.utime(target, (0, 0))
+    words = ("predict", "more", "--model", "model.onnx", "--results", "seen.csv")
+    first, second = pptsm(*words, cwd=place), pptsm(*words, cwd=place)
+    assert first.stdout == "2 videos taken in more, 1 of them failed; 0 still being written\n"
+    assert first.stderr.count("run_\\xff.mp4: its name is no UTF-8 text: rename it") == 1
+    assert second.stdout == "0 videos taken in more, 0 of them failed; 0 still being written\n"
+    assert "xff" not in second.stderr
 
 
 def test_dense_prediction_is_the_mean_over_all_views(place: Path) -> None:

@@ -176,6 +176,14 @@ def test_the_embedded_dataset_has_a_seed_of_its_own(tmp_path: Path) -> None:
     assert all(drawn[0][label] != drawn[2][label] for label in drawn[0])
 
 
+def test_whoever_has_other_videos_is_not_told_of_an_empty_folder(tmp_path: Path) -> None:
+    """DVC warns of an empty output; nothing is said where nothing is drawn."""
+    write_params(tmp_path / "params.yaml", {"motion": {"videos_per_class": 0}})
+    done = pptsm("motion", "--out", "drawn", cwd=tmp_path)
+    assert done.stdout + done.stderr == ""
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["nothing_drawn.txt"]
+
+
 def test_a_pattern_that_misses_a_class_stops_and_names_the_folder(videos: Path, tmp_path: Path) -> None:
     """Otherwise one class is left, and is recognised in 100 % of the cases; nothing is written."""
     write_params(tmp_path / "params.yaml", {"index": {"root": "videos", "pattern": "(?P<label>nan)/(?P<group>g.).*"}})

@@ -131,7 +131,7 @@ READ = {
     "frames": ["data/index.csv"],
     "teacher": ["data/index.csv", "data/labels.txt", "data/frames"],
     "student": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher/card.json", "models/teacher"],
-    "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/student/card.json"],
+    "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/teacher/card.json"],
     "evaluate": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher"],
     "predict": ["models/export/model.onnx"],
     "report": [name for name in FILES if name != "models/export/model.onnx"],

@@ -65,7 +65,7 @@ def predict(
     failed = 0
     found = predict_files(files, model, sampling, top_k, timeout_sec)
     if as_json:
-        say("[", end="")
+        say("[")
     try:
         for number, answer in enumerate(progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)):
             name, error = shown(answer.file), answer.error
@@ -79,12 +79,12 @@ def predict(
                     else {"error": error}
                 )
                 entry = json.dumps({"file": name} | what | doubt, ensure_ascii=False)
-                say(f"{',' if number else ''}\n{entry}", end="")
+                say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
             elif error is None:
                 say("\n".join([name, *(f"  {guess.score:7.2%}  {guess.label}" for guess in answer.top)]))
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
-            say("\n]")
+            say("]")
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
 

@@ -38,9 +38,9 @@ def note(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def say(text: str, end: str = "\n") -> None:
+def say(text: str) -> None:
     """Part of a command's answer, on stdout at once, beside any progress bar."""
-    tqdm.write(text, file=sys.stdout, end=end)
+    tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 
 

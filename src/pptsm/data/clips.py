@@ -42,7 +42,8 @@ class FrameSource:
                 return read_frames(self.folder / archive_name(video_id), indices)
             return Video(self.folder / video_id).frames(indices)
         except VideoError as error:
-            raise UserError(f"clip {video_id!r} cannot be read: {error}.") from None
+            again = "frames` extracts" if self.kind == "archive" else "index` looks at"
+            raise UserError(f"clip {video_id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
 
 
 def frame_source(params: Params, frames: Path) -> FrameSource:

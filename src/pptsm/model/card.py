@@ -113,13 +113,8 @@ def read_card(folder: Path) -> Card:
         text = (folder / CARD).read_text(encoding="utf-8")
         json.loads(text)
         return Card.model_validate_json(text)
-    except FileNotFoundError:
-        raise UserError(
-            f"no {CARD} in {folder.absolute()}: it is no folder that a training stage wrote. `dvc repro student` "
-            "makes such folders."
-        ) from None
-    except OSError as error:
-        raise unusable("the card", folder / CARD, error.strerror or str(error), "student") from None
+    except OSError as error:  # where there is none, it is no folder that a training stage wrote
+        raise unusable("the card of a network", folder / CARD, error.strerror or str(error), "student") from None
     except ValidationError as error:
         raise UserError(
             f"{folder / CARD} does not describe a network in full ({error.error_count()} fields are missing or wrong, "
@@ -127,7 +122,7 @@ def read_card(folder: Path) -> Card:
             "again (`dvc repro`), or name its weights as a role's `start`."
         ) from None
     except ValueError as error:  # no UTF-8, no JSON
-        raise unusable("the card", folder / CARD, f"it is damaged ({error})", "student") from None
+        raise unusable("the card of a network", folder / CARD, f"it is damaged ({error})", "student") from None
 
 
 def network_folders(teacher: Path, student: Path) -> dict[str, Path]:
