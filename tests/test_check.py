@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from conftest import ROOT, TINY, commit, copy_tree, pptsm, run, write_params
+from conftest import ROOT, TINY, commit, copy_tree, moving_square, pptsm, run, write_params
+from pptsm.data.video import write_video
 
-GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ARGUMENTS = ("check", "--drawn", "drawn", "--out", "data/checked")
 
 
@@ -78,6 +79,29 @@ def test_without_options_it_answers_a_person_and_writes_nothing(tmp_path: Path) 
     write_params(tmp_path / "params.yaml", {"index": {"root": "nowhere"}, "motion": {"videos_per_class": 0}})
     assert "index.root is 'nowhere'" in pptsm("check", cwd=tmp_path, check=False).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_a_locale_without_utf8_reads_the_same(tmp_path: Path) -> None:
+    """A class named früh is that class in the index, whatever the locale says of file names."""
+    for label, seed in (("früh", 0), ("spät", 1)):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        write_video(tmp_path / "videos" / label / "g_1.mp4", moving_square(12, seed=seed), 10, "h264")
+    alone = {"train_share": 1.0, "val_share": 0.0, "test_share": 0.0}
+    write_params(tmp_path / "params.yaml", {"index": {"root": "videos", **alone}})
+    pptsm(*ARGUMENTS, cwd=tmp_path, **C_LOCALE)
+    pptsm("index", "--out", "index.csv", "--labels", "labels.txt", cwd=tmp_path, **C_LOCALE)
+    assert (tmp_path / "labels.txt").read_text(encoding="utf-8") == "früh\nspät\n"
+
+
+def test_what_a_terminal_cannot_show_does_not_stop_the_command(tmp_path: Path) -> None:
+    """A name is shown escaped, and the file is written."""
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    done = pptsm("preset", "small", "--params", "früh.yaml", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert done.stdout.startswith("fr\\xfch.yaml is now preset small")
+    assert (tmp_path / "früh.yaml").exists()
 
 
 def test_make_checks_before_dvc_reads_params_yaml() -> None:

@@ -254,11 +254,22 @@ def test_an_unknown_preset_lists_those_there_are() -> None:
     assert "base" not in done.stderr
 
 
+def test_damaged_presets_are_listed_and_refused(place: Path) -> None:
+    """One that is empty, and one in another encoding, are no reason to list none."""
+    (place / "presets" / "empty.yaml").touch()
+    (place / "presets" / "other.yaml").write_bytes(b"# fr\xfch\n\nseed: 1\n")
+    assert set(preset_names(place / "presets")) == {*NAMES, "empty", "other"}
+    for name, sentence in [("empty", "holds nothing where sections"), ("other", "is not UTF-8")]:
+        with pytest.raises(UserError, match=sentence):
+            compose(place / "presets", Choice(name))
+
+
 @pytest.mark.parametrize(
     ("based_on", "sentence"),
     [
         ("nosuch", "preset 'mine' is based on 'nosuch', but there are"),
         ("mine", "presets mine -> mine are based on each"),
+        ("[a, b]", "preset 'mine' is based on .* but there are"),
     ],
 )
 def test_a_preset_based_on_nothing_or_on_itself_is_refused(based_on: str, sentence: str, place: Path) -> None:

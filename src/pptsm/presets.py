@@ -60,7 +60,8 @@ def preset_names(folder: Path) -> dict[str, str]:
     files = sorted(folder.glob("*.yaml"))
     if not any(path.stem == BASE for path in files):
         raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
-    first_lines = {path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in files}
+    texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    first_lines = {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
     del first_lines[BASE]
     return first_lines
 
@@ -83,7 +84,8 @@ def preset_values(folder: Path, name: str) -> Values:
             raise UserError(f"presets {' -> '.join([*seen, current])} are based on each other.")
         seen.append(current)
         own = read_sections(folder / f"{current}.yaml")
-        current = own.pop(BASED_ON, None)
+        based_on = own.pop(BASED_ON, None)
+        current = None if based_on is None else str(based_on)
         values = merged(own, values)
     return values
 

@@ -91,7 +91,7 @@ def run(
     metrics["student"][params.sampling] |= served.values()
 
     with whole_folder(out) as partial:
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         table.to_csv(partial / "predictions.csv", index=False)
         pd.concat(per_class).to_csv(partial / "classes.csv", index=False)
         confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)

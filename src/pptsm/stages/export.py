@@ -92,4 +92,4 @@ def run(
                 note(f"export: the file of the {role} carries a warning: {warning}")
         others = {role: figures for role, figures in values.items() if role != "student"}
         with whole_file(card) as partial:
-            partial.write_text(json.dumps(values["student"] | others, indent=2) + "\n")
+            partial.write_text(json.dumps(values["student"] | others, indent=2) + "\n", encoding="utf-8")
