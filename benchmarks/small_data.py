@@ -3,7 +3,7 @@
     python benchmarks/small_data.py weizmann FOLDER --fold lena,lyova,shahar --fold daria,denis,eli --fold ido,ira,moshe
     python benchmarks/small_data.py small FOLDER --fold scene3,scene7 --set index.pattern=... --set training.flip=none
 
-Cost: a training a fold, as long as the preset says, and a few seconds for the archives, which all folds share. Everything
+Cost: a training a fold, as long as the preset says, and a few seconds for the archives, which all folds share. All
 lies in a temporary folder. Two runs side by side take a core each with `--set compute.workers=0` and PPTSM_THREADS=1.
 To expect: a line a fold, then a row of a table: the settings, top-1 of the student over all folds with Wilson's 95 %
 interval, uniform and dense, minutes of training, clips a second, and megabytes of archives.
