@@ -24,7 +24,7 @@ from pptsm.console import note
 from pptsm.data.clips import EvaluationVideos, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, save_index, save_labels
-from pptsm.evaluation.engines import paddle_scorer
+from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.tables import metric_values
 from pptsm.ingest.frames import extract_all
@@ -84,7 +84,7 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
         teacher = folder / role if params.student.distillation_weight > 0 else None
     minutes = (time.monotonic() - started) / 60
     videos = in_split(table, "test")
-    score = paddle_scorer(load_network(folder / "student"))
+    score = paddle_pixel_scorer(load_network(folder / "student"))
     spec = clip_spec(params.clip, params.student.segments, params.sampling)
     row: dict[str, Any] = {"minutes": minutes, "groups": videos["group"].tolist()}
     row["clips_per_sec"] = pd.read_csv(folder / "student.csv")["clips_per_sec"].mean()
