@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import GOLDEN, ROOT, pptsm
+from pptsm.data.clips import clips_of_a_video
 from pptsm.errors import UserError
 from pptsm.ingest.annotations import read_label_file
 from pptsm.ingest.download import known_weights
@@ -121,6 +122,28 @@ def test_every_preset_builds_its_networks_and_names_what_exists(choice: Choice) 
     for role in [params.teacher, params.student] if params.teacher.enabled else [params.student]:
         assert role.start is None or role.start in known_weights()
         network_arguments(role, classes).build()
+
+
+def test_weizmann_is_small_as_a_user_gets_it() -> None:
+    """Its preset says where the videos are and who is held out; the recipe is that of `small`."""
+    weizmann = difference(PRESETS, Choice("weizmann"))
+    assert set(weizmann.pop("index")) == {"root", "pattern", "test_groups"}
+    del weizmann["report"]
+    assert weizmann == difference(PRESETS, Choice("small"))
+
+
+def test_small_trains_its_student_alone_and_for_the_time_that_its_head_states() -> None:
+    """Minutes for so many videos follow from the clips that are drawn of the 70 % that are trained on."""
+    params = chosen_params(PRESETS, Choice("small"))
+    assert not params.teacher.enabled
+    head = (PRESETS / "small.yaml").read_text().split("\n\n")[0].replace("\n#", "")
+    (clips_per_sec,) = map(int, re.findall(r"(\d+) clips a second", head))
+    stated = re.findall(r"([\d,]+) videos: (\d+) minutes", head)
+    assert [videos for videos, _ in stated] == ["50", "300", "5,000"]
+    for videos, minutes in stated:
+        used = round(int(videos.replace(",", "")) * params.index.train_share)
+        clips = used * clips_of_a_video(params.training, used, params.student.epochs) * params.student.epochs
+        assert round(clips / clips_per_sec / 60) == int(minutes), (videos, clips)
 
 
 @pytest.mark.parametrize("name", list(table("recipes.csv")[0])[1:])
