@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.data.geometry import Box, Frames, Size, crop_places, in_stored_frame, resized_size, training_box
+from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, training_box
 from pptsm.data.names import Sampling
+from pptsm.data.pixels import resized
 from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
 
@@ -48,10 +49,10 @@ def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Pixels:
         then all of the second, and so on.
     """
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
-    resized = np.stack([_resize(frame, size) for frame in frames.pixels])
+    whole = np.stack([resized(frame, size) for frame in frames.pixels])
     crops = []
     for left, top, mirrored in crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side):
-        crop = resized[:, top : top + side, left : left + side]
+        crop = whole[:, top : top + side, left : left + side]
         crops.append(crop[:, :, ::-1] if mirrored else crop)
     return as_pixels(np.concatenate(crops), spec)
 
@@ -116,7 +117,7 @@ def training_clip(
     size = resized_size(frames.native, spec.resize_px, spec.aspect)
     height, width = frames.pixels.shape[1:3]
     box = in_stored_frame(training_box(size, spec, crop, rng), size, (width, height))
-    pixels = np.stack([_resize(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.pixels])
+    pixels = np.stack([resized(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.pixels])
     if flip:
         pixels = pixels[:, :, ::-1]
     if brightness == 0:
@@ -148,9 +149,3 @@ def contact_sheet(views: ClipArray, spec: ClipSpec) -> Image.Image:
     height, width = pixels.shape[2:]
     rows = pixels.reshape(-1, spec.segments, 3, height, width).transpose(0, 3, 1, 4, 2)  # [V, H, S, W, 3]
     return Image.fromarray(rows.reshape(-1, spec.segments * width, 3))
-
-
-def _resize(frame: NDArray[np.uint8], size: Size, box: Box | None = None) -> NDArray[np.uint8]:
-    if box is None and (frame.shape[1], frame.shape[0]) == size:
-        return frame
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, box=box))
