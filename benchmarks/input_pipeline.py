@@ -25,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and Paddle are imported
 
 import decord
 import numpy as np
+import paddle
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
@@ -89,13 +90,14 @@ def ways_of(video: Path, params_path: Path, folder: Path, most: int) -> dict[str
     def official_training(read: Callable[[NDArray[np.int64]], list[Image.Image]]) -> Steps:
         def steps(number: int) -> object:
             rng = np.random.default_rng(number)
-            return official_clip(read(uniform_indices(num_frames, uniform.segments, rng).ravel()), uniform, rng)
+            images = read(uniform_indices(num_frames, uniform.segments, rng).ravel())
+            return batch_of_one(official_clip(images, uniform, rng))
 
         return steps
 
     def official_evaluation(spec: ClipSpec) -> Steps:
         indices = evaluation_indices(num_frames, spec, spec.sampling)
-        return lambda _: official_views(jpegs(indices), spec)
+        return lambda _: batch_of_one(official_views(jpegs(indices), spec))
 
     return {
         "train_archive": training(archives),
@@ -112,6 +114,11 @@ def ways_of(video: Path, params_path: Path, folder: Path, most: int) -> dict[str
 def loaded(clips: TrainingClips | EvaluationVideos) -> Steps:
     """A batch of one, as the loader hands it to the device."""
     return lambda number: next(iter(load_batches(clips, [[number]], workers=0)))
+
+
+def batch_of_one(clip: NDArray[np.float32]) -> object:
+    """The same, of a clip by the official steps: in one piece, and Paddle's."""
+    return paddle.to_tensor(np.stack([clip]))
 
 
 def official_clip(images: list[Image.Image], spec: ClipSpec, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -143,9 +150,10 @@ def resized(image: Image.Image, spec: ClipSpec) -> Image.Image:
 
 def normalised(images: list[Image.Image], spec: ClipSpec) -> NDArray[np.float32]:
     """float32 [N, 3, H, W] on the host."""
-    values = np.stack([np.asarray(image) for image in images]).transpose(0, 3, 1, 2).astype(np.float32)
     mean, std = (np.array(numbers, np.float32)[:, None, None] for numbers in (spec.mean, spec.std))
-    values /= 255
+    values = np.stack([np.asarray(image) for image in images]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(
+        255
+    )
     values -= mean
     values /= std
     return values

@@ -107,7 +107,7 @@ def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
         frames = [decode_jpeg(member) for member in members]
         if bad := [name for name, frame in zip(names, frames, strict=True) if frame is None]:
             raise zipfile.BadZipFile(f"{bad[0]} is no whole JPEG")
-        return Frames(np.stack([frame for frame in frames if frame is not None]), native)
+        return Frames([frame for frame in frames if frame is not None], native)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise VideoError(f"{archive}: {error}") from None
 

@@ -6,6 +6,7 @@ checkpoints learned from. OpenCV computes the same where nothing is averaged, se
 
 import functools
 import io
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -45,6 +46,20 @@ def resized(frame: NDArray[np.uint8], size: Size, box: Box | None = None) -> NDA
     place = np.array([[step_x, 0, left + step_x / 2 - 0.5], [0, step_y, top + step_y / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(frame, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+
+
+def mirrored(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame [H, W, 3], left and right exchanged."""
+    return np.asarray(_cv2().flip(frame, 1))  # numpy's own way, with negative steps, takes thirty times as long
+
+
+def planes(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Frames [H, W, 3] of one size, which may be parts of larger ones, as one array [T, 3, H, W]."""
+    height, width, channels = frames[0].shape
+    outcome = np.empty((len(frames), channels, height, width), np.uint8)
+    for frame, place in zip(frames, outcome, strict=True):
+        _cv2().split(frame, list(place))
+    return outcome
 
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:

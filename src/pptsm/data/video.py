@@ -123,9 +123,9 @@ class Video:
         """
         if negative := [int(index) for index in indices if index < 0]:
             raise VideoError(f"there are no frames {negative}: numbers begin at 0")
-        pixels = self._by_number.frames([int(index) for index in indices])
-        height, width = pixels.shape[1:3]
-        return Frames(pixels, (width, height))
+        images = self._by_number.frames([int(index) for index in indices])
+        height, width = images[0].shape[:2]
+        return Frames(images, (width, height))
 
     def require_whole(self) -> None:
         """Refuse a file that `probe` calls cut off, for the reason that it gives.
@@ -339,9 +339,9 @@ class _Pyav:
     def __iter__(self) -> Iterator[Image]:
         return map(self._converter(), self._decoded())
 
-    def frames(self, indices: list[int]) -> Images:
+    def frames(self, indices: list[int]) -> list[Image]:
         images = self._from_key_frames(indices) if self.packets.indexed else self._from_the_first(indices)
-        return np.stack([images[index] for index in indices])
+        return [images[index] for index in indices]
 
     def _from_the_first(self, indices: list[int]) -> dict[int, Image]:
         convert, images, wanted, count = self._converter(), {}, set(indices), 0
