@@ -50,7 +50,7 @@ def resized(frame: NDArray[np.uint8], size: Size, box: Box | None = None) -> NDA
 
 def mirrored(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A frame [H, W, 3], left and right exchanged."""
-    return np.asarray(_cv2().flip(frame, 1))  # numpy's own way, with negative steps, takes thirty times as long
+    return np.asarray(_cv2().flip(frame, 1))  # numpy's own way, with negative steps, takes several times as long
 
 
 def planes(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
