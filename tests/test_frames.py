@@ -1,11 +1,13 @@
 """Frame archives: what is in them, and that work is not done twice."""
 
+import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from conftest import moving_square, params_with, spec_with
 from pptsm.data.archive import read_frames, write_archive
@@ -55,6 +57,104 @@ def test_an_archive_holds_the_videos_frames_in_order(video: Path) -> None:
     indices = np.array([11, 0, 5])
     decoded = Video(video).frames(indices).pixels.astype(int)
     assert np.abs(read_frames(Path("a.zip"), indices).pixels - decoded).mean() < 3
+
+
+def test_an_archives_directory_is_not_parsed(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of our own archives `zipfile` would read every record, for each clip; the bytes are those that it reads."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    names = ["img_00012.jpg", "img_00001.jpg", "img_00012.jpg"]
+    with zipfile.ZipFile("a.zip") as archive:
+        expected = [np.asarray(Image.open(archive.open(name))) for name in names]
+    monkeypatch.delattr(zipfile, "ZipFile")
+    np.testing.assert_array_equal(read_frames(Path("a.zip"), np.array([11, 0, 11])).pixels, expected)
+
+
+def rezipped(change: str) -> None:
+    """Write b.zip: the members of a.zip as another tool might store them."""
+    with zipfile.ZipFile("a.zip") as old, zipfile.ZipFile("b.zip", "w") as new:
+        new.comment = old.comment
+        for name in sorted(old.namelist(), reverse=change == "in another order"):
+            member = zipfile.ZipInfo(name)
+            member.compress_type = zipfile.ZIP_DEFLATED if change == "compressed" else zipfile.ZIP_STORED
+            if change == "with times":
+                member.extra = b"UT\x05\x00\x03\x00\x00\x00\x00"
+            if change == "with remarks":
+                member.comment = b"a remark"
+            new.writestr(member, old.read(name))
+        if change == "with others":
+            new.writestr("notes_about_it.txt", "by hand")
+        if change == "of sizes above 4 GB":
+            with new.open("more.jpg", "w", force_zip64=True) as more:
+                more.write(b"none is so large here, but the record has room for it")
+        if change == "with a frame replaced":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile's own, of the double name
+                new.writestr("img_00001.jpg", old.read("img_00012.jpg"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["in another order", "compressed", "with times", "with remarks", "with others", "of sizes above 4 GB"],
+)
+def test_archives_of_other_tools_are_read(video: Path, change: str) -> None:
+    """Whatever the ZIP's records look like, the frames are the same."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    rezipped(change)
+    first_and_last = np.array([0, 11])
+    expected = read_frames(Path("a.zip"), first_and_last).pixels
+    np.testing.assert_array_equal(read_frames(Path("b.zip"), first_and_last).pixels, expected)
+
+
+def test_of_two_members_of_one_name_the_newer_counts(video: Path) -> None:
+    """As for every tool: it was put in to replace the older."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    rezipped("with a frame replaced")
+    newer = read_frames(Path("a.zip"), np.array([11])).pixels
+    np.testing.assert_array_equal(read_frames(Path("b.zip"), np.array([0])).pixels, newer)
+
+
+def test_an_archive_of_a_long_video_is_read(video: Path) -> None:
+    """A directory longer than what is read of the file's end at first."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    with zipfile.ZipFile("a.zip") as old, zipfile.ZipFile("b.zip", "w") as new:
+        new.comment = old.comment
+        for number in range(1300):
+            new.writestr(f"img_{number + 1:05d}.jpg", old.read(f"img_{number % 12 + 1:05d}.jpg"))
+    last = read_frames(Path("b.zip"), np.array([1299])).pixels
+    np.testing.assert_array_equal(last, read_frames(Path("a.zip"), np.array([1299 % 12])).pixels)
+
+
+def test_a_damaged_archive_is_never_read_as_if_it_were_whole(video: Path) -> None:
+    """Cut off anywhere, or a byte changed in the frame or the directory: an error, or the very same frame."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    data, wanted, damaged = Path("a.zip").read_bytes(), np.array([5]), Path("b.zip")
+    expected, refused = read_frames(Path("a.zip"), wanted).pixels, 0
+    rng = np.random.default_rng(0)
+    places = [int(place) for place in rng.integers(0, len(data), 150)] + list(range(len(data) - 300, len(data)))
+    changes = [data[:place] for place in places[:60]]
+    changes += [data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :] for place in places]
+    for changed in changes:
+        damaged.write_bytes(changed)
+        try:
+            np.testing.assert_array_equal(read_frames(damaged, wanted).pixels, expected)
+        except VideoError:
+            refused += 1
+    assert refused > 80
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", "half"], ids=["empty", "text", "half a JPEG"])
+def test_a_member_that_is_no_picture_is_named(video: Path, content: bytes | str) -> None:
+    """It was put in by hand, so its checksum is right."""
+    write_archive(Path("a.zip"), video, 12, params_with().frames)
+    with zipfile.ZipFile("a.zip") as old, zipfile.ZipFile("b.zip", "w") as new:
+        new.comment = old.comment
+        for name in old.namelist():
+            jpeg = old.read(name)
+            bad = jpeg[: len(jpeg) // 2] if isinstance(content, str) else content
+            new.writestr(name, bad if name == "img_00003.jpg" else jpeg)
+    with pytest.raises(VideoError, match=r"b\.zip: img_00003\.jpg is no whole JPEG"):
+        read_frames(Path("b.zip"), np.array([0, 2]))
+    assert len(read_frames(Path("b.zip"), np.array([0, 1])).pixels) == 2
 
 
 def test_fewer_frames_than_counted_leaves_no_archive(video: Path) -> None:

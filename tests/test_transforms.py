@@ -9,6 +9,7 @@ from PIL import Image
 from conftest import spec_with
 from pptsm.data.geometry import (
     MULTI_SCALES,
+    Box,
     Frames,
     box_positions,
     crop_places,
@@ -16,12 +17,14 @@ from pptsm.data.geometry import (
     resized_size,
 )
 from pptsm.data.loading import normalise_on_device
+from pptsm.data.pixels import resized
 from pptsm.data.spec import IMAGENET_MEAN as MEAN
 from pptsm.data.spec import IMAGENET_STD as STD
 from pptsm.data.transforms import Pixels, as_pixels, evaluation_views, normalise, training_clip, views_of
 
 RNG = np.random.default_rng(5)
 SPEC = spec_with(resize_px=256, crop_px=224, test_crop_px=224)
+ONE_LEVEL = 1.01 / 255 / min(STD)  # of 255, normalised
 RECIPE = {"crop": "multi_scale", "flip": False, "brightness": 0.0}
 
 
@@ -68,10 +71,17 @@ def test_crop_positions_of_a_landscape_frame(crops: str, expected: list[tuple[in
     assert places[5:] == ([(*place, True) for place in expected] if crops == "ten" else [])
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "atol"),
+    [(160, 120, ONE_LEVEL), (400, 300, 1e-5), (350, 200, 1e-5)],
+    ids=["grows", "shrinks", "shrinks one way"],
+)
 @pytest.mark.parametrize(("sampling", "lefts"), [("uniform", [58]), ("dense", [0, 116, 58])])
-def test_evaluation_views_are_pillow_resize_crop_normalise(sampling: str, lefts: list[int]) -> None:
-    """Frame by frame with Pillow, crops outermost: all clips of the left crop come first."""
-    frames = RNG.integers(0, 256, (16, 120, 160, 3), dtype=np.uint8)
+def test_evaluation_views_are_pillow_resize_crop_normalise(
+    sampling: str, lefts: list[int], width: int, height: int, atol: float
+) -> None:
+    """Frame by frame with Pillow, crops outermost: all clips of the left crop come first; exactly where it averages."""
+    frames = RNG.integers(0, 256, (16, height, width, 3), dtype=np.uint8)
     views = evaluation_views(frames, sampling)  # type: ignore[arg-type]
     expected = []
     for left in lefts:
@@ -81,7 +91,7 @@ def test_evaluation_views_are_pillow_resize_crop_normalise(sampling: str, lefts:
             expected.append(((crop - MEAN) / STD).transpose(2, 0, 1))
     assert views.dtype == np.float32
     assert views.shape == (16 * len(lefts), 3, 224, 224)
-    np.testing.assert_allclose(views, np.stack(expected), atol=1e-5)
+    np.testing.assert_allclose(views, np.stack(expected), atol=atol)
 
 
 def test_the_aspect_is_distorted_unless_it_is_to_be_kept() -> None:
@@ -92,11 +102,11 @@ def test_the_aspect_is_distorted_unless_it_is_to_be_kept() -> None:
         left = round((width - 224) / 2)
         expected = (big[16:240, left : left + 224] / 255 - MEAN) / STD
         views = evaluation_views(frames, "uniform", keep_aspect)
-        np.testing.assert_allclose(views[0], expected.transpose(2, 0, 1), atol=1e-5)
+        np.testing.assert_allclose(views[0], expected.transpose(2, 0, 1), atol=ONE_LEVEL)
     square = np.asarray(Image.fromarray(frames[0, :, :128]).resize((256, 341), Image.Resampling.BILINEAR))
     expected = (square[58:282, 16:240] / 255 - MEAN) / STD
     np.testing.assert_allclose(
-        evaluation_views(frames[:, :, :128], "uniform")[0], expected.transpose(2, 0, 1), atol=1e-5
+        evaluation_views(frames[:, :, :128], "uniform")[0], expected.transpose(2, 0, 1), atol=ONE_LEVEL
     )
 
 
@@ -117,6 +127,25 @@ def test_each_sampling_has_crops_of_its_own(sampling: str, crops: str) -> None:
     expected = [whole[:, :, top : top + 48, left : left + 48] for left, top in places]
     expected += [view[..., ::-1] for view in expected] if crops == "ten" else []
     np.testing.assert_array_equal(views, np.concatenate(expected))
+
+
+@pytest.mark.parametrize(
+    ("box", "levels"),
+    [
+        (None, 0),
+        ((0, 0, 60, 50), 1),
+        ((3.3, 10.75, 50.2, 47.5), 1),
+        ((20.25, 0.5, 100.25, 64.5), 1),  # as large as the outcome, between the pixels
+        ((20.2, 3.1, 100.2 + 1e-9, 60), 1),  # as what its arithmetic makes of such a box
+        ((10.5, 3.1, 110.2, 40), 0),  # shrinks across, grows down
+        ((0.3, 0.2, 119.9, 89.8), 0),
+    ],
+)
+def test_a_box_is_resampled_as_by_pillow(box: Box | None, levels: int) -> None:
+    """To 80x64: a box anywhere between the pixels, at the frame's edges too; of noise, cut from a larger frame."""
+    frame = RNG.integers(0, 256, (100, 150, 3), dtype=np.uint8)[5:95, 20:140]
+    expected = np.asarray(Image.fromarray(frame).resize((80, 64), Image.Resampling.BILINEAR, box=box))
+    assert np.abs(resized(frame, (80, 64), box).astype(int) - expected).max() <= levels
 
 
 def test_black_and_white_are_what_imagenet_makes_of_them() -> None:

@@ -206,6 +206,16 @@ def test_the_frames_that_are_asked_for_come_back(library: Callable[[str], Path],
         assert numbers_in(Video(library(name)).frames(np.array([index])).pixels) == [there[index]]
 
 
+@pytest.mark.parametrize("name", ["h264 mp4", "h264 mkv", "hevc closed groups, mp4", "vp9 webm", "mpeg4 avi"])
+def test_what_is_passed_over_changes_no_pixel(library: Callable[[str], Path], name: str) -> None:
+    """Bit for bit what decoding every frame gives, though decoding starts at a key frame and leaves frames out."""
+    with av.open(str(library(name))) as container:
+        everything = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for indices in (WANTED, MIXED, [99], [47], [48]):
+        found = Video(library(name)).frames(np.array(indices)).pixels
+        np.testing.assert_array_equal(found, [everything[index] for index in indices])
+
+
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.width == 320])
 def test_all_frames_are_counted_and_read_in_order(library: Callable[[str], Path], name: str) -> None:
     """The same count for `len`, for reading and for the probe; reading begins with the first, whatever came before."""
@@ -365,6 +375,13 @@ def test_a_frame_that_does_not_decode_is_not_made_up(tmp_path: Path) -> None:
         lambda n, packet: replaced(packet, remarks) if n == 95 else packet,
     )
     assert Video(path).decoder == "decord"
+    video, missing = Video(path), []
+    for index in range(90, 100):
+        try:
+            assert numbers_in(video.frames(np.array([index])).pixels) == [index]
+        except VideoError as error:
+            missing.append(str(error))
+    assert [bool(re.fullmatch(r"frame 9\d does not decode", reason)) for reason in missing] == [True]
     found = probe(path)
     assert (found.status, found.num_frames) == ("truncated", 99)
     assert "frame 99 does not decode" in found.reason
@@ -517,13 +534,9 @@ def test_real_videos_give_at_random_what_they_give_in_order(shared: Path) -> Non
         counts[path.stem] = len(video)
         assert len(video) == len(in_order) == probe(path).num_frames
         indices = np.random.default_rng(7).permutation(len(video))
-        if video.decoder == "pyav":
-            np.testing.assert_array_equal(video.frames(indices).pixels, np.stack(in_order)[indices])
-            continue
-        for index in indices[:40]:
-            np.testing.assert_array_equal(
-                video.frames(np.array([index])).pixels[0], in_order[index], str((path, index))
-            )
+        apart = np.abs(video.frames(indices).pixels.astype(int) - np.stack(in_order)[indices])
+        # the two decoders round MPEG-4 in their own ways; the frame before or after is further off by far
+        assert apart.max() <= (2 if video.decoder == "decord" else 0), path
     assert counts["v_BaseballPitch_g01_c03"] == 103
 
 

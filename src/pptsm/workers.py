@@ -1,6 +1,6 @@
 """Jobs in processes that can be killed: some broken videos keep a decoder busy for ever, or crash it.
 
-The only pool of the project: probing, extracting and predicting use it.
+The only kind of pool in the project: probing, extracting and predicting use it, and so does the preparation of clips.
 """
 
 import concurrent.futures
@@ -51,8 +51,7 @@ def killable(
     Raises:
         Exception: whatever `work` raises.
     """
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPool(pool_size(workers), initializer=_begin, initargs=[prepare, prepare_with], context=context) as pool:
+    with process_pool(pool_size(workers), prepare, prepare_with) as pool:
         try:
             for running in [pool.schedule(work, args=job, timeout=timeout_sec) for job in jobs]:
                 try:
@@ -64,6 +63,14 @@ def killable(
         except BaseException:
             pool.stop()  # otherwise the pool first finishes every job
             raise
+
+
+def process_pool(
+    size: int, prepare: Callable[..., None] | None = None, prepare_with: tuple[Any, ...] = ()
+) -> ProcessPool:
+    """Processes that do not outlive this one; each first calls `prepare(*prepare_with)`."""
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    return ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
 
 
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:

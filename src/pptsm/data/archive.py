@@ -5,19 +5,56 @@ times faster to version than loose files and opens in any file manager. Its comm
 size, which decides where a pixel goes: an archive is a cache, and stores frames in whatever size it likes.
 """
 
-import io
 import json
+import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pptsm.data.geometry import Frames, Size, resized_size
+from pptsm.data.pixels import decode_jpeg, encode_jpeg, resized
 from pptsm.data.video import Video, VideoError
 from pptsm.files import whole_file
 from pptsm.params import Frames as Settings
+
+# PKWARE's APPNOTE, 4.3.12 and 4.3.16: a record of a ZIP's directory with a name as long as ours; the directory's end.
+RECORD = np.dtype(
+    [
+        ("signature", "S4"),
+        ("versions", "<u2", 2),
+        ("flags", "<u2"),
+        ("method", "<u2"),
+        ("date", "<u2", 2),
+        ("crc", "<u4"),
+        ("stored_bytes", "<u4"),
+        ("bytes", "<u4"),
+        ("name_bytes", "<u2"),
+        ("extra_bytes", "<u2"),
+        ("comment_bytes", "<u2"),
+        ("disk", "<u2"),
+        ("attributes", "<u2", 3),
+        ("at", "<u4"),
+        ("name", "S13"),
+    ]
+)
+END = np.dtype(
+    [
+        ("signature", "S4"),
+        ("disks", "<u2", 2),
+        ("records_here", "<u2"),
+        ("records", "<u2"),
+        ("directory_bytes", "<u4"),
+        ("directory_at", "<u4"),
+        ("comment_bytes", "<u2"),
+    ]
+)
+RECORD_SIGNATURE = b"PK\1\2"
+END_SIGNATURE = b"PK\5\6"
+LOCAL_HEADER_BYTES = 30
+TAIL_BYTES = 1 << 16  # the directory of 1,100 frames; that of a longer video is left to `zipfile`
 
 
 def archive_name(video_id: str) -> str:
@@ -43,7 +80,7 @@ def write_archive(path: Path, video: Path, num_frames: int, settings: Settings) 
         for count, frame in enumerate(Video(video), start=1):
             # a fixed date: the same video gives the same bytes
             member = zipfile.ZipInfo(member_name(count - 1), date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, encode_jpeg(frame, settings.short_side_px, settings.jpeg_quality))
+            archive.writestr(member, encode_jpeg(_scaled_down(frame, settings.short_side_px), settings.jpeg_quality))
             if count == num_frames:
                 break
         if count < num_frames:
@@ -61,14 +98,11 @@ def is_whole(path: Path, num_frames: int) -> bool:
         return False
 
 
-def encode_jpeg(frame: NDArray[np.uint8], short_side_px: int | None, quality: int) -> bytes:
-    """JPEG of a frame [H, W, 3], first scaled down (never up) to the short side."""
-    image = Image.fromarray(frame)
-    if short_side_px is not None and min(image.size) > short_side_px:
-        image = image.resize(resized_size(image.size, short_side_px, "kept"), Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+def _scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[np.uint8]:
+    native = (frame.shape[1], frame.shape[0])
+    if short_side_px is None or min(native) <= short_side_px:
+        return frame
+    return resized(frame, resized_size(native, short_side_px, "kept"))
 
 
 def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
@@ -77,13 +111,63 @@ def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
     Raises:
         VideoError: the archive is missing, damaged or of an older version, or has no such frame.
     """
+    names = [member_name(int(index)) for index in indices]
     try:
-        with zipfile.ZipFile(archive) as file:
-            native = _native_size(file.comment)
-            images = [Image.open(io.BytesIO(file.read(member_name(int(index))))).convert("RGB") for index in indices]
-            return Frames(np.stack([np.asarray(image) for image in images]), native)
+        comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
+        native = _native_size(comment)
+        frames = [decode_jpeg(member) for member in members]
+        if bad := [name for name, frame in zip(names, frames, strict=True) if frame is None]:
+            raise zipfile.BadZipFile(f"{bad[0]} is no whole JPEG")
+        return Frames([frame for frame in frames if frame is not None], native)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise VideoError(f"{archive}: {error}") from None
+
+
+def _read_own(archive: Path, indices: NDArray[np.int64], names: list[str]) -> tuple[bytes, list[bytes]] | None:
+    """Comment and members of an archive as `write_archive` makes it; None for any other, and for a damaged one.
+
+    All its records have one length, so that the directory is an array and need not be parsed: `zipfile` takes as long
+    for that as two frames take to decode.
+    """
+    with archive.open("rb", buffering=0) as file:
+        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+        tail = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
+        directory, comment = _own_directory(tail, size)
+        if not 0 <= indices.min() <= indices.max() < len(directory):
+            return None
+        members = []
+        for record, name in zip(directory[indices], names, strict=True):
+            head = LOCAL_HEADER_BYTES + len(name)
+            data = os.pread(descriptor, head + int(record["bytes"]), int(record["at"]))
+            member = data[head:]
+            stored = record["method"] == zipfile.ZIP_STORED and record["name"] == name.encode()
+            if not stored or data[LOCAL_HEADER_BYTES:head] != name.encode() or zlib.crc32(member) != record["crc"]:
+                return None
+            members.append(member)
+        return comment, members
+
+
+def _own_directory(tail: bytes, size: int) -> tuple[NDArray[np.void], bytes]:
+    """Records and comment of an archive of `size` bytes, by its last ones; no records where they are not as ours."""
+    at = tail.rfind(END_SIGNATURE)
+    if at < 0 or len(tail) - at < END.itemsize:
+        return np.empty(0, RECORD), b""
+    end = np.frombuffer(tail, END, count=1, offset=at)[0]
+    count, comment = int(end["records"]), tail[at + END.itemsize :]
+    start = at - count * RECORD.itemsize
+    whole = end["comment_bytes"] == len(comment) and end["directory_at"] == size - len(tail) + start
+    if start < 0 or not whole:
+        return np.empty(0, RECORD), b""
+    records = np.frombuffer(tail, RECORD, count=count, offset=start)
+    own = (records["signature"] == RECORD_SIGNATURE).all() and (records["name_bytes"] == RECORD["name"].itemsize).all()
+    last_is_last = count > 0 and records["name"][-1] == member_name(count - 1).encode()  # nothing was put in twice
+    return (records, comment) if own and last_is_last else (np.empty(0, RECORD), b"")
+
+
+def _read_any(archive: Path, names: list[str]) -> tuple[bytes, list[bytes]]:
+    """Comment and members of any ZIP, or what is wrong with it."""
+    with zipfile.ZipFile(archive) as file:
+        return file.comment, [file.read(name) for name in names]
 
 
 def _native_size(comment: bytes) -> Size:

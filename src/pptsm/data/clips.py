@@ -135,8 +135,8 @@ class EvaluationVideos:
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)
-        frames = self.source.read(self.ids[number], indices)
-        views = views_of(frames, self.spec, self.sampling)
+        once, places = np.unique(indices, return_inverse=True)  # the clips of a dense view share frames
+        views = views_of(self.source.read(self.ids[number], once), self.spec, self.sampling, places)
         return views, np.int64(self.label_indices[number])
 
 
@@ -156,8 +156,8 @@ def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling) -> ClipArray:
     """
     video = Video(path)
     video.require_whole()
-    frames = video.frames(evaluation_indices(len(video), spec, sampling))
-    return normalise(views_of(frames, spec, sampling))
+    once, places = np.unique(evaluation_indices(len(video), spec, sampling), return_inverse=True)
+    return normalise(views_of(video.frames(once), spec, sampling, places))
 
 
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:

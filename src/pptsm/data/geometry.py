@@ -7,6 +7,7 @@ Source: PaddleVideo's transforms of PP-TSM (sizes, crop positions and their orde
 are mmaction2's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,15 @@ MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
 class Frames:
     """Frames of one video, and the size that decides their geometry."""
 
-    pixels: NDArray[np.uint8]  # RGB [T, H, W, 3], as stored: an archive may hold smaller ones than the video
+    images: (
+        Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+    )  # RGB [H, W, 3], as stored: perhaps smaller than the video's
     native: Size  # of the video's frames, turned as a player turns them
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The frames in one array [T, H, W, 3]."""
+        return np.stack(list(self.images))
 
 
 def resized_size(native: Size, short_side_px: int, aspect: Aspect) -> Size:

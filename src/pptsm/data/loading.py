@@ -3,39 +3,13 @@
 Shape legend: B clips a batch, T frames, H/W pixels.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
 
-import numpy as np
 import paddle
-from numpy.typing import NDArray
-from paddle.io import DataLoader
 
+from pptsm.data.ahead import Clips, collate, prepared_ahead
 from pptsm.data.transforms import Pixels
-from pptsm.errors import UserError
-
-
-class Clips(Protocol):
-    """Anything whose items are (pixels, label)."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, number: int) -> tuple[Pixels, np.int64]: ...
-
-
-class _SafeClips:
-    """Hands a worker's mistake over as a value: an exception would arrive as a stack trace in a string."""
-
-    def __init__(self, clips: Clips) -> None:
-        self.clips = clips
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, number: int) -> Any:
-        try:
-            return self.clips[number]
-        except UserError as error:
-            return error
 
 
 def load_batches(
@@ -50,27 +24,11 @@ def load_batches(
         device: where the tensors arrive; None: where Paddle computes.
 
     Raises:
-        UserError: a clip cannot be read.
+        UserError: a clip cannot be read, or a process was ended from outside.
     """
-    device = device or paddle.get_device()
-    if workers == 0:
-        for batch in batches:
-            *pixels, labels = (
-                paddle.to_tensor(array, place=device) for array in _collate([clips[number] for number in batch])
-            )
-            yield Pixels(*pixels), labels
-        return
-    loader = DataLoader(
-        _SafeClips(clips),
-        places=[device],
-        batch_sampler=list(batches),
-        num_workers=workers,
-        collate_fn=_collate_or_error,
-    )
-    for loaded in loader:
-        if len(loaded) == 1:
-            raise UserError(bytes(np.asarray(loaded[0])).decode())
-        *pixels, labels = loaded
+    to_device = functools.partial(paddle.to_tensor, place=device or paddle.get_device())  # copies
+    here = (map(to_device, collate([clips[number] for number in batch])) for batch in batches)
+    for *pixels, labels in prepared_ahead(clips, batches, workers, to_device) if workers else here:
         yield Pixels(*pixels), labels
 
 
@@ -90,15 +48,3 @@ def normalise_on_device(pixels: Pixels) -> paddle.Tensor:
         numbers.reshape([batch, 1, 3, 1, 1]).expand([batch, frames, 3, 1, 1]) for numbers in (scale, offset)
     )
     return values.astype("float32").multiply_(scale).subtract_(offset)
-
-
-def _collate(items: list[tuple[Pixels, np.int64]]) -> list[NDArray[Any]]:
-    fields = zip(*(pixels for pixels, _ in items), strict=True)
-    return [*map(np.stack, fields), np.array([label for _, label in items], dtype=np.int64)]
-
-
-def _collate_or_error(items: list[Any]) -> list[NDArray[Any]]:
-    for item in items:
-        if isinstance(item, UserError):
-            return [np.frombuffer(str(item).encode(), dtype=np.uint8)]
-    return _collate(items)

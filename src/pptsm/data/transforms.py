@@ -6,14 +6,16 @@ Shape legend: T frames, S segments, V views, H/W pixels. Resizing is Pillow's bi
 shrinks; so did the frames that the published checkpoints were trained on.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.data.geometry import Box, Frames, Size, crop_places, in_stored_frame, resized_size, training_box
+from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, training_box
 from pptsm.data.names import Sampling
+from pptsm.data.pixels import mirrored, planes, resized
 from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
 
@@ -35,25 +37,29 @@ RESIZE_PX = 256
 CROP_PX = 224
 
 
-def views_of(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Pixels:
+def views_of(
+    frames: Frames, spec: ClipSpec, sampling: Sampling, places: Sequence[int] | NDArray[np.int64] | None = None
+) -> Pixels:
     """The frames of all evaluation views of a video.
 
     Args:
-        frames: [n*S, H, W, 3], chosen by `evaluation_indices`, clip by clip.
+        frames: [n, H, W, 3]; each is resampled once, however many views show it.
         spec: sizes, aspect, mean and standard deviation, and the crops of either sampling.
         sampling: whose crops.
+        places: of what `evaluation_indices` chose, clip by clip, in `frames`; None: they are just that.
 
     Returns:
-        [V*S, 3, test_crop_px, test_crop_px]; V = n times the number of crops, with all clips of the first crop first,
-        then all of the second, and so on.
+        [V*S, 3, test_crop_px, test_crop_px]; V = the number of clips times that of crops, with all clips of the
+        first crop first, then all of the second, and so on.
     """
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
-    resized = np.stack([_resize(frame, size) for frame in frames.pixels])
-    crops = []
-    for left, top, mirrored in crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side):
-        crop = resized[:, top : top + side, left : left + side]
-        crops.append(crop[:, :, ::-1] if mirrored else crop)
-    return as_pixels(np.concatenate(crops), spec)
+    whole = [resized(frame, size) for frame in frames.images]
+    shown = whole if places is None else [whole[place] for place in places]
+    crops: list[NDArray[np.uint8]] = []
+    for left, top, mirror in crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side):
+        cut = [frame[top : top + side, left : left + side] for frame in shown]
+        crops += map(mirrored, cut) if mirror else cut
+    return as_pixels(crops, spec)
 
 
 def evaluation_views(
@@ -114,23 +120,22 @@ def training_clip(
         [T, 3, crop_px, crop_px].
     """
     size = resized_size(frames.native, spec.resize_px, spec.aspect)
-    height, width = frames.pixels.shape[1:3]
+    height, width = frames.images[0].shape[:2]
     box = in_stored_frame(training_box(size, spec, crop, rng), size, (width, height))
-    pixels = np.stack([_resize(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.pixels])
-    if flip:
-        pixels = pixels[:, :, ::-1]
+    cut = [resized(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.images]
+    pixels = list(map(mirrored, cut)) if flip else cut
     if brightness == 0:
         return as_pixels(pixels, spec)
     contrast, lighter = rng.uniform(-brightness, brightness, size=2)
     return as_pixels(pixels, spec, 1 + contrast, lighter / np.mean(spec.std))
 
 
-def as_pixels(frames: NDArray[np.uint8], spec: ClipSpec, gain: float = 1.0, shift: float = 0.0) -> Pixels:
-    """Frames [T, H, W, 3] with the numbers that normalise them, then multiply them by `gain` and add `shift`."""
+def as_pixels(frames: Sequence[NDArray[np.uint8]], spec: ClipSpec, gain: float = 1.0, shift: float = 0.0) -> Pixels:
+    """Frames [H, W, 3] with the numbers that normalise them, then multiply them by `gain` and add `shift`."""
     mean, std = np.array(spec.mean), np.array(spec.std)  # of values in 0..1
     scale = (1 / (255 * std)).astype(np.float32) * np.float32(gain)
     offset = (mean / std).astype(np.float32) * np.float32(gain) - np.float32(shift)
-    return Pixels(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), scale, offset)
+    return Pixels(planes(frames), scale, offset)
 
 
 def normalise(pixels: Pixels) -> ClipArray:
@@ -148,9 +153,3 @@ def contact_sheet(views: ClipArray, spec: ClipSpec) -> Image.Image:
     height, width = pixels.shape[2:]
     rows = pixels.reshape(-1, spec.segments, 3, height, width).transpose(0, 3, 1, 4, 2)  # [V, H, S, W, 3]
     return Image.fromarray(rows.reshape(-1, spec.segments * width, 3))
-
-
-def _resize(frame: NDArray[np.uint8], size: Size, box: Box | None = None) -> NDArray[np.uint8]:
-    if box is None and (frame.shape[1], frame.shape[0]) == size:
-        return frame
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, box=box))

@@ -1,16 +1,19 @@
 """The only place where videos are decoded.
 
 Frames are uint8 RGB arrays, turned as the file says a player must turn them; shape legend: T frames, H/W pixels.
-A frame's number is its place in the order of presentation. Two decoders give the same pixels to within two levels:
-decord where its random access can be trusted, PyAV from the first frame on everywhere else.
+A frame's number is its place in the order of presentation. Where a file's packets tell which frame is where, PyAV
+decodes what is asked for from the key frame before it; everywhere else from the first frame on, and counts. The same
+packets say whether decord can be trusted to read a whole file in order. Pixels are the same to within two levels.
 """
 
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +33,7 @@ COMPLETE_SHARE = 0.95
 AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
 # Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
+REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 its time is then missing
 # A smaller picture may stand for a dropped frame and then shows none; VP9 shows a frame it has with two bytes.
 SMALLEST_PICTURE_BYTES = {"vp9": 1}
 OTHER_SMALLEST_PICTURE_BYTES = 16
@@ -92,18 +96,29 @@ class Video:
         self.packets = _read_packets(path)
         if self.packets.count == 0:
             raise VideoError("the file has no frames")
-        reader = _Decord.open(path, self.packets.count) if self.packets.indexed else None
-        self._reader: _Decord | _Pyav = reader or _Pyav(path, self.packets)
-        self.decoder: Decoder = self._reader.name
-        self.fps = self._reader.fps
+        self._by_number = _Pyav(path, self.packets)
+
+    @cached_property
+    def _in_order(self) -> "_Decord | _Pyav":
+        return (_Decord.open(self.path, self.packets.count) if self.packets.indexed else None) or self._by_number
+
+    @property
+    def decoder(self) -> Decoder:
+        """Who reads the whole file, in order."""
+        return self._in_order.name
+
+    @property
+    def fps(self) -> float:
+        """Frames a second; 0 where the container does not say."""
+        return self._in_order.fps
 
     def __len__(self) -> int:
-        """Frames that decode, up to the first that does not; what PyAV reads is decoded for it, once.
+        """Frames that decode, up to the first that does not; what has no trusted packets is decoded for it, once.
 
         Raises:
             VideoError: none decodes.
         """
-        return len(self._reader)
+        return len(self._by_number)
 
     def __iter__(self) -> Iterator[Image]:
         """All frames [H, W, 3] in order.
@@ -111,7 +126,7 @@ class Video:
         Raises:
             VideoError: a frame cannot be decoded.
         """
-        return iter(self._reader)
+        return iter(self._in_order)
 
     def frames(self, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, in that order, in their native size.
@@ -121,21 +136,21 @@ class Video:
         """
         if negative := [int(index) for index in indices if index < 0]:
             raise VideoError(f"there are no frames {negative}: numbers begin at 0")
-        pixels = self._reader.frames([int(index) for index in indices])
-        height, width = pixels.shape[1:3]
-        return Frames(pixels, (width, height))
+        images = self._by_number.frames([int(index) for index in indices])
+        height, width = images[0].shape[:2]
+        return Frames(images, (width, height))
 
     def require_whole(self) -> None:
         """Refuse a file that `probe` calls cut off, for the reason that it gives.
 
-        It costs no decoding where decord reads, which takes a file by its packets: are there as many as the header
-        promises? So a single damaged frame between them, which the index finds, is only found here if it is asked for.
-        PyAV has decoded every frame to count them, and what stopped it counts.
+        It costs no decoding where the packets can be trusted: are there as many as the header promises? So a single
+        damaged frame between them, which the index finds, is only found here if it is asked for. Of other files every
+        frame was decoded to count them, and what stopped that counts.
 
         Raises:
             VideoError: the file is cut off.
         """
-        if self._reader.problem or _cut_off(len(self), self.packets.promised):
+        if self._by_number.problem or _cut_off(len(self), self.packets.promised):
             found = probe(self.path)
             if found.status != "ok":
                 raise VideoError(found.reason)
@@ -196,7 +211,13 @@ class _Packets:
     fps: float  # 0 where the container does not say
     width: int  # as stored, before turning
     height: int
-    indexed: bool  # frame numbers follow from the packets, so decord can be trusted to find them
+    times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not tell that
+    keys: NDArray[np.int64]  # numbers of the frames from which decoding can start
+
+    @property
+    def indexed(self) -> bool:
+        """Whether frame numbers follow from the packets."""
+        return len(self.times) > 0
 
 
 def _read_packets(path: Path) -> _Packets:
@@ -205,14 +226,16 @@ def _read_packets(path: Path) -> _Packets:
     decord numbers frames by the sorted times of the packets, key frames by the order of the packets, seeks to the
     latter and counts on from there (its source: video_reader.cc). So a frame is where decord looks for it if both
     orders agree at each key frame, each packet has a time of its own and shows a frame, and nothing after a key
-    frame needs what was before it. Otherwise it returns other frames than asked for, without a word.
+    frame needs what was before it. Otherwise it returns other frames than asked for, without a word. PyAV, too, can
+    start at a key frame and tell frames by their times only there.
     """
     import av
     from av.bitstream import BitStreamFilterContext
 
     with _container(path) as (container, stream):
         name, codec = container.format.name, stream.codec_context.name
-        indexed = codec in INDEXED_CODECS
+        # AVI has no times of presentation; those that FFmpeg invents are off where frames are stored in another order
+        indexed = codec in INDEXED_CODECS and not (name == AVI and codec in REORDERING_CODECS)
         smallest = SMALLEST_PICTURE_BYTES.get(codec, OTHER_SMALLEST_PICTURE_BYTES)
         decoded_at: list[int] = []
         shown_at: list[int] = []
@@ -246,8 +269,11 @@ def _read_packets(path: Path) -> _Packets:
             promised = len(stream.index_entries) - discarded
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
-    indexed = indexed and _keys_divide(np.array(shown_at), np.array(keys))
-    return _Packets(count - discarded, promised, fps, width, height, indexed)
+    indexed = (
+        indexed and not discarded and len(set(shown_at)) == count and _keys_divide(np.array(shown_at), np.array(keys))
+    )
+    times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
+    return _Packets(count - discarded, promised, fps, width, height, times, np.array(keys, dtype=np.int64))
 
 
 def _mpeg4_picture_bytes(packet: bytes) -> int:
@@ -272,10 +298,9 @@ def _keys_divide(times: NDArray[np.int64], keys: NDArray[np.int64]) -> bool:
 
 
 class _Decord:
-    """Random access by decord; for files whose packets divide at the key frames."""
+    """A whole file in order, by decord; for files whose packets divide at the key frames."""
 
     name: Decoder = "decord"
-    problem = ""  # none that is known without decoding
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
@@ -309,16 +334,9 @@ class _Decord:
             except _decord_errors() as error:
                 raise VideoError(f"frame {index} does not decode ({_first_line(error)})") from None
 
-    def frames(self, indices: list[int]) -> Images:
-        _check(indices, len(self))
-        try:
-            return np.stack([_rgb(self._reader[index].asnumpy()) for index in indices])
-        except _decord_errors() as error:
-            raise VideoError(f"frames {indices} do not decode ({_first_line(error)})") from None
-
 
 class _Pyav:
-    """Frames by decoding from the first one on; the file is open only while that goes on."""
+    """Frames by number or in order, by PyAV; the file is open only while that goes on."""
 
     name: Decoder = "pyav"
 
@@ -328,12 +346,12 @@ class _Pyav:
         self.fps = packets.fps
 
     def __len__(self) -> int:
-        return self._decodable[0]
+        return self.packets.count if self.packets.indexed else self._decodable[0]
 
     @property
     def problem(self) -> str:
-        """What ended the decoding before the file's end; empty where nothing did."""
-        return self._decodable[1]
+        """What ended the decoding before the file's end; empty where nothing did, or nothing was decoded."""
+        return "" if self.packets.indexed else self._decodable[1]
 
     @cached_property
     def _decodable(self) -> tuple[int, str]:
@@ -350,7 +368,11 @@ class _Pyav:
     def __iter__(self) -> Iterator[Image]:
         return map(self._converter(), self._decoded())
 
-    def frames(self, indices: list[int]) -> Images:
+    def frames(self, indices: list[int]) -> list[Image]:
+        images = self._from_key_frames(indices) if self.packets.indexed else self._from_the_first(indices)
+        return [images[index] for index in indices]
+
+    def _from_the_first(self, indices: list[int]) -> dict[int, Image]:
         convert, images, wanted, count = self._converter(), {}, set(indices), 0
         for count, frame in enumerate(self._decoded(), start=1):
             if count - 1 in wanted:
@@ -358,7 +380,29 @@ class _Pyav:
             if count > max(indices):
                 break
         _check(indices, count)
-        return np.stack([images[index] for index in indices])
+        return images
+
+    def _from_key_frames(self, indices: list[int]) -> dict[int, Image]:
+        """Images by number, told by their times, so that none stands for one that does not decode."""
+        import av
+
+        times, keys, convert, images = self.packets.times, self.packets.keys, self._converter(), {}
+        _check(indices, len(times))
+        with _container(self.path) as (container, stream):
+            stream.codec_context.thread_count = 1
+            for place, numbers in groupby(sorted(set(indices)), lambda number: bisect_right(keys, number)):
+                wanted = {int(times[number]): number for number in numbers}
+                for start in (times[keys[place - 1]], times[0]):  # the second where a seek leads beyond the key frame
+                    try:
+                        for frame in _shown_at(container, stream, int(start), wanted):
+                            images[wanted.pop(frame.pts)] = convert(frame)
+                    except av.FFmpegError as error:
+                        raise VideoError(f"frame {min(wanted.values())} does not decode ({error.strerror})") from None
+                    if not wanted:
+                        break
+                else:
+                    raise VideoError(f"frame {min(wanted.values())} does not decode")
+        return images
 
     def _decoded(self) -> Iterator[Any]:
         """PyAV's frames, not yet converted."""
@@ -385,6 +429,28 @@ class _Pyav:
             return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
         return convert
+
+
+def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -> Iterator[Any]:
+    """PyAV's frames that are shown at the `wanted` times, decoded from the key frame of time `start` on.
+
+    Who reads them takes their times out of `wanted`; when none is left, reading ends. There are none if the container
+    leads elsewhere than to a key frame not later than `start`.
+    """
+    container.seek(start, stream=stream)
+    context, first = stream.codec_context, True
+    for packet in container.demux(stream):
+        if first and not (packet.is_keyframe and packet.pts is not None and packet.pts <= start):
+            return
+        first = False
+        if context.name == "h264":
+            # Nothing looks back at a frame that says so: it need not be decoded. HEVC says it of a layer only.
+            context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        for frame in packet.decode():
+            if frame.pts in wanted:
+                yield frame
+        if not wanted:
+            return
 
 
 @contextmanager

@@ -1,0 +1,138 @@
+"""Batches that other processes prepare ahead of the one that computes, handed over in shared memory.
+
+The processes are started once a run. They import no Paddle, so that they start quickly and stay small.
+"""
+
+import atexit
+import contextlib
+import functools
+import pickle
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pebble import ProcessExpired, ProcessPool
+
+from pptsm.data.transforms import Pixels
+from pptsm.errors import UserError
+from pptsm.workers import process_pool
+
+ALIGNED_BYTES = 64
+BATCHES_AHEAD = 2  # a process: the one that it prepares, and one that waits to be taken
+
+Arrays = list[NDArray[Any]]
+Taken = TypeVar("Taken")
+Handed = tuple[str, list[tuple[tuple[int, ...], str]]]  # name of the shared memory; shape and type of each array
+
+
+class Clips(Protocol):
+    """Anything whose items are (pixels, label)."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int) -> tuple[Pixels, np.int64]: ...
+
+
+def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
+    """The fields of `Pixels`, each with a first axis more, and the labels int64 [B]."""
+    fields = zip(*(pixels for pixels, _ in items), strict=True)
+    return [*map(np.stack, fields), np.array([label for _, label in items], dtype=np.int64)]
+
+
+def prepared_ahead(
+    clips: Clips, batches: Iterable[list[int]], workers: int, take: Callable[[NDArray[Any]], Taken]
+) -> Iterator[list[Taken]]:
+    """Yield `collate` of each batch of item numbers, in order.
+
+    Args:
+        clips: the items; any that can be pickled.
+        batches: item numbers of each batch.
+        workers: processes, at least one.
+        take: what to make of each array; it must copy, for the memory is given back.
+
+    Raises:
+        UserError: an item raised it, or a process was ended.
+    """
+    if not _pool(workers).active:  # its processes were ended while nothing was asked of them
+        _pool.cache_clear()
+    pool, numbers = _pool(workers), iter(batches)
+    waiting: deque[Future[Handed]] = deque()
+    with tempfile.TemporaryDirectory() as folder:
+        # pickled once: with each batch, the names of 240,000 videos would take longer than its clips
+        file = Path(folder) / "clips.pickle"
+        file.write_bytes(pickle.dumps(clips))
+        try:
+            while True:
+                while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
+                    if not pool.active:
+                        raise _ended("the pool is broken")
+                    waiting.append(pool.schedule(_prepare, args=(file, batch)))
+                if not waiting:
+                    return
+                yield _taken(waiting.popleft(), take)
+        finally:
+            for future in waiting:  # nobody wants them any more, but their memory would stay
+                with contextlib.suppress(Exception):
+                    _taken(future, np.size)
+
+
+def _taken(future: Future[Handed], take: Callable[[NDArray[Any]], Taken]) -> list[Taken]:
+    try:
+        name, layout = future.result()
+    except (ProcessExpired, BrokenProcessPool) as error:
+        raise _ended(error) from None
+    memory = SharedMemory(name)
+    try:
+        return [take(array) for array in _arrays_in(memory, layout)]
+    finally:
+        memory.unlink()
+        memory.close()
+
+
+def _ended(error: object) -> UserError:
+    return UserError(
+        f"A process that prepared clips was ended from outside ({error}), as happens when memory or shared memory "
+        "(/dev/shm) runs out. Start again: training goes on where it was. If it happens again, lower compute.workers "
+        "or training.batch_size."
+    )
+
+
+def _arrays_in(memory: SharedMemory, layout: list[tuple[tuple[int, ...], str]]) -> Arrays:
+    arrays, start = [], 0
+    for shape, dtype in layout:
+        arrays.append(np.ndarray(shape, dtype, buffer=memory.buf, offset=start))
+        start += -(-arrays[-1].nbytes // ALIGNED_BYTES) * ALIGNED_BYTES
+    return arrays
+
+
+def _prepare(file: Path, batch: list[int]) -> Handed:
+    """In a process of the pool."""
+    clips = _clips(file)
+    arrays = collate([clips[number] for number in batch])
+    layout = [(array.shape, array.dtype.str) for array in arrays]
+    memory = SharedMemory(create=True, size=sum(array.nbytes + ALIGNED_BYTES for array in arrays))
+    for array, place in zip(arrays, _arrays_in(memory, layout), strict=True):
+        place[...] = array
+    del place
+    memory.close()
+    return memory.name, layout
+
+
+@functools.lru_cache(maxsize=1)
+def _clips(file: Path) -> Clips:
+    clips: Clips = pickle.loads(file.read_bytes())
+    return clips
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPool:
+    pool = process_pool(workers)
+    atexit.register(pool.join)
+    atexit.register(pool.stop)  # the last that is registered is called first
+    return pool
