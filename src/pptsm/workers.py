@@ -74,12 +74,12 @@ def process_pool(
 
 
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
-    _die_with_the_starter()
+    die_with_the_starter()
     if prepare is not None:
         prepare(*prepare_with)
 
 
-def _die_with_the_starter() -> None:
+def die_with_the_starter() -> None:
     """Have the system kill this process when its starter is no more, whatever a decoder does here then."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -9,7 +9,7 @@ import functools
 import pickle
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.shared_memory import SharedMemory
@@ -46,7 +46,7 @@ def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
 
 
 def prepared_ahead(
-    clips: Clips, batches: Iterable[list[int]], workers: int, take: Callable[[NDArray[Any]], Taken]
+    clips: Clips, batches: Iterable[Sequence[int]], workers: int, take: Callable[[NDArray[Any]], Taken]
 ) -> Iterator[list[Taken]]:
     """Yield `collate` of each batch of item numbers, in order.
 
@@ -111,7 +111,7 @@ def _arrays_in(memory: SharedMemory, layout: list[tuple[tuple[int, ...], str]]) 
     return arrays
 
 
-def _prepare(file: Path, batch: list[int]) -> Handed:
+def _prepare(file: Path, batch: Sequence[int]) -> Handed:
     """In a process of the pool."""
     clips = _clips(file)
     arrays = collate([clips[number] for number in batch])

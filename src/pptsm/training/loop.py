@@ -21,6 +21,7 @@ from pptsm.data.loading import load_batches, normalise_on_device
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
+from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
@@ -57,6 +58,7 @@ def train(
     val_videos: pd.DataFrame,
     source: FrameSource,
     checkpoint: Checkpoint,
+    ranks: Ranks,
 ) -> Trained:
     """Train the objective's learners on the clips of `train_videos`.
 
@@ -70,6 +72,7 @@ def train(
         train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
         source: where frames come from.
         checkpoint: this run's state; where it holds one, training goes on from it.
+        ranks: the processes that share each batch; the answer is the same in all of them.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
@@ -101,13 +104,14 @@ def train(
         started = time.monotonic()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
-        rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
-        paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp)
+        shares = [ranks.share(batch) for batch in batches]
+        rng = np.random.default_rng(ranks.seed(params.seed, epoch, BESIDE))  # mixing
+        paddle.seed(int(np.random.SeedSequence(ranks.seed(params.seed, epoch)).generate_state(1)[0]))  # dropout
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, ranks=ranks)
         for learner in learners:
             learner.train()
 
-        for step, (pixels, y) in enumerate(load_batches(clips, batches, workers)):
+        for step, (pixels, y) in enumerate(load_batches(clips, shares, workers)):
             # ---- one training step --------------------------------------------------------------
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
@@ -115,13 +119,14 @@ def train(
             with paddle.amp.auto_cast(enable=use_amp):
                 loss = objective.losses(x, y, mix)
             scaler.scale(loss.total).backward()
+            ranks.average_gradients(learners, len(y) / len(batches[step]))
             scaler.step(optimizer)
             scaler.update()
             optimizer.clear_grad()
             # -------------------------------------------------------------------------------------
             tally.add(loss, y, mix, rate)
-            forecast.step(len(y))
-            bar.update(len(y))
+            forecast.step(len(batches[step]))
+            bar.update(len(batches[step]))
 
         row = {"epoch": epoch + 1, "lr": rate, **tally.figures()}
         row["clips_per_sec"] = tally.seen / (time.monotonic() - started)
@@ -130,12 +135,13 @@ def train(
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
-                precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params, role))
+                clean = _clean_batches(fresh, recipe.precise_bn_batches, params, role, ranks)
+                precise_batch_norm(learner, clean, ranks)
 
         # once an epoch: validation, if there is anything to validate on
         if not val_videos.empty:
             what = f"{role}: validation"
-            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what)
+            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what, ranks)
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
             if recipe.keep == "best" and figures.top1 > reached.best_top1:
@@ -159,9 +165,10 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
     return [order[start : start + batch_size] for start in range(0, num_clips - batch_size + 1, batch_size)]
 
 
-def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str) -> Iterator[paddle.Tensor]:
-    """Training clips without mixing, for batch norm statistics."""
+def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str, ranks: Ranks) -> Iterator[paddle.Tensor]:
+    """This rank's training clips without mixing, for batch norm statistics."""
     batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
-    loaded = load_batches(clips, batches, loader_processes(params.compute.workers))
+    shares = [ranks.share(batch) for batch in batches]
+    loaded = load_batches(clips, shares, loader_processes(params.compute.workers))
     for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):
         yield normalise_on_device(pixels)

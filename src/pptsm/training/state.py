@@ -29,6 +29,7 @@ from pptsm.console import note
 from pptsm.files import remove, sha256_of, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
+from pptsm.model.parallel import Ranks, is_helper
 from pptsm.model.pickles import WeightsError, as_arrays, read_weights, write_arrays
 
 Arrays = dict[str, Any]
@@ -93,11 +94,18 @@ class Checkpoint:
         self.key = made_of.key(role)
         self.folder = state_dir("training") / self.key
         self.finished = state_dir("training") / f"{role}-finished"
+        self.ranks = Ranks()  # rank 0 alone holds, reads and writes the state; after every step all have the same
         self._waited = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other runs of the same training out; where there is one, wait for its end and then take what it left."""
+        """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
+
+        A process that was started or launched as another rank than 0 has nothing to hold: its rank 0 does.
+        """
+        if is_helper():
+            yield
+            return
         lock = _lock_of(self.key)
         try:
             lock.acquire(blocking=False)
@@ -119,6 +127,8 @@ class Checkpoint:
 
     def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         """Write all that the next epoch depends on. Random states are not among it: every epoch seeds its own."""
+        if self.ranks.rank:
+            return
         state = {
             "progress": vars(progress),
             "models": [as_arrays(model.state_dict()) for model in models],
@@ -133,8 +143,7 @@ class Checkpoint:
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
         """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
-        with _lock_of(self.role):
-            state = _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
+        state = self.ranks.from_first(self._found)
         if state is None:
             return None
         for model, arrays in zip(models, state["models"], strict=True):
@@ -150,6 +159,10 @@ class Checkpoint:
                 "result is as good, but not byte for byte that of one machine"
             )
         return Progress(**state["progress"])
+
+    def _found(self) -> Arrays | None:
+        with _lock_of(self.role):
+            return _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
 
     def finish(self) -> None:
         """Keep the state as that of the role's last finished run, in place of the one before."""

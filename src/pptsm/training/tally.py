@@ -5,11 +5,13 @@ They stay on the device and are fetched every so many steps: each fetch makes a 
 
 import math
 
+import numpy as np
 import paddle
 
 from pptsm.console import note
 from pptsm.data.clips import TrainingClips
 from pptsm.errors import UserError
+from pptsm.model.parallel import Ranks
 from pptsm.training.mixing import Mix, count_right
 from pptsm.training.objective import Losses
 
@@ -19,17 +21,25 @@ FETCH_EVERY = 20
 # ones in a row it is the weights.
 MOST_SKIPPED = 10
 SHOWN = 8  # clips in a sentence
+MEANS = 3  # of a step's figures the first, which are means over its clips: losses
 # Before the names of figures in the history: of the role's own network, and of a peer.
 PREFIXES = ("", "peer_")
 
 
 class Tally:
-    """Sums over the steps of one epoch."""
+    """Sums over the steps of one epoch, of all ranks together."""
 
     def __init__(
-        self, role: str, epoch: int, clips: TrainingClips, batches: list[list[int]], learners: int, may_skip: bool
+        self,
+        role: str,
+        epoch: int,
+        clips: TrainingClips,
+        batches: list[list[int]],
+        learners: int,
+        may_skip: bool,
+        ranks: Ranks,
     ) -> None:
-        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`.
+        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`, dealt out to `ranks`.
 
         may_skip: whether a step whose loss is no number left the weights alone, as the scaler of half precision does.
         """
@@ -38,9 +48,10 @@ class Tally:
         self.clips = clips
         self.batches = batches
         self.may_skip = may_skip
+        self.ranks = ranks
         self.seen = 0  # clips
         self.fetch_every = 1 if paddle.get_device() == "cpu" else FETCH_EVERY
-        self._waiting: list[tuple[paddle.Tensor, float]] = []  # of each step that is not yet fetched: figures and rate
+        self._waiting: list[tuple[paddle.Tensor, int, float]] = []  # of steps not yet fetched: figures, clips, rate
         self._steps = self._skipped = self._in_a_row = 0  # of those that are fetched
         self._learned, self._loss, self._cross_entropy = 0, 0.0, 0.0  # clips and sums, of the steps not skipped
         self._right = [0.0] * learners
@@ -49,8 +60,8 @@ class Tally:
         """Count one step.
 
         Args:
-            loss: what it minimised.
-            labels: int64 [N].
+            loss: what it minimised, on this rank's clips.
+            labels: int64 [N], theirs.
             mix: what its clips were mixed with.
             rate: its learning rate.
 
@@ -60,8 +71,8 @@ class Tally:
         with paddle.no_grad():
             right = [count_right(logits_NK, labels, mix) for logits_NK in loss.logits]
             of_step = [figure.astype("float32") for figure in (loss.total, loss.own, loss.labels, *right)]
-            self._waiting.append((paddle.stack(of_step), rate))
-        self.seen += len(labels)
+            self.seen += len(self.batches[self._steps + len(self._waiting)])
+            self._waiting.append((paddle.stack(of_step), len(labels), rate))
         if len(self._waiting) >= self.fetch_every:
             self._fetch()
 
@@ -83,10 +94,14 @@ class Tally:
 
     def _fetch(self) -> None:
         waiting, self._waiting = self._waiting, []
-        fetched = paddle.stack([of_step for of_step, _ in waiting]).tolist() if waiting else []
-        for of_step, (_, rate) in zip(fetched, waiting, strict=True):
-            total, loss, cross_entropy, *right = of_step
+        if not waiting:
+            return
+        fetched = paddle.stack([of_step for of_step, _, _ in waiting]).numpy().astype(np.float64)
+        fetched[:, :MEANS] *= np.array([[own] for _, own, _ in waiting])  # in float64 that is undone to the last bit
+        for sums, (_, _, rate) in zip(self.ranks.sum_over_ranks(fetched).tolist(), waiting, strict=True):
             number = len(self.batches[self._steps])
+            total, loss, cross_entropy = (figure / number for figure in sums[:MEANS])
+            right = sums[MEANS:]
             self._steps += 1
             self._right = [before + now for before, now in zip(self._right, right, strict=True)]
             if math.isfinite(total):

@@ -1,0 +1,351 @@
+"""The processes that train or score together, each on a core or a GPU of its own: ranks.
+
+The process that a person started is rank 0. It starts the others, which run the same function with the same
+arguments, deals the work out with them, and alone writes and prints. Processes of `paddle.distributed.launch`
+(several nodes) find who they are in their environment and start nobody.
+
+Paddle's own launcher is not what `compute.devices` starts: it would be one more process between an orchestrator's
+signal and the rank that answers it, holds back the output of rank 0, and tells of a dead rank with a page of its log.
+"""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import distributed, nn
+
+from pptsm.console import note
+from pptsm.errors import UserError
+from pptsm.model.device import gpus
+from pptsm.params import Compute
+from pptsm.processor import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
+from pptsm.workers import die_with_the_starter
+
+RANK = "PADDLE_TRAINER_ID"
+HERE = "127.0.0.1"
+LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
+GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
+LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
+LAST_LINES = 10
+
+Item = TypeVar("Item")
+
+
+class Ranks:
+    """One process's number among those that work together, and what they say to one another.
+
+    Alone (`Ranks()`) everything is the identity, and Paddle's communication is never started. Every other method than
+    `share` and `seed` must be called by all ranks alike.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, company: "_Company | None" = None) -> None:
+        self.rank = rank
+        self.size = size
+        self._company = company
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What of `items` is this rank's: the shares together are all of them, each once."""
+        return items[self.rank :: self.size]
+
+    def seed(self, *numbers: int) -> list[int]:
+        """A seed of this rank's own; the first rank's is that of a process alone."""
+        return [*numbers, self.rank] if self.rank else [*numbers]
+
+    def average_gradients(self, learners: Sequence[nn.Layer], weight: float, wish: bool = False) -> bool:
+        """Replace gradients by their weighted sum over ranks, and so the running statistics of batch norms that learn.
+
+        One message a step. As running statistics are linear in those of the batches, they end as if averaged at the
+        end of an epoch; and all ranks hold the same state after every step.
+
+        Args:
+            learners: the same networks in each rank; parameters without a gradient are passed over.
+            weight: this rank's share of the batch, so that those of all ranks sum to 1.
+            wish: whether this rank asks for something that all must do in the same step.
+
+        Returns:
+            Whether any rank has the wish.
+        """
+        if self.size == 1:
+            return wish
+        parameters = [p for learner in learners for p in learner.parameters() if p.trainable and p.grad is not None]
+        statistics = [each for learner in learners for each in _learning_statistics(learner)]
+        values = [*(p.grad for p in parameters), *statistics]
+        with paddle.no_grad():
+            flat = paddle.concat([value.astype("float32").flatten() for value in values]) * weight
+            flat = paddle.concat([flat, paddle.to_tensor([float(wish)])])
+            with self._heard():
+                distributed.all_reduce(flat)
+            *pieces, wishes = paddle.split(flat, [*(value.size for value in values), 1])
+            for parameter, piece in zip(parameters, pieces, strict=False):
+                parameter.grad = piece.reshape(parameter.shape).astype(parameter.grad.dtype)
+            for statistic, piece in zip(statistics, pieces[len(parameters) :], strict=True):
+                statistic.set_value(piece.reshape(statistic.shape))
+        return bool(wishes > 0)
+
+    def sum_over_ranks(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of an array of the same shape in each rank, as float64."""
+        if self.size == 1:
+            return array
+        total = paddle.to_tensor(array, dtype="float64")
+        with self._heard():
+            distributed.all_reduce(total)
+        return np.asarray(total.numpy())
+
+    def gather(self, rows: Sequence[Item]) -> list[Item]:
+        """The results of all items whose `share` each rank has worked on, in the order of the items."""
+        if self.size == 1:
+            return list(rows)
+        dealt = self._all_of(list(rows))
+        whole: list[Any] = [None] * sum(map(len, dealt))
+        for rank, share in enumerate(dealt):
+            whole[rank :: self.size] = share
+        return whole
+
+    def from_first(self, make: Callable[[], Item]) -> Item:
+        """What rank 0 makes, in all ranks; the others wait for it."""
+        if self.size == 1:
+            return make()
+        made: Item = self._all_of(None if self.rank else make())[0]
+        return made
+
+    def any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is true in any rank."""
+        return bool(self.sum_over_ranks(np.array([flag], dtype=np.float64))[0] > 0)
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.any_rank(False)
+
+    def _all_of(self, value: Any) -> list[Any]:
+        values: list[Any] = []
+        with self._heard():
+            distributed.all_gather_object(values, value)
+        return values
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Around what fails when another rank is no more: the reason is told instead, where it can be known."""
+        try:
+            yield
+        except RuntimeError:
+            if self._company is not None:
+                self._company.tell_why()
+            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and tell the reason
+            raise
+
+
+def is_helper() -> bool:
+    """Whether this process is one of several and not their first, whom alone a person and the disk hear of."""
+    return os.environ.get(RANK, "0") != "0"
+
+
+def _learning_statistics(model: nn.Layer) -> list[paddle.Tensor]:
+    """Running means and variances that change in training; those of frozen layers stay, to the last bit."""
+    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+    learning = [norm for norm in norms if norm.training and not norm._use_global_stats]
+    return [statistic for norm in learning for statistic in (norm._mean, norm._variance)]
+
+
+@contextmanager
+def together(
+    work: Callable[..., None], arguments: dict[str, Any], compute: Compute, most: int, what: str
+) -> Iterator[Ranks]:
+    """Inside, this process is one of the ranks that `compute.devices` asks for.
+
+    Rank 0 starts the others here; they call `work(**arguments)`, which comes here, too. Whatever ends rank 0, ends
+    them; a rank that fails or dies ends this block with its sentence within seconds.
+
+    Args:
+        work: a function of a module.
+        arguments: what this process called it with.
+        compute: devices.
+        most: items that are dealt out at a time: more ranks there will not be.
+        what: the name of the work, for a note.
+
+    Raises:
+        UserError: more ranks were launched than can be used, a rank failed, or a GPU is not there.
+    """
+    if (size := int(os.environ.get(SIZE, "1"))) > 1:
+        if size > most:
+            raise UserError(
+                f"{what}: {size} processes were launched, but at most {most} have something to do (clips in a batch, "
+                "training.batch_size). Launch fewer, or take larger batches."
+            )
+        yield _joined(int(os.environ[RANK]), None)
+        return
+    places = _places(compute)
+    if len(places := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
+        yield Ranks()
+        return
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pptsm-ranks-") as logs, _reserved_port() as port:
+        company = _Company(Path(logs))
+        try:
+            for rank in reversed(range(len(places))):  # the last one is what this process then is
+                os.environ |= _environment(rank, places, port)
+                if rank:
+                    company.start(rank, work, arguments)
+            company.watch()
+            on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
+            note(f"{what}: computes on {len(places)} {on} (compute.devices)")
+            yield _joined(0, company)
+            company.part()
+        finally:
+            company.end()
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _places(compute: Compute) -> Sequence[int | None]:
+    """The GPU of each rank, or None for a CPU."""
+    if paddle.get_device() == "cpu":
+        return [None] * cpu_processes(compute.devices if isinstance(compute.devices, int) else "auto")
+    return gpus(compute.devices)
+
+
+def _environment(rank: int, places: Sequence[int | None], port: int) -> dict[str, str]:
+    """What Paddle reads when ranks join."""
+    endpoints = [f"{HERE}:{port + each}" for each in range(len(places))]  # only the first one is listened at
+    number = places[rank]
+    device = {"PADDLE_DISTRI_BACKEND": "gloo"} if number is None else {GPU: str(number)}
+    return device | {
+        RANK: str(rank),
+        SIZE: str(len(places)),
+        LOCAL_SIZE: str(len(places)),
+        "PADDLE_MASTER": endpoints[0],
+        "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
+        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
+    }
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind((HERE, 0))
+        port = int(probe.getsockname()[1])
+    yield port
+
+
+def _joined(rank: int, company: "_Company | None") -> Ranks:
+    """This process among the ranks that its environment tells of."""
+    ranks = Ranks(rank, int(os.environ[SIZE]), company)
+    with ranks._heard():
+        distributed.init_parallel_env()
+    return ranks
+
+
+class _Company:
+    """The other ranks, as rank 0 sees them: it starts them, looks whether they live, and ends them."""
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.processes: dict[int, Any] = {}
+        self.ends: dict[int, Connection] = {}  # through which a rank tells what a user is to read
+        self.reason: UserError | None = None
+        self._fallen, self._leaving = threading.Event(), threading.Event()
+
+    def start(self, rank: int, work: Callable[..., None], arguments: dict[str, Any]) -> None:
+        """Start a rank; its environment is this process's present one."""
+        context = get_context("spawn")  # a fork of a process with Paddle's threads may hang
+        self.ends[rank], its_end = context.Pipe(duplex=False)
+        process = context.Process(target=_be_rank, args=(work, arguments, self._log(rank), its_end))
+        process.start()
+        its_end.close()
+        self.processes[rank] = process
+
+    def watch(self) -> None:
+        """Look after the ranks from now on."""
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def tell_why(self) -> None:
+        """Raise the reason why a rank is no more, if one is found dead within a moment."""
+        if self._fallen.wait(GRACE_SEC) and self.reason is not None:
+            raise self.reason from None
+
+    def part(self) -> None:
+        """Wait for the ranks to end, as their work is done."""
+        self._leaving.set()
+        until = time.monotonic() + LEAVE_SEC
+        for process in self.processes.values():
+            process.join(max(0.0, until - time.monotonic()))
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        self._leaving.set()
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.join()
+
+    def _look(self) -> None:
+        while not self._leaving.wait(LOOK_SEC):
+            for rank, process in self.processes.items():
+                if process.exitcode:
+                    self.reason = self._reason(rank)
+                    self._fallen.set()
+                    # in the queue of a GPU no call returns, and nothing else will end this process
+                    if not self._leaving.wait(GRACE_SEC):
+                        print(f"error: {self.reason}", file=sys.stderr, flush=True)
+                        os._exit(self.reason.exit_code)
+                    return
+
+    def _reason(self, rank: int) -> UserError:
+        if self.ends[rank].poll():
+            try:
+                reason: UserError = self.ends[rank].recv()
+                return reason
+            except EOFError:  # it ended without a word
+                pass
+        code = self.processes[rank].exitcode
+        how = f"ended with exit code {code}"
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            how += ", as the system does when memory runs out"
+        last = self._log(rank).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        wrote = "\nIts last lines:\n" + "\n".join(f"  {line}" for line in last) if last else " It wrote nothing."
+        return UserError(
+            f"process {rank} of {len(self.processes) + 1} (compute.devices) {how}, and the others were ended with it. "
+            f"The same command goes on from the last saved epoch; compute.devices: 1 does without others.{wrote}"
+        )
+
+    def _log(self, rank: int) -> Path:
+        return self.logs / f"rank{rank}.log"
+
+
+def _be_rank(work: Callable[..., None], arguments: dict[str, Any], log: Path, rank_0: Connection) -> None:
+    """The life of a rank that rank 0 started: what it prints goes to its log, what a user is to read to rank 0."""
+    die_with_the_starter()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
+    with log.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    code = 0
+    try:
+        work(**arguments)
+    except UserError as error:
+        rank_0.send(error)
+        code = 1
+    except SystemExit:  # all ranks leave
+        pass
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to do, and threads of the communication would wait for their peers
