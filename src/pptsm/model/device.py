@@ -43,9 +43,14 @@ def use_device(wanted: Device, devices: Devices = "auto", *, deterministic: bool
         paddle.set_device(f"gpu:{number}")
         return "gpu"
     paddle.set_device("cpu")
+    use_threads()
+    return "cpu"
+
+
+def use_threads() -> None:
+    """Set the threads of a CPU: again after other processes have been given a part of the cores."""
     # Paddle computes on one thread unless told otherwise; OMP_NUM_THREADS works too but warns at import.
     paddle.base.core.set_num_threads(training_threads())
-    return "cpu"
 
 
 def gpus(devices: Devices) -> list[int]:

@@ -8,18 +8,19 @@ Paddle's own launcher is not what `compute.devices` starts: it would be one more
 signal and the rank that answers it, holds back the output of rank 0, and tells of a dead rank with a page of its log.
 """
 
+import io
 import os
+import pickle
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from paddle import distributed, nn
 
 from pptsm.console import note
 from pptsm.errors import UserError
-from pptsm.model.device import gpus
+from pptsm.model.device import gpus, use_threads
 from pptsm.params import Compute
 from pptsm.processor import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
 from pptsm.workers import die_with_the_starter
@@ -41,6 +42,8 @@ LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
 GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
 LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
 LAST_LINES = 10
+BE_RANK = "import sys; from pathlib import Path; from pptsm.model.parallel import be_rank\n"
+BE_RANK += "be_rank(int(sys.argv[1]), Path(sys.argv[2]))"
 
 Item = TypeVar("Item")
 
@@ -89,12 +92,13 @@ class Ranks:
             flat = paddle.concat([flat, paddle.to_tensor([float(wish)])])
             with self._heard():
                 distributed.all_reduce(flat)
-            *pieces, wishes = paddle.split(flat, [*(value.size for value in values), 1])
+            ends = np.cumsum([value.size for value in values]).tolist()
+            pieces = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
             for parameter, piece in zip(parameters, pieces, strict=False):
                 parameter.grad = piece.reshape(parameter.shape).astype(parameter.grad.dtype)
             for statistic, piece in zip(statistics, pieces[len(parameters) :], strict=True):
                 statistic.set_value(piece.reshape(statistic.shape))
-        return bool(wishes > 0)
+        return bool(flat[-1] > 0)
 
     def sum_over_ranks(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum of an array of the same shape in each rank, as float64."""
@@ -192,14 +196,15 @@ def together(
         yield Ranks()
         return
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="pptsm-ranks-") as logs, _reserved_port() as port:
-        company = _Company(Path(logs))
+    with tempfile.TemporaryDirectory(prefix="pptsm-ranks-") as folder:
+        company = _Company(Path(folder))
         try:
-            for rank in reversed(range(len(places))):  # the last one is what this process then is
-                os.environ |= _environment(rank, places, port)
-                if rank:
-                    company.start(rank, work, arguments)
+            mine, *others = _environments(places)
+            for rank, environment in enumerate(others, 1):
+                company.start(rank, pickle.dumps((work, arguments)), environment)
             company.watch()
+            os.environ |= mine
+            use_threads()
             on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
             note(f"{what}: computes on {len(places)} {on} (compute.devices)")
             yield _joined(0, company)
@@ -208,6 +213,7 @@ def together(
             company.end()
             os.environ.clear()
             os.environ.update(before)
+            use_threads()
 
 
 def _places(compute: Compute) -> Sequence[int | None]:
@@ -217,34 +223,26 @@ def _places(compute: Compute) -> Sequence[int | None]:
     return gpus(compute.devices)
 
 
-def _environment(rank: int, places: Sequence[int | None], port: int) -> dict[str, str]:
-    """What Paddle reads when ranks join."""
-    endpoints = [f"{HERE}:{port + each}" for each in range(len(places))]  # only the first one is listened at
-    number = places[rank]
-    device = {"PADDLE_DISTRI_BACKEND": "gloo"} if number is None else {GPU: str(number)}
-    return device | {
-        RANK: str(rank),
-        SIZE: str(len(places)),
-        LOCAL_SIZE: str(len(places)),
-        "PADDLE_MASTER": endpoints[0],
-        "PADDLE_CURRENT_ENDPOINT": endpoints[rank],
-        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
-    }
-
-
-@contextmanager
-def _reserved_port() -> Iterator[int]:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
+def _environments(places: Sequence[int | None]) -> list[dict[str, str]]:
+    """What Paddle reads in each rank when they join."""
+    with socket.socket() as probe:  # a port that nobody listens at
         probe.bind((HERE, 0))
         port = int(probe.getsockname()[1])
-    yield port
+    endpoints = [f"{HERE}:{port + rank}" for rank in range(len(places))]  # only the first one is listened at
+    common = {SIZE: str(len(places)), LOCAL_SIZE: str(len(places))}
+    common |= {"PADDLE_MASTER": endpoints[0], "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints)}
+    return [
+        common
+        | {RANK: str(rank), "PADDLE_CURRENT_ENDPOINT": endpoints[rank]}
+        | ({"PADDLE_DISTRI_BACKEND": "gloo"} if gpu is None else {GPU: str(gpu)})
+        for rank, gpu in enumerate(places)
+    ]
 
 
 def _joined(rank: int, company: "_Company | None") -> Ranks:
     """This process among the ranks that its environment tells of."""
     ranks = Ranks(rank, int(os.environ[SIZE]), company)
-    with ranks._heard():
+    with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
         distributed.init_parallel_env()
     return ranks
 
@@ -252,21 +250,26 @@ def _joined(rank: int, company: "_Company | None") -> Ranks:
 class _Company:
     """The other ranks, as rank 0 sees them: it starts them, looks whether they live, and ends them."""
 
-    def __init__(self, logs: Path) -> None:
-        self.logs = logs
-        self.processes: dict[int, Any] = {}
-        self.ends: dict[int, Connection] = {}  # through which a rank tells what a user is to read
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder  # of what they print, and of what they want a user to be told
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.reason: UserError | None = None
         self._fallen, self._leaving = threading.Event(), threading.Event()
 
-    def start(self, rank: int, work: Callable[..., None], arguments: dict[str, Any]) -> None:
-        """Start a rank; its environment is this process's present one."""
-        context = get_context("spawn")  # a fork of a process with Paddle's threads may hang
-        self.ends[rank], its_end = context.Pipe(duplex=False)
-        process = context.Process(target=_be_rank, args=(work, arguments, self._log(rank), its_end))
-        process.start()
-        its_end.close()
-        self.processes[rank] = process
+    def start(self, rank: int, call: bytes, environment: dict[str, str]) -> None:
+        """Start a rank that makes a pickled call."""
+        with _log(self.folder, rank).open("wb") as log:
+            self.processes[rank] = subprocess.Popen(
+                [sys.executable, "-c", BE_RANK, str(os.getpid()), str(_told(self.folder, rank))],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | environment,
+            )
+        pipe = self.processes[rank].stdin
+        assert pipe is not None
+        with pipe:
+            pipe.write(call)
 
     def watch(self) -> None:
         """Look after the ranks from now on."""
@@ -282,7 +285,8 @@ class _Company:
         self._leaving.set()
         until = time.monotonic() + LEAVE_SEC
         for process in self.processes.values():
-            process.join(max(0.0, until - time.monotonic()))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
 
     def end(self) -> None:
         """Kill what still runs."""
@@ -290,57 +294,55 @@ class _Company:
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
-            process.join()
+            process.wait()
 
     def _look(self) -> None:
         while not self._leaving.wait(LOOK_SEC):
             for rank, process in self.processes.items():
-                if process.exitcode:
-                    self.reason = self._reason(rank)
+                if code := process.poll():
+                    self.reason = self._reason(rank, code)
                     self._fallen.set()
-                    # in the queue of a GPU no call returns, and nothing else will end this process
-                    if not self._leaving.wait(GRACE_SEC):
+                    # in the queue of a GPU no call returns, and nothing else would end this process
+                    if not self._leaving.wait(2 * GRACE_SEC):
                         print(f"error: {self.reason}", file=sys.stderr, flush=True)
                         os._exit(self.reason.exit_code)
                     return
 
-    def _reason(self, rank: int) -> UserError:
-        if self.ends[rank].poll():
-            try:
-                reason: UserError = self.ends[rank].recv()
-                return reason
-            except EOFError:  # it ended without a word
-                pass
-        code = self.processes[rank].exitcode
-        how = f"ended with exit code {code}"
-        if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+    def _reason(self, rank: int, code: int) -> UserError:
+        if (told := _told(self.folder, rank)).exists():
+            reason = UserError(told.read_text(encoding="utf-8"))
+            reason.exit_code = code
+            return reason
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if -code == signal.SIGKILL:
             how += ", as the system does when memory runs out"
-        last = self._log(rank).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        last = _log(self.folder, rank).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         wrote = "\nIts last lines:\n" + "\n".join(f"  {line}" for line in last) if last else " It wrote nothing."
         return UserError(
-            f"process {rank} of {len(self.processes) + 1} (compute.devices) {how}, and the others were ended with it. "
-            f"The same command goes on from the last saved epoch; compute.devices: 1 does without others.{wrote}"
+            f"process {rank} of {len(self.processes) + 1} (counted from 0) {how}, and the others were ended with it. "
+            f"The same command goes on from the last saved state; compute.devices: 1 does without others.{wrote}"
         )
 
-    def _log(self, rank: int) -> Path:
-        return self.logs / f"rank{rank}.log"
+
+def _log(folder: Path, rank: int) -> Path:
+    return folder / f"{rank}.log"
 
 
-def _be_rank(work: Callable[..., None], arguments: dict[str, Any], log: Path, rank_0: Connection) -> None:
-    """The life of a rank that rank 0 started: what it prints goes to its log, what a user is to read to rank 0."""
-    die_with_the_starter()
+def _told(folder: Path, rank: int) -> Path:
+    return folder / f"{rank}.txt"
+
+
+def be_rank(starter: int, told: Path) -> None:
+    """The life of a rank: it makes the call that it reads from stdin; the sentence of a mistake goes into a file."""
+    die_with_the_starter(starter)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
-    with log.open("wb", buffering=0) as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
     code = 0
     try:
+        work, arguments = pickle.load(sys.stdin.buffer)
         work(**arguments)
     except UserError as error:
-        rank_0.send(error)
-        code = 1
+        told.write_text(str(error), encoding="utf-8")
+        code = error.exit_code
     except SystemExit:  # all ranks leave
         pass
     except BaseException:
