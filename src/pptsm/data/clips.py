@@ -29,7 +29,7 @@ class FrameSource:
 
     def __init__(self, kind: Literal["archive", "video"], folder: Path) -> None:
         self.kind = kind
-        self.folder = folder
+        self.folder = folder.absolute()  # for processes that were started in another working folder
 
     def read(self, video_id: str, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, with the video's native size.
