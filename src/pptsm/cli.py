@@ -79,6 +79,10 @@ def main() -> None:
         if end.code == INTERRUPTED:  # Typer has turned Ctrl-C into this
             print("interrupted; finished work is kept, the same command goes on from there.", file=sys.stderr)
         raise
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # how Path.resolve() of Python 3.11 says ELOOP
+            raise
+        _fail(f"{error}: links that lead to themselves. Name the folder or the file that is meant.", 1)
     except OSError as error:
         from pptsm.files import FULL
 
