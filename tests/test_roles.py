@@ -19,6 +19,7 @@ from pptsm.errors import UserError
 from pptsm.evaluation import scoring as scoring_module
 from pptsm.model.card import load_network, network_arguments, read_card
 from pptsm.model.device import computed_with
+from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import read_weights, write_arrays
 from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
@@ -27,7 +28,6 @@ from pptsm.stages import teacher as teacher_stage
 from pptsm.training import fit as fit_module
 from pptsm.training import forecast as forecast_module
 from pptsm.training import loop as loop_module
-from pptsm.model.parallel import Ranks
 from pptsm.training import state as checkpoint_module
 from pptsm.training.fit import Inputs, Peer, fit_role
 from pptsm.training.optimizer import build_optimizer

@@ -262,7 +262,8 @@ class _Company:
     def start(self, call: bytes, environment: dict[str, str]) -> None:
         """Start a rank that makes a pickled call."""
         # without names: nothing of them can be left
-        log, told = (self._files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        log = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        told = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         process = subprocess.Popen(
             [sys.executable, "-c", BE_RANK, str(os.getpid()), str(told.fileno())],
             stdin=subprocess.PIPE,
