@@ -11,7 +11,7 @@ from pathlib import Path
 from pptsm.data.geometry import crop_places
 from pptsm.errors import UserError
 from pptsm.params import Params, load_params
-from pptsm.processor import computing, cores, loader_processes, processor_name
+from pptsm.processor import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
 
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
@@ -39,6 +39,7 @@ def examine() -> list[Finding]:
         *map(_package, REQUIRED),
         *_paddle(),
         _cores(),
+        *_training(),
         _kernels(),
         _disk(),
         *_shared_memory(),
@@ -92,7 +93,22 @@ _ASK_DEVICE = (
 
 
 def _cores() -> Finding:
-    return Finding("cores", True, f"{cores()} may be used (PPTSM_THREADS sets how many threads training takes)")
+    return Finding("cores", True, f"{cores()} may be used (PPTSM_THREADS sets how many threads a process takes)")
+
+
+def _training() -> list[Finding]:
+    """How training shares the cores where there is no GPU, by the present params.yaml."""
+    try:
+        number = _training_processes(load_params(PARAMS)) if PARAMS.exists() else cpu_processes("auto")
+        how = f"{number} processes, threads each: {training_threads(number)}" if number > 1 else "one process"
+    except UserError:  # said beside the check that needs them
+        return []
+    return [Finding("training on CPUs", True, f"{how} (compute.devices)")]
+
+
+def _training_processes(params: Params) -> int:
+    devices = params.compute.devices
+    return min(params.training.batch_size, cpu_processes(devices if isinstance(devices, int) else "auto"))
 
 
 def _kernels() -> Finding:
@@ -117,7 +133,8 @@ def _shared_memory() -> list[Finding]:
         return [Finding(what, True, f"{free / 1e6:.0f} MB free; how much is needed follows from a params.yaml")]
     try:
         params = load_params(PARAMS)
-        return [shared_memory(params, loader_processes(params.compute.workers), free)]
+        processes = _training_processes(params)
+        return [shared_memory(params, processes * loader_processes(params.compute.workers, processes), free)]
     except UserError as error:
         return [Finding(what, False, f"{free / 1e6:.0f} MB free, need unknown", str(error))]
 

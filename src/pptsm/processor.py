@@ -85,8 +85,8 @@ def cpu_processes(devices: Literal["auto"] | int) -> int:
     return max(1, cores() // (_chosen_threads() or 1)) if devices == "auto" else devices
 
 
-def training_threads() -> int:
-    """How many threads a process computes with on a CPU; `PPTSM_THREADS` overrides it.
+def training_threads(processes: int | None = None) -> int:
+    """How many threads each of so many processes (None: those of now) computes with; `PPTSM_THREADS` overrides it.
 
     Elsewhere its part of the cores. On AMD's processors one: there a second thread shortens the step of a full-size
     network by a tenth, and makes that of a small one several times as long (docs/experiments.md). Beside a GPU one.
@@ -96,7 +96,11 @@ def training_threads() -> int:
     """
     if chosen := _chosen_threads():
         return chosen
-    return 1 if os.environ.get(VARIABLE) == AVX2 or GPU in os.environ else max(1, cores() // _processes_here())
+    return (
+        1
+        if os.environ.get(VARIABLE) == AVX2 or GPU in os.environ
+        else max(1, cores() // (processes or _processes_here()))
+    )
 
 
 def _processes_here() -> int:
@@ -119,16 +123,16 @@ def pool_size(workers: Literal["auto"] | int) -> int:
     return cores() if workers == "auto" else max(1, workers)
 
 
-def loader_processes(workers: Literal["auto"] | int) -> int:
-    """Processes that prepare clips beside one that computes, by `compute.workers`; 0: it prepares them itself.
+def loader_processes(workers: Literal["auto"] | int, processes: int | None = None) -> int:
+    """Processes that prepare clips for one of so many that compute (None: those of now); 0: it prepares them itself.
 
-    auto is its part of the cores that no process computes on.
+    `compute.workers: auto` is its part of the cores that no process computes on.
 
     Raises:
         UserError: as `training_threads`.
     """
-    here = _processes_here()
-    return max(0, cores() - here * training_threads()) // here if workers == "auto" else workers
+    here = processes or _processes_here()
+    return max(0, cores() - here * training_threads(here)) // here if workers == "auto" else workers
 
 
 def computing() -> str:

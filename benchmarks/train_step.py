@@ -1,0 +1,129 @@
+"""A training step of the student in params.yaml as `dvc repro` runs it here, beside one process with one thread.
+
+    python benchmarks/train_step.py [--json] [--rounds 3] [--steps 10]      # 2 minutes on two quiet cores
+
+Milliseconds of wall time a clip (the smaller the better; medians of rounds that take turns, so that both see the same
+machine): normalising, forward, teacher's forward, backward, the message between processes, update. Clips are random
+pixels in memory: loading is no part of it. `--json` prints one object: `ms_a_clip` (all processes together), the same
+without the teacher (`ms_a_clip_plain`), both with one process of one thread (`..._one_process`), and how often faster
+it is (`speedup`, `speedup_plain`).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BENCHMARKS = Path(__file__).resolve().parent
+PARAMS = BENCHMARKS.parent / "params.yaml"
+CLASSES = 8  # of the embedded dataset
+WARM_UP = 3  # steps
+
+
+def main() -> None:
+    """Measure in processes of their own, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--once", nargs=2, metavar=("DEVICES", "OUT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.once:
+        from train_step import measure  # by its name: other ranks cannot find what is in __main__
+
+        devices, out = given.once
+        measure(devices=devices, steps=given.steps, out=out)
+        return
+    found: dict[str, list[dict[str, Any]]] = {"auto": [], "1": []}
+    for _ in range(given.rounds):
+        for devices, results in found.items():
+            results.append(measured(devices, given.steps))
+    values: dict[str, Any] = {name: found["auto"][0][name] for name in ("computed_with", "batch_size")}
+    values |= {"rounds": given.rounds, "steps": given.steps}
+    for kind in ("", "_plain"):
+        here, alone = (statistics.median(each[f"ms_a_clip{kind}"] for each in found[which]) for which in found)
+        values |= {f"ms_a_clip{kind}": here, f"ms_a_clip{kind}_one_process": alone, f"speedup{kind}": alone / here}
+    if given.json:
+        print(json.dumps(values))
+        return
+    print(f"{values['computed_with']}; batches of {values['batch_size']}, {given.rounds} rounds of {given.steps} steps")
+    for kind, name in (("", "from labels and teacher"), ("_plain", "from labels alone")):
+        print(
+            f"{name:24} {values[f'ms_a_clip{kind}']:6.1f} ms a clip; one process, one thread "
+            f"{values[f'ms_a_clip{kind}_one_process']:6.1f} ms: {values[f'speedup{kind}']:.2f} times as fast"
+        )
+
+
+def measured(devices: str, steps: int) -> dict[str, Any]:
+    """What `measure` finds in a process of its own; `devices`: "1" with one thread, or "auto", as params.yaml says."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")])}
+    if devices == "1":
+        environment["PPTSM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out.json")
+        command = [sys.executable, "-W", "ignore", __file__, "--steps", str(steps), "--once", devices, str(out)]
+        subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=True)
+        values: dict[str, Any] = json.loads(out.read_text())
+        return values
+
+
+def measure(devices: str, steps: int, out: str) -> None:
+    """Take the steps, with all processes that `devices` means, and write what they took."""
+    import paddle
+
+    from pptsm.data.loading import normalise_on_device
+    from pptsm.data.transforms import Pixels
+    from pptsm.model.card import network_arguments
+    from pptsm.model.device import computed_with, use_device
+    from pptsm.model.parallel import together
+    from pptsm.params import load_params
+    from pptsm.training.objective import Hinton, Objective, Plain
+    from pptsm.training.optimizer import build_optimizer
+
+    params = load_params(PARAMS)
+    recipe, student, clip = params.training, params.student, params.clip
+    compute = params.compute.model_copy(update={"devices": 1} if devices == "1" else {})
+    use_device(compute.device, compute.devices)
+    call = {"devices": devices, "steps": steps, "out": out}
+    with together(measure, call, compute, recipe.batch_size, "benchmark") as ranks:
+        values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}
+        number = len(ranks.share(range(recipe.batch_size)))
+        shape = (number, student.segments, 3, clip.crop_px, clip.crop_px)
+        frames = np.random.default_rng(ranks.rank).integers(0, 256, shape, dtype=np.uint8)
+        ones = np.ones((number, 3), dtype=np.float32)
+        pixels = Pixels(*map(paddle.to_tensor, (frames, ones / 64, 2 * ones)))
+        labels = paddle.to_tensor(np.arange(number) % CLASSES)
+        for kind in ("", "_plain"):
+            model, teacher = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
+            teacher.eval()
+            objective: Objective = Plain(model, recipe.label_smoothing)
+            if not kind and student.distillation_weight > 0:
+                weights = (student.distillation_weight, student.temperature)
+                objective = Hinton(model, teacher, recipe.label_smoothing, *weights)
+            optimizer = build_optimizer(objective.learners, recipe)
+            for step in range(WARM_UP + steps):
+                if step == WARM_UP:
+                    ranks.barrier()
+                    started = time.perf_counter()
+                loss = objective.losses(normalise_on_device(pixels), labels, None)
+                loss.total.backward()
+                ranks.average_gradients(objective.learners, number / recipe.batch_size)
+                optimizer.step()
+                optimizer.clear_grad()
+                float(loss.total)
+            ranks.barrier()
+            values[f"ms_a_clip{kind}"] = (time.perf_counter() - started) * 1000 / steps / recipe.batch_size
+        if ranks.rank == 0:
+            Path(out).write_text(json.dumps(values))
+
+
+if __name__ == "__main__":
+    main()
