@@ -274,6 +274,7 @@ class Compute(Section):
     device: Device
     workers: Literal["auto"] | Count
     batch_views: Positive
+    save_every_min: NonNegativeReal
 
 
 class Params(Section):

@@ -91,7 +91,9 @@ def fit_role(
         objective = Mutual(model, other, smoothing, student.distillation_weight)
         networks[PEER] = peer.section, other
 
-    checkpoint = Checkpoint(role, MadeOf(_parameters(params, networks), hashes, code_of(role)))
+    checkpoint = Checkpoint(
+        role, MadeOf(_parameters(params, networks), hashes, code_of(role)), params.compute.save_every_min
+    )
     with checkpoint.held():
         trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
         verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)

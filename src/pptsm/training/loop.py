@@ -1,13 +1,11 @@
 """Training from top to bottom: one function, `train`, whatever a network learns from.
 
-Every epoch first seeds its random states from (seed, epoch), then does its occasional duties, then its
-steps. So a run that was killed goes on from the last whole epoch and ends with the same weights, byte for
-byte, as one that was not.
+Every step first seeds its random states from (seed, epoch, step). So a run that was killed goes on from the step
+that the last state holds, and ends with the same weights, byte for byte, as one that was not.
 
 Shape legend: N clips a batch, T frames, H/W pixels, K classes.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -89,8 +87,8 @@ def train(
         return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
-    if reached is not None and reached.epochs_done:
-        note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}")
+    if reached is not None:
+        note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}{reached.and_steps}")
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
     to_do = range(reached.epochs_done, epochs)
@@ -98,17 +96,18 @@ def train(
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
-        started = time.monotonic()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
-        rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
-        paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp)
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, sums=reached.sums)
+        bar.update(tally.seen)
+        forecast.clips_to_go -= tally.seen
         for learner in learners:
             learner.train()
 
-        for step, (pixels, y) in enumerate(load_batches(clips, batches, workers)):
+        ahead = load_batches(clips, batches[tally.steps :], workers)
+        for step, (pixels, y) in enumerate(checkpoint.stopping.until_asked(ahead), start=tally.steps):
             # ---- one training step --------------------------------------------------------------
+            rng = _seeded(params.seed, epoch, step)
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
             x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
@@ -122,9 +121,13 @@ def train(
             tally.add(loss, y, mix, rate)
             forecast.step(len(y))
             bar.update(len(y))
+            if checkpoint.is_due():
+                checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
 
-        row = {"epoch": epoch + 1, "lr": rate, **tally.figures()}
-        row["clips_per_sec"] = tally.seen / (time.monotonic() - started)
+        # what follows may take long, and a run that was asked to stop leaves here
+        checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
+        row = {"epoch": epoch + 1, "lr": tally.rate, **tally.figures()}
+        row["clips_per_sec"] = tally.clips_per_sec
 
         # once in a while: batch norm statistics that fit the weights
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
@@ -142,13 +145,19 @@ def train(
                 reached.best_top1 = figures.top1
                 reached.best_weights = [as_arrays(learner.state_dict()) for learner in learners]
 
-        reached.history.append(row)
-        reached.epochs_done = epoch + 1
+        reached = reached.after(row)
         checkpoint.save(reached, learners, optimizer, scaler)
         note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
     bar.close()
     weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
     return Trained(weights, pd.DataFrame(reached.history))
+
+
+def _seeded(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """The generator of a step's mixing; dropout is seeded beside it. The clips' own have one number fewer."""
+    sequence = np.random.SeedSequence([seed, epoch, step, BESIDE])
+    paddle.seed(int(sequence.generate_state(1)[0]))
+    return np.random.default_rng(sequence)
 
 
 def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:
