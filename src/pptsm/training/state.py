@@ -30,7 +30,7 @@ import paddle
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from pptsm.console import note
 from pptsm.files import remove, sha256_of, state_dir, whole_file
@@ -264,7 +264,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write arrays, and containers of arrays and plain values, as one file of safetensors."""
     arrays: Arrays = {}
     rest = json.dumps(_without_arrays(state, "", arrays))
-    save_file(arrays, path, {REST: rest})
+    path.write_bytes(save(arrays, {REST: rest}))  # its `save_file` shuts out other users of a shared folder
 
 
 def read_state(path: Path) -> dict[str, Any]:
