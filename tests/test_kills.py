@@ -30,7 +30,7 @@ STEPS = 12
 
 def fit_with(save_every_min: float = 1000.0) -> pd.DataFrame:
     """Train; the history without times."""
-    _, history = fit("teacher", RECIPE, {"compute": {"workers": 0, "save_every_min": save_every_min}})
+    _, history = fit("teacher", RECIPE, {"compute": {"devices": 1, "workers": 0, "save_every_min": save_every_min}})
     return history.drop(columns="clips_per_sec")
 
 
@@ -63,7 +63,7 @@ def die() -> None:
 @pytest.mark.parametrize(
     ("asked", "code", "step", "reached"),
     [
-        (signal.SIGINT, 130, 3, "epoch 0 and 3 steps"),
+        (signal.SIGINT, 130, 2, "epoch 0 and 3 steps"),
         (signal.SIGTERM, 143, 8, "epoch 1 and 4 steps"),  # the last step of an epoch: before batch norm and validation
     ],
 )
@@ -76,7 +76,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_there(
     step: int,
     reached: str,
 ) -> None:
-    """One sentence, the shell's exit code, the step under way is in; then weights and history as without the stop."""
+    """One sentence, the shell's exit code, the next step is in; then weights and history as without the stop."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     expected, whole = fit_with(), weights()
     with monkeypatch.context() as patch:
@@ -100,7 +100,7 @@ def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyP
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), second)
 
-    for second, reached in ((signal.SIGINT, "no step yet"), (signal.SIGTERM, "epoch 0 and 2 steps")):
+    for second, reached in ((signal.SIGINT, "no step yet"), (signal.SIGTERM, "epoch 0 and 3 steps")):
         with monkeypatch.context() as patch:
             at_step(patch, 2, lambda second=second: twice(second))
             with pytest.raises(Stopped, match=f"saved is {reached}"):

@@ -36,6 +36,16 @@ MAX_FAULTS = 20  # more help nobody
 Device = Literal["auto", "cpu", "gpu"]
 
 
+def _different(numbers: list[int]) -> list[int]:
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"names a GPU twice: {numbers}")
+    return numbers
+
+
+# All there are, a number of processes on CPUs, or the numbers of GPUs.
+Devices = Literal["auto"] | Positive | Annotated[list[Count], Field(min_length=1), AfterValidator(_different)]
+
+
 def _path_text(value: str) -> str:
     if not value or "\0" in value:
         raise ValueError("is no path: it is empty, or has a NUL character in it")
@@ -272,6 +282,7 @@ class Report(Section):
 
 class Compute(Section):
     device: Device
+    devices: Devices
     workers: Literal["auto"] | Count
     batch_views: Positive
     save_every_min: NonNegativeReal
@@ -330,6 +341,13 @@ class Params(Section):
             raise ValueError("evaluate.engine: onnx computes on the CPU, but compute.device is gpu: take engine: auto")
         if self.training.amp and self.compute.device == "cpu":
             raise ValueError("training.amp is true, but compute.device is cpu: half precision needs a GPU")
+        if self.compute.device == "gpu" and isinstance(self.compute.devices, int):
+            raise ValueError(
+                f"compute.devices ({self.compute.devices}) is a number of processes on CPUs, but compute.device is "
+                "gpu: name GPUs in a list, or take auto"
+            )
+        if self.compute.device == "cpu" and isinstance(self.compute.devices, list):
+            raise ValueError("compute.devices is a list of GPUs, but compute.device is cpu: take a number, or auto")
         side, wanted = self.frames.short_side_px, self.clip.resize_px
         if self.frames.source == "archive" and side is not None and side < wanted:
             raise ValueError(

@@ -1,4 +1,5 @@
-"""How many cores this process may use, and which kernels Paddle's matrix library takes there; decided here alone.
+"""How many cores this process may use, how processes and threads share them, and which kernels Paddle's matrix
+library takes there; decided here alone.
 
 Paddle on a CPU multiplies through an MKL of 2019, which looks at the maker's name: on a processor of AMD it takes
 its SSE2 kernels, though the processor has AVX2. The environment variable below makes it take those. Results then
@@ -16,6 +17,8 @@ from pptsm.errors import UserError
 VARIABLE = "MKL_DEBUG_CPU_TYPE"
 AVX2 = "5"
 THREADS = "PPTSM_THREADS"
+# Of the environment that Paddle reads: how many processes train together, how many of them here, and this one's GPU.
+SIZE, LOCAL_SIZE, GPU = "PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_SIZE", "FLAGS_selected_gpus"
 MOST_THREADS = 1024  # more is a slip of the keyboard
 
 
@@ -73,15 +76,34 @@ def _share_of(level: Path) -> float | None:
         return None
 
 
-def training_threads() -> int:
-    """How many threads Paddle computes with on a CPU; `PPTSM_THREADS` overrides it.
+def cpu_processes(devices: Literal["auto"] | int) -> int:
+    """How many processes train together on the cores here, by `compute.devices`: auto is one a core, of one thread.
 
-    Elsewhere all cores. On AMD's processors one: there a second thread shortens the step of a full-size network by
-    a tenth, and makes that of a small one several times as long (docs/experiments.md). The other cores prepare clips.
+    Raises:
+        UserError: as `training_threads`.
+    """
+    return max(1, cores() // (_chosen_threads() or 1)) if devices == "auto" else devices
+
+
+def training_threads() -> int:
+    """How many threads a process computes with on a CPU; `PPTSM_THREADS` overrides it.
+
+    Elsewhere its part of the cores. On AMD's processors one: there a second thread shortens the step of a full-size
+    network by a tenth, and makes that of a small one several times as long (docs/experiments.md). Beside a GPU one.
 
     Raises:
         UserError: `PPTSM_THREADS` is no number of threads.
     """
+    if chosen := _chosen_threads():
+        return chosen
+    return 1 if os.environ.get(VARIABLE) == AVX2 or GPU in os.environ else max(1, cores() // _processes_here())
+
+
+def _processes_here() -> int:
+    return int(os.environ.get(LOCAL_SIZE, "1"))
+
+
+def _chosen_threads() -> int | None:
     if chosen := os.environ.get(THREADS):
         if not (chosen.isdecimal() and 1 <= int(chosen) <= MOST_THREADS):
             raise UserError(
@@ -89,7 +111,7 @@ def training_threads() -> int:
                 f"with: a whole number from 1 to {MOST_THREADS}. Correct it, or `unset {THREADS}`."
             )
         return int(chosen)
-    return 1 if os.environ.get(VARIABLE) == AVX2 else cores()
+    return None
 
 
 def pool_size(workers: Literal["auto"] | int) -> int:
@@ -98,23 +120,27 @@ def pool_size(workers: Literal["auto"] | int) -> int:
 
 
 def loader_processes(workers: Literal["auto"] | int) -> int:
-    """Processes that prepare clips beside one that computes; 0: it prepares them itself.
+    """Processes that prepare clips beside one that computes, by `compute.workers`; 0: it prepares them itself.
+
+    auto is its part of the cores that no process computes on.
 
     Raises:
         UserError: as `training_threads`.
     """
-    return max(0, cores() - training_threads()) if workers == "auto" else workers
+    here = _processes_here()
+    return max(0, cores() - here * training_threads()) // here if workers == "auto" else workers
 
 
 def computing() -> str:
-    """Kernels and threads in force, for cards and for `pptsm doctor`.
+    """Kernels, threads and processes in force, for cards and for `pptsm doctor`.
 
     Raises:
         UserError: as `training_threads`.
     """
     chosen, threads = os.environ.get(VARIABLE), training_threads()
     kernels = f"{VARIABLE}={chosen}" if chosen else "kernels of its own choice"
-    return f"{kernels}, {threads} thread{'s' if threads > 1 else ''}"
+    processes = f"{size} processes of " if (size := os.environ.get(SIZE, "1")) != "1" else ""
+    return f"{kernels}, {processes}{threads} thread{'s' if threads > 1 else ''}"
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -67,15 +67,16 @@ def killable(
 
 
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
-    _die_with_the_starter()
+    starter = multiprocessing.parent_process()
+    assert starter is not None
+    die_with_the_starter(starter.pid)
     if prepare is not None:
         prepare(*prepare_with)
 
 
-def _die_with_the_starter() -> None:
+def die_with_the_starter(starter: int | None) -> None:
     """Have the system kill this process when its starter is no more, whatever a decoder does here then."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    starter = multiprocessing.parent_process()
-    if starter is not None and os.getppid() != starter.pid:  # it died before: no signal will come, but jobs may wait
+    if os.getppid() != starter:  # it died before: no signal will come, but jobs may wait
         os._exit(1)

@@ -3,7 +3,7 @@
 Shape legend: B clips a batch, T frames, H/W pixels.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +39,7 @@ class _SafeClips:
 
 
 def load_batches(
-    clips: Clips, batches: Iterable[list[int]], workers: int, device: str | None = None
+    clips: Clips, batches: Iterable[Sequence[int]], workers: int, device: str | None = None
 ) -> Iterator[tuple[Pixels, paddle.Tensor]]:
     """Yield (pixels [B, T, 3, H, W], labels int64 [B]) as tensors for each list of item numbers.
 

@@ -1,6 +1,7 @@
 """From videos to logits: every video exactly once, in the order of the table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,18 @@ from pptsm.data.transforms import Pixels
 from pptsm.evaluation.engines import PixelScorer
 from pptsm.evaluation.metrics import video_logits
 
+if TYPE_CHECKING:
+    from pptsm.model.parallel import Ranks
+
 
 def score_videos(
-    score: PixelScorer, videos: EvaluationVideos | TrainingClips, *, batch_views: int, workers: int, what: str
+    score: PixelScorer,
+    videos: EvaluationVideos | TrainingClips,
+    *,
+    batch_views: int,
+    workers: int,
+    what: str,
+    ranks: "Ranks | None" = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits of each video, as `videos.spec.average` makes them of its views' (`video_logits`).
 
@@ -23,40 +33,54 @@ def score_videos(
         batch_views: views that are scored together; views of several videos may share a batch.
         workers: processes that prepare views; 0 is this one.
         what: name on the progress bar.
+        ranks: among which the videos are dealt; each of them is given all logits.
 
     Returns:
         logits [N, K] and labels [N], in the order of `videos`.
     """
-    scored_NK: list[NDArray[np.float32]] = []
+    numbers: Sequence[int] = range(len(videos))
+    if ranks is not None:
+        numbers = ranks.share(numbers)
+    labels = np.zeros(len(numbers), dtype=np.int64)
     views_VK: list[NDArray[np.float32]] = []  # of the video at hand
-    labels = np.zeros(len(videos), dtype=np.int64)
-    bar = progress(None, what, "videos", total=len(videos))
-    with bar:
-        for owners, views in _batches(videos, labels, batch_views, workers):
-            for owner, logits_K in zip(owners, score(views), strict=True):
-                if owner > len(scored_NK):  # the first view of the next video
-                    scored_NK.append(video_logits(np.stack(views_VK), videos.spec.average))
-                    views_VK.clear()
-                    bar.update()
-                views_VK.append(logits_K)
-        scored_NK.append(video_logits(np.stack(views_VK), videos.spec.average))
+    scored: list[NDArray[np.float32]] = []  # [K] of each video before it
+
+    def video_is_whole() -> None:
+        scored.append(video_logits(np.stack(views_VK), videos.spec.average))
+        views_VK.clear()
         bar.update()
-    return np.stack(scored_NK), labels
+
+    with progress(None, what, "videos", total=len(numbers)) as bar:
+        for owners, views in _batches(videos, numbers, labels, batch_views, workers):
+            for owner, logits_K in zip(owners, score(views), strict=True):
+                if owner > len(scored):  # the first view of the next video
+                    video_is_whole()
+                views_VK.append(logits_K)
+        if views_VK:
+            video_is_whole()
+    if ranks is not None:
+        rows = ranks.gather(list(zip(scored, labels.tolist(), strict=True)))
+        scored, labels = [logits_K for logits_K, _ in rows], np.array([label for _, label in rows], dtype=np.int64)
+    return np.stack(scored), labels
 
 
 def _batches(
-    videos: EvaluationVideos | TrainingClips, labels: NDArray[np.int64], batch_views: int, workers: int
+    videos: EvaluationVideos | TrainingClips,
+    numbers: Sequence[int],
+    labels: NDArray[np.int64],
+    batch_views: int,
+    workers: int,
 ) -> Iterator[tuple[list[int], Pixels]]:
-    """(owning video of each view, pixels [B, S, 3, H, W] as arrays), filling `labels` on the way."""
+    """(place in `numbers` of each view's video, pixels [B, S, 3, H, W] as arrays), filling `labels` on the way."""
     from pptsm.data.loading import load_batches  # Paddle's: only where there is something to load
 
     waiting: list[tuple[int, Pixels]] = []
-    one_by_one = ([number] for number in range(len(videos)))
-    for number, (loaded, label) in enumerate(load_batches(videos, one_by_one, workers, "cpu")):
-        labels[number] = label.item()
+    one_by_one = ([number] for number in numbers)
+    for place, (loaded, label) in enumerate(load_batches(videos, one_by_one, workers, "cpu")):
+        labels[place] = label.item()
         frames, scale, offset = (np.asarray(field)[0] for field in loaded)
         views = frames.reshape(-1, videos.spec.segments, *frames.shape[1:])
-        waiting += [(number, Pixels(view, scale, offset)) for view in views]
+        waiting += [(place, Pixels(view, scale, offset)) for view in views]
         while len(waiting) >= batch_views:
             yield _stack(waiting[:batch_views])
             waiting = waiting[batch_views:]

@@ -28,6 +28,7 @@ def run(
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Score teacher and student on every video of the evaluated split, each exactly once."""
+    call = dict(locals())  # as the other ranks are to make it
     params = load_params(params_path)
 
     from pptsm.console import note
@@ -44,11 +45,12 @@ def run(
     from pptsm.files import whole_folder
     from pptsm.model.card import load_network, network_folders
     from pptsm.model.device import use_device
+    from pptsm.model.parallel import together
     from pptsm.processor import loader_processes
     from pptsm.serving.metadata import FILES, ModelMetadata
     from pptsm.serving.served import serve
 
-    device = use_device(params.compute.device)
+    device = use_device(params.compute.device, params.compute.devices)
     engine = choose_engine(params.evaluate.engine, device)
     classes = load_labels(labels)
     videos = in_split(load_index(index), params.evaluate.split)
@@ -56,27 +58,32 @@ def run(
         raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
     source = frame_source(params, frames)
 
-    metrics: dict[str, dict[str, dict[str, object]]] = {}
-    predictions, per_class = [], []
-    for role, network in network_folders(teacher, student).items():
-        session = open_session(export / FILES[role], device)
-        spec = ModelMetadata.of(session, export / FILES[role]).clip
-        score = onnx_pixel_scorer(session) if engine == "onnx" else paddle_pixel_scorer(load_network(network))
-        metrics[role] = {}
-        note(f"evaluate: {role}: scoring {len(videos)} videos with {engine}")
-        for sampling in params.evaluate.samplings:
-            logits, truth = score_videos(
-                score,
-                EvaluationVideos(videos, source, spec, sampling),
-                batch_views=params.compute.batch_views,
-                workers=loader_processes(params.compute.workers),
-                what=f"{role}, {sampling}",
-            )
-            values = metrics[role][sampling] = metric_values(logits, truth, videos["group"].tolist())
-            note(f"evaluate: {role}, {sampling}: {in_words(values)}")
-            which = {"role": role, "sampling": sampling}
-            predictions.append(prediction_rows(videos, logits, classes).assign(**which))
-            per_class.append(class_rows(logits, truth, classes).assign(**which))
+    most = len(videos) if engine == "paddle" else 1  # ONNX Runtime takes all cores by itself
+    with together(run, call, params.compute, most, "evaluate") as ranks:
+        metrics: dict[str, dict[str, dict[str, object]]] = {}
+        predictions, per_class = [], []
+        for role, network in network_folders(teacher, student).items():
+            session = open_session(export / FILES[role], device)
+            spec = ModelMetadata.of(session, export / FILES[role]).clip
+            score = onnx_pixel_scorer(session) if engine == "onnx" else paddle_pixel_scorer(load_network(network))
+            metrics[role] = {}
+            note(f"evaluate: {role}: scoring {len(videos)} videos with {engine}")
+            for sampling in params.evaluate.samplings:
+                logits, truth = score_videos(
+                    score,
+                    EvaluationVideos(videos, source, spec, sampling),
+                    batch_views=params.compute.batch_views,
+                    workers=loader_processes(params.compute.workers),
+                    what=f"{role}, {sampling}",
+                    ranks=ranks,
+                )
+                values = metrics[role][sampling] = metric_values(logits, truth, videos["group"].tolist())
+                note(f"evaluate: {role}, {sampling}: {in_words(values)}")
+                which = {"role": role, "sampling": sampling}
+                predictions.append(prediction_rows(videos, logits, classes).assign(**which))
+                per_class.append(class_rows(logits, truth, classes).assign(**which))
+        if ranks.rank:
+            return  # the first writes for all
 
     table = pd.concat(predictions)
     headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]

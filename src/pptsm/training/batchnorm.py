@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import paddle
 from paddle import nn
+
+from pptsm.model.parallel import Ranks
 
 
 def statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
@@ -11,14 +14,15 @@ def statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
     return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
 
 
-def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> None:
+def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor], ranks: Ranks) -> None:
     """Replace every batch norm's running statistics by the true average over `batches`.
 
     Running statistics trail behind weights that still change; these belong to the weights as they are.
 
     Args:
         model: its weights stay as they are; it is left in training mode.
-        batches: clips [N, T, 3, H, W] as in training, but unmixed.
+        batches: clips [N, T, 3, H, W] as in training, but unmixed; this rank's share of each.
+        ranks: whose batches are averaged over; each of them is given the result.
 
     Source: Wu and Johnson, "Rethinking Batch in BatchNorm" (2021), section 3.
     """
@@ -42,7 +46,10 @@ def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> Non
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm._momentum = momentum
-    if count:
-        for norm, mean, variance in zip(norms, means, variances, strict=True):
-            norm._mean.set_value((mean / count).astype("float32"))
-            norm._variance.set_value((variance / count).astype("float32"))
+    sums = [each.numpy() for each in (*means, *variances)]
+    *sums_of_all, (counted,) = np.split(
+        ranks.sum_over_ranks(np.concatenate([*sums, [count]])), np.cumsum([len(each) for each in sums])
+    )
+    if counted:
+        for statistic, total in zip([n._mean for n in norms] + [n._variance for n in norms], sums_of_all, strict=True):
+            statistic.set_value((total / counted).astype(np.float32))

@@ -16,6 +16,7 @@ from pptsm.files import sha256_of, whole_file, whole_folder
 from pptsm.model.card import PEER, load_network, make_card, network_arguments, save_network
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork
+from pptsm.model.parallel import together
 from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Role, Section, Teacher
@@ -67,8 +68,12 @@ def fit_role(
         history: CSV with a row an epoch.
         teacher: folder of a trained teacher that the student learns from.
         peer: the network that the student learns together with; both begin with weights of their own.
+
+    Raises:
+        UserError: as `train`, `together` and what opens the inputs.
     """
-    use_device(params.compute.device, deterministic=params.training.deterministic)
+    call = dict(locals())  # as the other ranks are to make it
+    use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
     labels = load_labels(inputs.labels)
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
@@ -91,10 +96,12 @@ def fit_role(
         objective = Mutual(model, other, smoothing, student.distillation_weight)
         networks[PEER] = peer.section, other
 
-    checkpoint = Checkpoint(
-        role, MadeOf(_parameters(params, networks), hashes, code_of(role)), params.compute.save_every_min
-    )
-    with checkpoint.held():
+    made_of = MadeOf(_parameters(params, networks), hashes, code_of(role))
+    checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
+    batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
+    most = batch if section.epochs > 0 else 1
+    with checkpoint.held(), together(fit_role, call, params.compute, most, role) as ranks:
+        checkpoint.ranks = ranks
         trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
         verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
         if section.epochs > 0:
@@ -105,6 +112,7 @@ def fit_role(
                 "train_videos": train_videos,
                 "val_videos": in_split(table, "val"),
                 "source": frame_source(params, inputs.frames),
+                "ranks": ranks,
             }
             with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
                 trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
@@ -115,6 +123,8 @@ def fit_role(
                 verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
                 if not verdict["above_chance"]:
                     note(sentence(name, verdict))
+        if ranks.rank:
+            return  # the first writes for all
         with whole_folder(out) as folder:
             for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
                 place = folder / PEER if name == PEER else folder

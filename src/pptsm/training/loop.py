@@ -19,6 +19,7 @@ from pptsm.data.loading import load_batches, normalise_on_device
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
+from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
@@ -55,6 +56,7 @@ def train(
     val_videos: pd.DataFrame,
     source: FrameSource,
     checkpoint: Checkpoint,
+    ranks: Ranks,
 ) -> Trained:
     """Train the objective's learners on the clips of `train_videos`.
 
@@ -68,6 +70,7 @@ def train(
         train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
         source: where frames come from.
         checkpoint: this run's state; where it holds one, training goes on from it.
+        ranks: the processes that share each batch; the answer is the same in all of them.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
@@ -98,30 +101,32 @@ def train(
     for epoch in to_do:
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, sums=reached.sums)
+        shares = [ranks.share(batch) for batch in batches]
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, ranks=ranks, sums=reached.sums)
         bar.update(tally.seen)
         forecast.clips_to_go -= tally.seen
         for learner in learners:
             learner.train()
 
-        ahead = load_batches(clips, batches[tally.steps :], workers)
-        for step, (pixels, y) in enumerate(checkpoint.stopping.until_asked(ahead), start=tally.steps):
+        ahead = load_batches(clips, shares[tally.steps :], workers)
+        for step, (pixels, y) in enumerate(checkpoint.steps(ahead), start=tally.steps):
             # ---- one training step --------------------------------------------------------------
-            rng = _seeded(params.seed, epoch, step)
+            rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
             x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
             with paddle.amp.auto_cast(enable=use_amp):
                 loss = objective.losses(x, y, mix)
             scaler.scale(loss.total).backward()
+            is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
             scaler.step(optimizer)
             scaler.update()
             optimizer.clear_grad()
             # -------------------------------------------------------------------------------------
             tally.add(loss, y, mix, rate)
-            forecast.step(len(y))
-            bar.update(len(y))
-            if checkpoint.is_due():
+            forecast.step(len(batches[step]))
+            bar.update(len(batches[step]))
+            if is_wanted:
                 checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
 
         # what follows may take long, and a run that was asked to stop leaves here
@@ -133,12 +138,13 @@ def train(
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
-                precise_batch_norm(learner, _clean_batches(fresh, recipe.precise_bn_batches, params, role))
+                clean = _clean_batches(fresh, recipe.precise_bn_batches, params, role, ranks)
+                precise_batch_norm(learner, clean, ranks)
 
         # once an epoch: validation, if there is anything to validate on
         if not val_videos.empty:
             what = f"{role}: validation"
-            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what)
+            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what, ranks)
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
             if recipe.keep == "best" and figures.top1 > reached.best_top1:
@@ -153,9 +159,9 @@ def train(
     return Trained(weights, pd.DataFrame(reached.history))
 
 
-def _seeded(seed: int, epoch: int, step: int) -> np.random.Generator:
-    """The generator of a step's mixing; dropout is seeded beside it. The clips' own have one number fewer."""
-    sequence = np.random.SeedSequence([seed, epoch, step, BESIDE])
+def _seeded(numbers: list[int]) -> np.random.Generator:
+    """The generator of a step's mixing; dropout is seeded beside it. The clips' own are of fewer numbers."""
+    sequence = np.random.SeedSequence(numbers)
     paddle.seed(int(sequence.generate_state(1)[0]))
     return np.random.default_rng(sequence)
 
@@ -168,9 +174,10 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
     return [order[start : start + batch_size] for start in range(0, num_clips - batch_size + 1, batch_size)]
 
 
-def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str) -> Iterator[paddle.Tensor]:
-    """Training clips without mixing, for batch norm statistics."""
+def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str, ranks: Ranks) -> Iterator[paddle.Tensor]:
+    """This rank's training clips without mixing, for batch norm statistics."""
     batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
-    loaded = load_batches(clips, batches, loader_processes(params.compute.workers))
+    shares = [ranks.share(batch) for batch in batches]
+    loaded = load_batches(clips, shares, loader_processes(params.compute.workers))
     for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):
         yield normalise_on_device(pixels)

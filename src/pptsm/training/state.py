@@ -18,12 +18,12 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
@@ -33,13 +33,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from pptsm.console import note
+from pptsm.errors import UserError
 from pptsm.files import remove, sha256_of, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
+from pptsm.model.parallel import Ranks, is_helper
 from pptsm.model.pickles import as_arrays
 from pptsm.training.stopping import Stopping
 
 Arrays = dict[str, Any]
+Item = TypeVar("Item")
 
 PACKAGE = Path(__file__).parent.parent
 # Whose code decides a training's result, with the file of its stage: dvc.yaml names the same (tests/test_graph.py).
@@ -119,7 +122,8 @@ class Checkpoint:
         self.key = made_of.key(role)
         self.folder = state_dir("training") / self.key
         self.finished = state_dir("training") / f"{role}-finished"
-        self.stopping = Stopping(role)
+        self.ranks = Ranks()  # rank 0 alone holds, reads and writes the state; after every step all have the same
+        self._stopping = Stopping(role)
         self._save_every_min = save_every_min
         self._saved_at = time.monotonic()
         self._waited = False
@@ -128,9 +132,15 @@ class Checkpoint:
     def held(self) -> Iterator[None]:
         """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
 
+        A process that was started or launched as another rank than 0 has nothing to hold: its rank 0 does.
+
         Raises:
             Stopped: a signal asked for it, once all is saved.
         """
+        if is_helper():
+            with self._stopping.heeded():
+                yield
+            return
         lock = _lock_of(self.key)
         try:
             lock.acquire(blocking=False)
@@ -145,22 +155,42 @@ class Checkpoint:
         try:
             here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
             Path(lock.lock_file).write_text(here, encoding="utf-8")
-            with self.stopping.heeded():
+            with self._stopping.heeded():
                 yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
             lock.release()
 
-    def is_due(self) -> bool:
-        """Whether it is time for a state within an epoch."""
-        return time.monotonic() - self._saved_at >= 60 * self._save_every_min
+    def is_wanted(self) -> bool:
+        """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
+        return bool(self._stopping.asked) or time.monotonic() - self._saved_at >= 60 * self._save_every_min
+
+    def steps(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches of steps, whose results are unsaved until the next `save`.
+
+        They end early where a signal reached the processes that prepare them too. (One of several ranks cannot end:
+        the others would wait for it.)
+        """
+        self._stopping.has_unsaved = True
+        try:
+            yield from batches
+        except UserError:
+            if not self._stopping.asked or self.ranks.size > 1:
+                raise
 
     def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
-        """Write all that the next step depends on.
+        """Write all that the next step depends on; to be called by all ranks alike.
 
         Raises:
-            Stopped: a signal had asked for it before all was saved.
+            Stopped: a signal had asked a rank for it before all was saved.
         """
+        if not self.ranks.rank:
+            self._write(progress, models, optimizer, scaler)
+        self._saved_at = time.monotonic()
+        asked = max(self.ranks.gather([self._stopping.asked]))
+        self._stopping.saved(f"epoch {progress.epochs_done}{progress.and_steps}", asked)
+
+    def _write(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         state = {
             "progress": vars(progress),
             "models": [as_arrays(model.state_dict()) for model in models],
@@ -172,13 +202,10 @@ class Checkpoint:
             write_state(partial, state)
         with whole_file(self.folder / MADE_OF) as partial:
             partial.write_text(json.dumps(vars(self.made_of), indent=1), encoding="utf-8")
-        self._saved_at = time.monotonic()
-        self.stopping.saved(f"epoch {progress.epochs_done}{progress.and_steps}")
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
         """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
-        with _lock_of(self.role):
-            state = _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
+        state = self.ranks.from_first(self._found)
         if state is None:
             return None
         for model, arrays in zip(models, state["models"], strict=True):
@@ -194,6 +221,10 @@ class Checkpoint:
                 "result is as good, but not byte for byte that of one machine"
             )
         return Progress(**state["progress"])
+
+    def _found(self) -> Arrays | None:
+        with _lock_of(self.role):
+            return _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
 
     def finish(self) -> None:
         """Keep the state as that of the role's last finished run, in place of the one before."""

@@ -3,16 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
 
 from pptsm.errors import Stopped
 
 ASKING = (signal.SIGINT, signal.SIGTERM)
-
-Item = TypeVar("Item")
 
 
 class Stopping:
@@ -20,8 +17,8 @@ class Stopping:
 
     def __init__(self, role: str) -> None:
         self.role = role
-        self._asked = 0  # the signal's number; 0: not asked
-        self._has_unsaved = False
+        self.asked = 0  # the signal's number; 0: not asked
+        self.has_unsaved = False  # steps that no state holds yet
         self._saved = "no step yet"
 
     @contextmanager
@@ -41,9 +38,9 @@ class Stopping:
         def handle(number: int, _: FrameType | None) -> None:
             if os.getpid() != process:  # a process forked from this one, which ends it
                 return
-            if not self._has_unsaved or self._asked == number:
+            if not self.has_unsaved or self.asked == number:
                 raise self._stopped(number)
-            self._asked = number
+            self.asked = number
 
         before = {number: signal.signal(number, handle) for number in ASKING}
         try:
@@ -52,30 +49,19 @@ class Stopping:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def until_asked(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """The batches of steps, whose results count as unsaved; they end early when the run was asked to stop."""
-        ahead = iter(batches)
-        self._has_unsaved = True
-        while not self._asked:
-            try:
-                batch = next(ahead)
-            except StopIteration:
-                return
-            except Exception:
-                if self._asked:  # the signal went to the processes that prepare batches too
-                    return
-                raise
-            yield batch
-
-    def saved(self, what: str) -> None:
+    def saved(self, what: str, asked: int) -> None:
         """Note what a state now holds.
 
+        Args:
+            what: in words.
+            asked: the signal by which this process, or another that must leave with it, was asked to stop; 0: none.
+
         Raises:
-            Stopped: the run was asked to stop meanwhile.
+            Stopped: there was one.
         """
-        self._saved, self._has_unsaved = what, False
-        if self._asked:
-            raise self._stopped(self._asked)
+        self._saved, self.has_unsaved = what, False
+        if asked:
+            raise self._stopped(asked)
 
     def _stopped(self, number: int) -> Stopped:
         return Stopped(

@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 
 from pptsm.console import note
 from pptsm.data.clips import TrainingClips
 from pptsm.errors import UserError
+from pptsm.model.parallel import Ranks
 from pptsm.training.mixing import Mix, count_right
 from pptsm.training.objective import Losses
 
@@ -22,6 +24,7 @@ FETCH_EVERY = 20
 # ones in a row it is the weights.
 MOST_SKIPPED = 10
 SHOWN = 8  # clips in a sentence
+MEANS = 3  # of a step's figures the first, which are means over its clips: losses
 # Before the names of figures in the history: of the role's own network, and of a peer.
 PREFIXES = ("", "peer_")
 
@@ -43,7 +46,7 @@ class Sums:
 
 
 class Tally:
-    """Sums over the steps of one epoch."""
+    """Sums over the steps of one epoch, of all ranks together."""
 
     def __init__(
         self,
@@ -53,9 +56,10 @@ class Tally:
         batches: list[list[int]],
         learners: int,
         may_skip: bool,
+        ranks: Ranks,
         sums: dict[str, Any] | None = None,
     ) -> None:
-        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`.
+        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`, dealt out to `ranks`.
 
         may_skip: whether a step whose loss is no number left the weights alone, as the scaler of half precision does.
         sums: what `sums` gave after the epoch's first steps, where it was left in the middle.
@@ -65,8 +69,9 @@ class Tally:
         self.clips = clips
         self.batches = batches
         self.may_skip = may_skip
+        self.ranks = ranks
         self.fetch_every = 1 if paddle.get_device() == "cpu" else FETCH_EVERY
-        self._waiting: list[tuple[paddle.Tensor, float]] = []  # of each step that is not yet fetched: figures and rate
+        self._waiting: list[tuple[paddle.Tensor, int, float]] = []  # of steps not yet fetched: figures, clips, rate
         self._sums = Sums(**sums) if sums else Sums(right=[0.0] * learners)  # of the steps that are fetched
         self._started = time.monotonic() - self._sums.seconds
 
@@ -104,8 +109,8 @@ class Tally:
         """Count one step.
 
         Args:
-            loss: what it minimised.
-            labels: int64 [N].
+            loss: what it minimised, on this rank's clips.
+            labels: int64 [N], theirs.
             mix: what its clips were mixed with.
             rate: its learning rate.
 
@@ -115,9 +120,9 @@ class Tally:
         with paddle.no_grad():
             right = [count_right(logits_NK, labels, mix) for logits_NK in loss.logits]
             of_step = [figure.astype("float32") for figure in (loss.total, loss.own, loss.labels, *right)]
-            self._waiting.append((paddle.stack(of_step), rate))
-        self._sums.seen += len(labels)
-        self._sums.rate = rate
+            self._sums.seen += len(self.batches[self.steps])
+            self._sums.rate = rate
+            self._waiting.append((paddle.stack(of_step), len(labels), rate))
         if len(self._waiting) >= self.fetch_every:
             self._fetch()
 
@@ -140,13 +145,16 @@ class Tally:
 
     def _fetch(self) -> None:
         waiting, self._waiting = self._waiting, []
-        fetched = paddle.stack([of_step for of_step, _ in waiting]).tolist() if waiting else []
+        if not waiting:
+            return
+        fetched = paddle.stack([of_step for of_step, _, _ in waiting]).numpy().astype(np.float64)
+        fetched[:, :MEANS] *= np.array([[own] for _, own, _ in waiting])  # in float64 that is undone to the last bit
         sums = self._sums
-        for of_step, (_, rate) in zip(fetched, waiting, strict=True):
-            total, loss, cross_entropy, *right = of_step
+        for of_step, (_, _, rate) in zip(self.ranks.sum_over_ranks(fetched).tolist(), waiting, strict=True):
             number = len(self.batches[sums.steps])
+            total, loss, cross_entropy = (figure / number for figure in of_step[:MEANS])
             sums.steps += 1
-            sums.right = [before + now for before, now in zip(sums.right, right, strict=True)]
+            sums.right = [before + now for before, now in zip(sums.right, of_step[MEANS:], strict=True)]
             if math.isfinite(total):
                 sums.in_a_row = 0
                 sums.learned += number

@@ -9,6 +9,7 @@ from pptsm.data.spec import ClipSpec
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
+from pptsm.model.parallel import Ranks
 from pptsm.params import Compute
 from pptsm.processor import loader_processes
 
@@ -29,7 +30,13 @@ def one_view(spec: ClipSpec) -> ClipSpec:
 
 
 def validation_scores(
-    model: VideoNetwork, videos: pd.DataFrame, source: FrameSource, spec: ClipSpec, compute: Compute, what: str
+    model: VideoNetwork,
+    videos: pd.DataFrame,
+    source: FrameSource,
+    spec: ClipSpec,
+    compute: Compute,
+    what: str,
+    ranks: Ranks,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Logits [N, K] and labels [N] of each video, by `spec.sampling` and in `one_view` of it.
 
@@ -40,6 +47,7 @@ def validation_scores(
         spec: of the network.
         compute: section compute; changes no result.
         what: name on the progress bar.
+        ranks: among which the videos are dealt; each of them is given all scores.
     """
     return score_videos(
         paddle_pixel_scorer(model),
@@ -47,4 +55,5 @@ def validation_scores(
         batch_views=compute.batch_views,
         workers=loader_processes(compute.workers),
         what=what,
+        ranks=ranks,
     )

@@ -13,6 +13,7 @@ from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
+from pptsm.model.parallel import Ranks
 from pptsm.params import Params
 from pptsm.processor import loader_processes
 from pptsm.training.validation import validation_scores
@@ -33,6 +34,7 @@ def judge_network(
     val_videos: pd.DataFrame,
     source: FrameSource,
     train_top1: float,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     """Compare a network with chance: on the validation videos or, without any, on its training videos.
 
@@ -45,6 +47,7 @@ def judge_network(
         role: for the progress bar.
         params, spec, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
         train_top1: the last epoch's, for the card.
+        ranks: among which the videos are dealt; each of them is given the answer.
 
     Returns:
         `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, and `train_top1`.
@@ -52,7 +55,7 @@ def judge_network(
     split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
     what = f"{role}: is it above chance"
     if split == "val":
-        logits_NK, truth_N = validation_scores(model, videos, source, spec, params.compute, what)
+        logits_NK, truth_N = validation_scores(model, videos, source, spec, params.compute, what, ranks)
     else:
         once = params.training.model_copy(update={"clips_per_video": 1})
         logits_NK, truth_N = score_videos(
@@ -61,6 +64,7 @@ def judge_network(
             batch_views=params.compute.batch_views,
             workers=loader_processes(params.compute.workers),
             what=what,
+            ranks=ranks,
         )
     right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
     verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels))

@@ -1,0 +1,353 @@
+"""The processes that train or score together, each on a core or a GPU of its own: ranks.
+
+The process that a person started is rank 0. It starts the others, which run the same function with the same
+arguments, deals the work out with them, and alone writes and prints. Processes of `paddle.distributed.launch`
+(several nodes) find who they are in their environment and start nobody.
+
+Paddle's own launcher is not what `compute.devices` starts: it would be one more process between an orchestrator's
+signal and the rank that answers it, holds back the output of rank 0, and tells of a dead rank with a page of its log.
+"""
+
+import io
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+from paddle import distributed, nn
+
+from pptsm.console import note
+from pptsm.errors import UserError
+from pptsm.model.device import gpus, use_threads
+from pptsm.params import Compute
+from pptsm.processor import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
+from pptsm.workers import die_with_the_starter
+
+RANK = "PADDLE_TRAINER_ID"
+HERE = "127.0.0.1"
+LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
+GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
+LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
+LAST_LINES = 10
+BE_RANK = "import sys; from pathlib import Path; from pptsm.model.parallel import be_rank\n"
+BE_RANK += "be_rank(int(sys.argv[1]), Path(sys.argv[2]))"
+
+Item = TypeVar("Item")
+
+
+class Ranks:
+    """One process's number among those that work together, and what they say to one another.
+
+    Alone (`Ranks()`) everything is the identity, and Paddle's communication is never started. Every other method than
+    `share` and `seed` must be called by all ranks alike.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, company: "_Company | None" = None) -> None:
+        self.rank = rank
+        self.size = size
+        self._company = company
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What of `items` is this rank's: the shares together are all of them, each once."""
+        return items[self.rank :: self.size]
+
+    def seed(self, *numbers: int) -> list[int]:
+        """A seed of this rank's own; the first rank's is that of a process alone."""
+        return [*numbers, self.rank] if self.rank else [*numbers]
+
+    def average_gradients(self, learners: Sequence[nn.Layer], weight: float, wish: bool = False) -> bool:
+        """Replace gradients by their weighted sum over ranks, and so the running statistics of batch norms that learn.
+
+        One message a step. As running statistics are linear in those of the batches, they end as if averaged at the
+        end of an epoch; and all ranks hold the same state after every step.
+
+        Args:
+            learners: the same networks in each rank; parameters without a gradient are passed over.
+            weight: this rank's share of the batch, so that those of all ranks sum to 1.
+            wish: whether this rank asks for something that all must do in the same step.
+
+        Returns:
+            Whether any rank has the wish.
+        """
+        if self.size == 1:
+            return wish
+        parameters = [p for learner in learners for p in learner.parameters() if p.trainable and p.grad is not None]
+        statistics = [each for learner in learners for each in _learning_statistics(learner)]
+        values = [*(p.grad for p in parameters), *statistics]
+        with paddle.no_grad():
+            flat = paddle.concat([value.astype("float32").flatten() for value in values]) * weight
+            flat = paddle.concat([flat, paddle.to_tensor([float(wish)])])
+            with self._heard():
+                distributed.all_reduce(flat)
+            ends = np.cumsum([value.size for value in values]).tolist()
+            pieces = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+            for parameter, piece in zip(parameters, pieces, strict=False):
+                parameter.grad = piece.reshape(parameter.shape).astype(parameter.grad.dtype)
+            for statistic, piece in zip(statistics, pieces[len(parameters) :], strict=True):
+                statistic.set_value(piece.reshape(statistic.shape))
+        return bool(flat[-1] > 0)
+
+    def sum_over_ranks(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum of an array of the same shape in each rank, as float64."""
+        if self.size == 1:
+            return array
+        total = paddle.to_tensor(array, dtype="float64")
+        with self._heard():
+            distributed.all_reduce(total)
+        return np.asarray(total.numpy())
+
+    def gather(self, rows: Sequence[Item]) -> list[Item]:
+        """The results of all items whose `share` each rank has worked on, in the order of the items."""
+        if self.size == 1:
+            return list(rows)
+        dealt = self._all_of(list(rows))
+        whole: list[Any] = [None] * sum(map(len, dealt))
+        for rank, share in enumerate(dealt):
+            whole[rank :: self.size] = share
+        return whole
+
+    def from_first(self, make: Callable[[], Item]) -> Item:
+        """What rank 0 makes, in all ranks; the others wait for it."""
+        if self.size == 1:
+            return make()
+        made: Item = self._all_of(None if self.rank else make())[0]
+        return made
+
+    def any_rank(self, flag: bool) -> bool:
+        """Whether `flag` is true in any rank."""
+        return bool(self.sum_over_ranks(np.array([flag], dtype=np.float64))[0] > 0)
+
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.any_rank(False)
+
+    def _all_of(self, value: Any) -> list[Any]:
+        values: list[Any] = []
+        with self._heard():
+            distributed.all_gather_object(values, value)
+        return values
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Around what fails when another rank is no more: the reason is told instead, where it can be known."""
+        try:
+            yield
+        except RuntimeError:
+            if self._company is not None:
+                self._company.tell_why()
+            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and tell the reason
+            raise
+
+
+def is_helper() -> bool:
+    """Whether this process is one of several and not their first, whom alone a person and the disk hear of."""
+    return os.environ.get(RANK, "0") != "0"
+
+
+def _learning_statistics(model: nn.Layer) -> list[paddle.Tensor]:
+    """Running means and variances that change in training; those of frozen layers stay, to the last bit."""
+    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+    learning = [norm for norm in norms if norm.training and not norm._use_global_stats]
+    return [statistic for norm in learning for statistic in (norm._mean, norm._variance)]
+
+
+@contextmanager
+def together(
+    work: Callable[..., None], arguments: dict[str, Any], compute: Compute, most: int, what: str
+) -> Iterator[Ranks]:
+    """Inside, this process is one of the ranks that `compute.devices` asks for.
+
+    Rank 0 starts the others here; they call `work(**arguments)`, which comes here, too. Whatever ends rank 0, ends
+    them; a rank that fails or dies ends this block with its sentence within seconds.
+
+    Args:
+        work: a function of a module.
+        arguments: what this process called it with.
+        compute: devices.
+        most: items that are dealt out at a time: more ranks there will not be.
+        what: the name of the work, for a note.
+
+    Raises:
+        UserError: more ranks were launched than can be used, a rank failed, or a GPU is not there.
+    """
+    if (size := int(os.environ.get(SIZE, "1"))) > 1:
+        if size > most:
+            raise UserError(
+                f"{what}: {size} processes were launched, but at most {most} have something to do (clips in a batch, "
+                "training.batch_size). Launch fewer, or take larger batches."
+            )
+        yield _joined(int(os.environ[RANK]), None)
+        return
+    places = _places(compute)
+    if len(places := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
+        yield Ranks()
+        return
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pptsm-ranks-") as folder:
+        company = _Company(Path(folder))
+        try:
+            mine, *others = _environments(places)
+            for rank, environment in enumerate(others, 1):
+                company.start(rank, pickle.dumps((work, arguments)), environment)
+            company.watch()
+            os.environ |= mine
+            use_threads()
+            on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
+            note(f"{what}: computes on {len(places)} {on} (compute.devices)")
+            yield _joined(0, company)
+            company.part()
+        finally:
+            company.end()
+            os.environ.clear()
+            os.environ.update(before)
+            use_threads()
+
+
+def _places(compute: Compute) -> Sequence[int | None]:
+    """The GPU of each rank, or None for a CPU."""
+    if paddle.get_device() == "cpu":
+        return [None] * cpu_processes(compute.devices if isinstance(compute.devices, int) else "auto")
+    return gpus(compute.devices)
+
+
+def _environments(places: Sequence[int | None]) -> list[dict[str, str]]:
+    """What Paddle reads in each rank when they join."""
+    with socket.socket() as probe:  # a port that nobody listens at
+        probe.bind((HERE, 0))
+        port = int(probe.getsockname()[1])
+    endpoints = [f"{HERE}:{port + rank}" for rank in range(len(places))]  # only the first one is listened at
+    common = {SIZE: str(len(places)), LOCAL_SIZE: str(len(places))}
+    common |= {"PADDLE_MASTER": endpoints[0], "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints)}
+    return [
+        common
+        | {RANK: str(rank), "PADDLE_CURRENT_ENDPOINT": endpoints[rank]}
+        | ({"PADDLE_DISTRI_BACKEND": "gloo"} if gpu is None else {GPU: str(gpu)})
+        for rank, gpu in enumerate(places)
+    ]
+
+
+def _joined(rank: int, company: "_Company | None") -> Ranks:
+    """This process among the ranks that its environment tells of."""
+    ranks = Ranks(rank, int(os.environ[SIZE]), company)
+    with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
+        distributed.init_parallel_env()
+    return ranks
+
+
+class _Company:
+    """The other ranks, as rank 0 sees them: it starts them, looks whether they live, and ends them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder  # of what they print, and of what they want a user to be told
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.reason: UserError | None = None
+        self._fallen, self._leaving = threading.Event(), threading.Event()
+
+    def start(self, rank: int, call: bytes, environment: dict[str, str]) -> None:
+        """Start a rank that makes a pickled call."""
+        with _log(self.folder, rank).open("wb") as log:
+            self.processes[rank] = subprocess.Popen(
+                [sys.executable, "-c", BE_RANK, str(os.getpid()), str(_told(self.folder, rank))],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | environment,
+            )
+        pipe = self.processes[rank].stdin
+        assert pipe is not None
+        with pipe:
+            pipe.write(call)
+
+    def watch(self) -> None:
+        """Look after the ranks from now on."""
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def tell_why(self) -> None:
+        """Raise the reason why a rank is no more, if one is found dead within a moment."""
+        if self._fallen.wait(GRACE_SEC) and self.reason is not None:
+            raise self.reason from None
+
+    def part(self) -> None:
+        """Wait for the ranks to end, as their work is done."""
+        self._leaving.set()
+        until = time.monotonic() + LEAVE_SEC
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        self._leaving.set()
+        for process in self.processes.values():
+            process.kill()
+        for process in self.processes.values():
+            process.wait()
+
+    def _look(self) -> None:
+        while not self._leaving.wait(LOOK_SEC):
+            for rank, process in self.processes.items():
+                if code := process.poll():
+                    self.reason = self._reason(rank, code)
+                    self._fallen.set()
+                    # in the queue of a GPU no call returns, and nothing else would end this process
+                    if not self._leaving.wait(2 * GRACE_SEC):
+                        print(f"error: {self.reason}", file=sys.stderr, flush=True)
+                        os._exit(self.reason.exit_code)
+                    return
+
+    def _reason(self, rank: int, code: int) -> UserError:
+        if (told := _told(self.folder, rank)).exists():
+            reason = UserError(told.read_text(encoding="utf-8"))
+            reason.exit_code = code
+            return reason
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if -code == signal.SIGKILL:
+            how += ", as the system does when memory runs out"
+        last = _log(self.folder, rank).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        wrote = "\nIts last lines:\n" + "\n".join(f"  {line}" for line in last) if last else " It wrote nothing."
+        return UserError(
+            f"process {rank} of {len(self.processes) + 1} (counted from 0) {how}, and the others were ended with it. "
+            f"The same command goes on from the last saved state; compute.devices: 1 does without others.{wrote}"
+        )
+
+
+def _log(folder: Path, rank: int) -> Path:
+    return folder / f"{rank}.log"
+
+
+def _told(folder: Path, rank: int) -> Path:
+    return folder / f"{rank}.txt"
+
+
+def be_rank(starter: int, told: Path) -> None:
+    """The life of a rank: it makes the call that it reads from stdin; the sentence of a mistake goes into a file."""
+    die_with_the_starter(starter)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
+    code = 0
+    try:
+        work, arguments = pickle.load(sys.stdin.buffer)
+        work(**arguments)
+    except UserError as error:
+        told.write_text(str(error), encoding="utf-8")
+        code = error.exit_code
+    except SystemExit:  # all ranks leave
+        pass
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left to do, and threads of the communication would wait for their peers
