@@ -38,6 +38,7 @@ TINY = {
     "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 2},
     "student": {"width": 0.125, "segments": 4, "epochs": 6},  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
+    "compute": {"devices": 1},  # another process costs seconds; tests/test_parallel.py has them
     "evaluate": {"served_agreement": 0.5},  # it hardly learns: what a JPEG changes turns some of its answers
 }
 

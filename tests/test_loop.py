@@ -11,6 +11,8 @@ from conftest import params_with, spec_with
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.errors import UserError
 from pptsm.model.device import use_device
+from pptsm.model.parallel import Ranks
+from pptsm.processor import GPU
 from pptsm.training import forecast as forecast_module
 from pptsm.training.forecast import Forecast, in_words
 from pptsm.training.mixing import Mix
@@ -30,7 +32,7 @@ def clips_of_videos(number: int) -> TrainingClips:
 def tally_of(steps: int, *, may_skip: bool = False, fetch_every: int = 4, learners: int = 1) -> Tally:
     """Of the third epoch, whose step n takes clips 2n and 2n + 1 of ten videos."""
     batches = [[2 * step, 2 * step + 1] for step in range(steps)]
-    tally = Tally("student", 2, clips_of_videos(10), batches, learners, may_skip)
+    tally = Tally("student", 2, clips_of_videos(10), batches, learners, may_skip, Ranks())
     tally.fetch_every = fetch_every
     return tally
 
@@ -63,7 +65,7 @@ def test_figures_are_fetched_every_so_many_steps_only(monkeypatch: pytest.Monkey
         tally.add(losses(1.0), LABELS, None, 0.1)
     tally.figures()
     assert fetches == [4, 8, 10]
-    assert Tally("student", 0, clips_of_videos(1), [], 1, False).fetch_every == 1
+    assert Tally("student", 0, clips_of_videos(1), [], 1, False, Ranks()).fetch_every == 1
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -168,6 +170,7 @@ def test_a_gpus_kernels_are_repeatable_if_the_recipe_says_so(
 ) -> None:
     """Which flags Paddle is given where it finds a GPU; there is none here."""
     flags: dict[str, Any] = {}
+    monkeypatch.setenv(GPU, "0")
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(paddle, "set_flags", flags.update)

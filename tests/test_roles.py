@@ -27,6 +27,7 @@ from pptsm.stages import teacher as teacher_stage
 from pptsm.training import fit as fit_module
 from pptsm.training import forecast as forecast_module
 from pptsm.training import loop as loop_module
+from pptsm.model.parallel import Ranks
 from pptsm.training import state as checkpoint_module
 from pptsm.training.fit import Inputs, Peer, fit_role
 from pptsm.training.optimizer import build_optimizer
@@ -40,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "training": {"batch_size": 8, "warmup_epochs": 0, "precise_bn_batches": 2},
     "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
     "student": {"width": 0.125, "segments": 4, "epochs": 1},
+    "compute": {"devices": 1},
 }
 MUTUAL = {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}}
 STILL = {"training": {"base_lr": 1e-12}}  # weights stay where they start
@@ -320,7 +322,8 @@ def judged(table: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     source = FrameSource("video", Path("videos"))
     train, val = in_split(table, "train"), in_split(table, "val")
     spec = clip_spec(params.clip, 4, params.sampling)
-    return judge_network(Brightness(), "teacher", params, spec, LABELS, train, val, source, 0.75)  # type: ignore[arg-type]
+    data = (params, spec, LABELS, train, val, source)
+    return judge_network(Brightness(), "teacher", *data, 0.75, Ranks())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])

@@ -9,6 +9,7 @@ import pytest
 from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
 from pptsm.model.network import build_model
+from pptsm.model.parallel import Ranks
 from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
@@ -312,7 +313,7 @@ def test_precise_batch_norm_is_the_average_of_the_batches_statistics() -> None:
     model = build_model("pptsm", 18, 3, 2, width=0.125)
     batches = [paddle.to_tensor(RNG.normal(k, 1 + k, (4, 2, 3, 32, 32)).astype(np.float32)) for k in range(3)]
     weights = [(p, p.numpy().copy()) for p in model.parameters() if p.trainable]
-    precise_batch_norm(model, batches)
+    precise_batch_norm(model, batches, Ranks())
     stem = model.backbone.conv1_1
     outputs = [stem._conv(batch.reshape([-1, 3, 32, 32])).numpy() for batch in batches]
     mean = np.mean([out.mean(axis=(0, 2, 3)) for out in outputs], axis=0)

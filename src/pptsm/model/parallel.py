@@ -20,9 +20,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
-from pathlib import Path
-from typing import Any, TypeVar
+from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import paddle
@@ -42,8 +41,7 @@ LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
 GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
 LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
 LAST_LINES = 10
-BE_RANK = "import sys; from pathlib import Path; from pptsm.model.parallel import be_rank\n"
-BE_RANK += "be_rank(int(sys.argv[1]), Path(sys.argv[2]))"
+BE_RANK = "import sys; from pptsm.model.parallel import be_rank; be_rank(*map(int, sys.argv[1:]))"
 
 Item = TypeVar("Item")
 
@@ -196,24 +194,23 @@ def together(
         yield Ranks()
         return
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="pptsm-ranks-") as folder:
-        company = _Company(Path(folder))
-        try:
-            mine, *others = _environments(places)
-            for rank, environment in enumerate(others, 1):
-                company.start(rank, pickle.dumps((work, arguments)), environment)
-            company.watch()
-            os.environ |= mine
-            use_threads()
-            on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
-            note(f"{what}: computes on {len(places)} {on} (compute.devices)")
-            yield _joined(0, company)
-            company.part()
-        finally:
-            company.end()
-            os.environ.clear()
-            os.environ.update(before)
-            use_threads()
+    company = _Company()
+    try:
+        mine, *others = _environments(places)
+        for environment in others:
+            company.start(pickle.dumps((work, arguments)), environment)
+        company.watch()
+        os.environ |= mine
+        use_threads()
+        on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
+        note(f"{what}: computes on {len(places)} {on} (compute.devices)")
+        yield _joined(0, company)
+        company.part()
+    finally:
+        company.end()
+        os.environ.clear()
+        os.environ.update(before)
+        use_threads()
 
 
 def _places(compute: Compute) -> Sequence[int | None]:
@@ -247,28 +244,36 @@ def _joined(rank: int, company: "_Company | None") -> Ranks:
     return ranks
 
 
+class _Rank(NamedTuple):
+    process: "subprocess.Popen[bytes]"
+    log: IO[bytes]  # what it prints
+    told: IO[bytes]  # what it wants a user to be told
+
+
 class _Company:
     """The other ranks, as rank 0 sees them: it starts them, looks whether they live, and ends them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder  # of what they print, and of what they want a user to be told
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
+    def __init__(self) -> None:
+        self.ranks: list[_Rank] = []  # from 1 on
+        self._files = ExitStack()
         self.reason: UserError | None = None
         self._fallen, self._leaving = threading.Event(), threading.Event()
 
-    def start(self, rank: int, call: bytes, environment: dict[str, str]) -> None:
+    def start(self, call: bytes, environment: dict[str, str]) -> None:
         """Start a rank that makes a pickled call."""
-        with _log(self.folder, rank).open("wb") as log:
-            self.processes[rank] = subprocess.Popen(
-                [sys.executable, "-c", BE_RANK, str(os.getpid()), str(_told(self.folder, rank))],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=os.environ | environment,
-            )
-        pipe = self.processes[rank].stdin
-        assert pipe is not None
-        with pipe:
+        # without names: nothing of them can be left
+        log, told = (self._files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        process = subprocess.Popen(
+            [sys.executable, "-c", BE_RANK, str(os.getpid()), str(told.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=[told.fileno()],
+            env=os.environ | environment,
+        )
+        self.ranks.append(_Rank(process, log, told))
+        assert process.stdin is not None
+        with process.stdin as pipe:
             pipe.write(call)
 
     def watch(self) -> None:
@@ -284,23 +289,24 @@ class _Company:
         """Wait for the ranks to end, as their work is done."""
         self._leaving.set()
         until = time.monotonic() + LEAVE_SEC
-        for process in self.processes.values():
+        for rank in self.ranks:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until - time.monotonic()))
+                rank.process.wait(max(0.0, until - time.monotonic()))
 
     def end(self) -> None:
         """Kill what still runs."""
         self._leaving.set()
-        for process in self.processes.values():
-            process.kill()
-        for process in self.processes.values():
-            process.wait()
+        for rank in self.ranks:
+            rank.process.kill()
+        for rank in self.ranks:
+            rank.process.wait()
+        self._files.close()
 
     def _look(self) -> None:
         while not self._leaving.wait(LOOK_SEC):
-            for rank, process in self.processes.items():
-                if code := process.poll():
-                    self.reason = self._reason(rank, code)
+            for number, rank in enumerate(self.ranks, 1):
+                if code := rank.process.poll():
+                    self.reason = self._reason(number, rank, code)
                     self._fallen.set()
                     # in the queue of a GPU no call returns, and nothing else would end this process
                     if not self._leaving.wait(2 * GRACE_SEC):
@@ -308,32 +314,29 @@ class _Company:
                         os._exit(self.reason.exit_code)
                     return
 
-    def _reason(self, rank: int, code: int) -> UserError:
-        if (told := _told(self.folder, rank)).exists():
-            reason = UserError(told.read_text(encoding="utf-8"))
+    def _reason(self, number: int, rank: "_Rank", code: int) -> UserError:
+        if told := _read(rank.told):
+            reason = UserError(told)
             reason.exit_code = code
             return reason
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if -code == signal.SIGKILL:
             how += ", as the system does when memory runs out"
-        last = _log(self.folder, rank).read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        last = _read(rank.log).splitlines()[-LAST_LINES:]
         wrote = "\nIts last lines:\n" + "\n".join(f"  {line}" for line in last) if last else " It wrote nothing."
         return UserError(
-            f"process {rank} of {len(self.processes) + 1} (counted from 0) {how}, and the others were ended with it. "
+            f"process {number} of {len(self.ranks) + 1} (counted from 0) {how}, and the others were ended with it. "
             f"The same command goes on from the last saved state; compute.devices: 1 does without others.{wrote}"
         )
 
 
-def _log(folder: Path, rank: int) -> Path:
-    return folder / f"{rank}.log"
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
-def _told(folder: Path, rank: int) -> Path:
-    return folder / f"{rank}.txt"
-
-
-def be_rank(starter: int, told: Path) -> None:
-    """The life of a rank: it makes the call that it reads from stdin; the sentence of a mistake goes into a file."""
+def be_rank(starter: int, told: int) -> None:
+    """The life of a rank: it makes the call that it reads from stdin; a mistake's sentence goes into file `told`."""
     die_with_the_starter(starter)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
     code = 0
@@ -341,7 +344,7 @@ def be_rank(starter: int, told: Path) -> None:
         work, arguments = pickle.load(sys.stdin.buffer)
         work(**arguments)
     except UserError as error:
-        told.write_text(str(error), encoding="utf-8")
+        os.write(told, str(error).encode())
         code = error.exit_code
     except SystemExit:  # all ranks leave
         pass
