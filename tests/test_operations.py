@@ -146,7 +146,7 @@ class Operation:
 
         def is_training() -> bool:
             students[:] = [one for one in self.stage_processes() if "pptsm student" in " ".join(one.info["cmdline"])]
-            states = (self.project / ".pptsm/training").glob("student-*/state.pdparams")
+            states = (self.project / ".pptsm/training").glob("student-*/state.safetensors")
             return bool(students and [path for path in states if path.parent.name != "student-finished"])
 
         wait_until(is_training)

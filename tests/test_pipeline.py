@@ -15,7 +15,7 @@ import pytest
 
 from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
-from pptsm.model.pickles import read_weights
+from pptsm.training.state import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -260,7 +260,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     deadline = time.monotonic() + 120
     while not [
         path
-        for path in (tmp_path / ".pptsm" / "training").glob("student-*/state.pdparams")
+        for path in (tmp_path / ".pptsm" / "training").glob("student-*/state.safetensors")
         if kept[0] not in path.parts
     ]:
         assert time.monotonic() < deadline, "no state was saved"
@@ -270,7 +270,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     assert not (tmp_path / "killed").exists()
 
     state = next(path for path in (tmp_path / ".pptsm" / "training").iterdir() if path.name not in kept)
-    done = read_weights(state / "state.pdparams")["progress"]["epochs_done"]
+    done = read_state(state / "state.safetensors")["progress"]["epochs_done"]
     write_params(tmp_path / "params.yaml", merged(settings, {"compute": {"workers": 1, "batch_views": 5}}))
     again = subprocess.run(command("killed"), cwd=tmp_path, check=True, capture_output=True, text=True)
     assert f"going on after epoch {done} of 6" in again.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import typer
 
 from pptsm import commands
-from pptsm.errors import UserError
+from pptsm.errors import Stopped, UserError
 from pptsm.stages import (
     check,
     evaluate,
@@ -73,6 +73,9 @@ def main() -> None:
     _speak_utf8()
     try:
         app()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as end:

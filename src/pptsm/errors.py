@@ -11,6 +11,14 @@ class UserError(Exception):
     exit_code = 1
 
 
+class Stopped(UserError):  # noqa: N818 (no error: what was asked for)
+    """A signal asked the command to stop; what it had done is kept."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number  # as a shell says it
+
+
 def unusable(what: str, path: Path, found: str, stage: str) -> UserError:
     """The sentence for a file that a stage makes and another cannot use."""
     return UserError(f"cannot use {what} {path}: {found} (looked from {Path.cwd()}). `dvc repro {stage}` makes it.")

@@ -285,6 +285,7 @@ class Compute(Section):
     devices: Devices
     workers: Literal["auto"] | Count
     batch_views: Positive
+    save_every_min: NonNegativeReal
 
 
 class Params(Section):

@@ -96,7 +96,8 @@ def fit_role(
         objective = Mutual(model, other, smoothing, student.distillation_weight)
         networks[PEER] = peer.section, other
 
-    checkpoint = Checkpoint(role, MadeOf(_parameters(params, networks), hashes, code_of(role)))
+    made_of = MadeOf(_parameters(params, networks), hashes, code_of(role))
+    checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
     batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
     most = batch if section.epochs > 0 else 1
     with checkpoint.held(), together(fit_role, call, params.compute, most, role) as ranks:

@@ -1,13 +1,11 @@
 """Training from top to bottom: one function, `train`, whatever a network learns from.
 
-Every epoch first seeds its random states from (seed, epoch), then does its occasional duties, then its
-steps. So a run that was killed goes on from the last whole epoch and ends with the same weights, byte for
-byte, as one that was not.
+Every step first seeds its random states from (seed, epoch, step). So a run that was killed goes on from the step
+that the last state holds, and ends with the same weights, byte for byte, as one that was not.
 
 Shape legend: N clips a batch, T frames, H/W pixels, K classes.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -92,8 +90,8 @@ def train(
         return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
-    if reached is not None and reached.epochs_done:
-        note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}")
+    if reached is not None:
+        note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}{reached.and_steps}")
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
     to_do = range(reached.epochs_done, epochs)
@@ -101,25 +99,26 @@ def train(
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
-        started = time.monotonic()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         shares = [ranks.share(batch) for batch in batches]
-        rng = np.random.default_rng(ranks.seed(params.seed, epoch, BESIDE))  # mixing
-        paddle.seed(int(np.random.SeedSequence(ranks.seed(params.seed, epoch)).generate_state(1)[0]))  # dropout
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, ranks=ranks)
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, ranks=ranks, sums=reached.sums)
+        bar.update(tally.seen)
+        forecast.clips_to_go -= tally.seen
         for learner in learners:
             learner.train()
 
-        for step, (pixels, y) in enumerate(load_batches(clips, shares, workers)):
+        ahead = load_batches(clips, shares[tally.steps :], workers)
+        for step, (pixels, y) in enumerate(checkpoint.steps(ahead), start=tally.steps):
             # ---- one training step --------------------------------------------------------------
+            rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
             x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
             with paddle.amp.auto_cast(enable=use_amp):
                 loss = objective.losses(x, y, mix)
             scaler.scale(loss.total).backward()
-            ranks.average_gradients(learners, len(y) / len(batches[step]))
+            is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
             scaler.step(optimizer)
             scaler.update()
             optimizer.clear_grad()
@@ -127,9 +126,13 @@ def train(
             tally.add(loss, y, mix, rate)
             forecast.step(len(batches[step]))
             bar.update(len(batches[step]))
+            if is_wanted:
+                checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
 
-        row = {"epoch": epoch + 1, "lr": rate, **tally.figures()}
-        row["clips_per_sec"] = tally.seen / (time.monotonic() - started)
+        # what follows may take long, and a run that was asked to stop leaves here
+        checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
+        row = {"epoch": epoch + 1, "lr": tally.rate, **tally.figures()}
+        row["clips_per_sec"] = tally.clips_per_sec
 
         # once in a while: batch norm statistics that fit the weights
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
@@ -148,13 +151,19 @@ def train(
                 reached.best_top1 = figures.top1
                 reached.best_weights = [as_arrays(learner.state_dict()) for learner in learners]
 
-        reached.history.append(row)
-        reached.epochs_done = epoch + 1
+        reached = reached.after(row)
         checkpoint.save(reached, learners, optimizer, scaler)
         note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
     bar.close()
     weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
     return Trained(weights, pd.DataFrame(reached.history))
+
+
+def _seeded(numbers: list[int]) -> np.random.Generator:
+    """The generator of a step's mixing; dropout is seeded beside it. The clips' own are of fewer numbers."""
+    sequence = np.random.SeedSequence(numbers)
+    paddle.seed(int(sequence.generate_state(1)[0]))
+    return np.random.default_rng(sequence)
 
 
 def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[list[int]]:

@@ -1,9 +1,12 @@
-"""The state of a training run between two epochs, kept outside every stage's outputs.
+"""The state of a training run between two steps, kept outside every stage's outputs.
 
 DVC empties a stage's outputs before it runs, so what a run needs to go on lies in the state folder: of a run that
 was killed, under a key of all that decides its result; of the last run of a role that came to its end, under the
 role's name, for a training that is made longer. Beside each state stands what its key was made of, so that a run
 which cannot take it up says why.
+
+A state is one file of safetensors: arrays, and all the rest as JSON in its header. No random state is in it, for every
+step seeds its own.
 
 Several checkouts, and containers, may share the folder. A state belongs to the run that holds its lock, which the
 kernel takes back from a process that dies; a role's lock is held for moments, while states change their names.
@@ -11,34 +14,44 @@ kernel takes back from a process that dies; a role's lock is held for moments, w
 
 import hashlib
 import json
+import math
 import os
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from pptsm.console import note
+from pptsm.errors import UserError
 from pptsm.files import remove, sha256_of, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
 from pptsm.model.parallel import Ranks, is_helper
-from pptsm.model.pickles import WeightsError, as_arrays, read_weights, write_arrays
+from pptsm.model.pickles import as_arrays
+from pptsm.training.stopping import Stopping
 
 Arrays = dict[str, Any]
+Item = TypeVar("Item")
 
 PACKAGE = Path(__file__).parent.parent
 # Whose code decides a training's result, with the file of its stage: dvc.yaml names the same (tests/test_graph.py).
 WINGS = ("data", "evaluation", "model", "training")
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
-STATE, MADE_OF = "state.pdparams", "made_of.json"
+STATE, MADE_OF = "state.safetensors", "made_of.json"
+STATE_BEFORE = "state.pdparams"  # as older versions wrote it
+# In a state's JSON: the one key of what stands for an array, with its name; and the header's key of the JSON itself.
+ARRAY, REST = "array", "state"
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 SHOWN = 8  # differences in a sentence
 
@@ -77,24 +90,42 @@ def code_of(role: str) -> dict[str, str]:
 
 @dataclass
 class Progress:
-    """What has been reached: finished epochs, the history of each, and the best epoch's weights."""
+    """What has been reached: finished epochs, the history of each, the best epoch's weights, and steps beyond."""
 
     epochs_done: int
     history: list[dict[str, float]]
     best_top1: float
     best_weights: list[Arrays] | None  # of each network that learns
+    sums: dict[str, Any] | None = None  # `Tally.sums` of the epoch that is under way; None: no step of it is done
+
+    def within(self, sums: dict[str, Any]) -> "Progress":
+        """The same and some steps more, with what they have come to."""
+        return replace(self, sums=sums)
+
+    def after(self, row: dict[str, float]) -> "Progress":
+        """The same and an epoch more, with its row of the history."""
+        return replace(self, epochs_done=self.epochs_done + 1, history=[*self.history, row], sums=None)
+
+    @property
+    def and_steps(self) -> str:
+        """The steps beyond the last whole epoch, for a sentence."""
+        return f" and {self.sums['steps']} steps" if self.sums else ""
 
 
 class Checkpoint:
-    """One run's state: written whole after each epoch, kept as the role's last one when its outputs are in place."""
+    """One run's state: each written whole in place of the one before, the last kept when the outputs are in place."""
 
-    def __init__(self, role: str, made_of: MadeOf) -> None:
+    def __init__(self, role: str, made_of: MadeOf, save_every_min: float = math.inf) -> None:
+        """Of a role's run; within an epoch a state is due so many minutes after the one before."""
         self.role = role
         self.made_of = made_of
         self.key = made_of.key(role)
         self.folder = state_dir("training") / self.key
         self.finished = state_dir("training") / f"{role}-finished"
         self.ranks = Ranks()  # rank 0 alone holds, reads and writes the state; after every step all have the same
+        self._stopping = Stopping(role)
+        self._save_every_min = save_every_min
+        self._saved_at = time.monotonic()
         self._waited = False
 
     @contextmanager
@@ -102,9 +133,13 @@ class Checkpoint:
         """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
 
         A process that was started or launched as another rank than 0 has nothing to hold: its rank 0 does.
+
+        Raises:
+            Stopped: a signal asked for it, once all is saved.
         """
         if is_helper():
-            yield
+            with self._stopping.heeded():
+                yield
             return
         lock = _lock_of(self.key)
         try:
@@ -120,15 +155,42 @@ class Checkpoint:
         try:
             here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
             Path(lock.lock_file).write_text(here, encoding="utf-8")
-            yield
+            with self._stopping.heeded():
+                yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
             lock.release()
 
+    def is_wanted(self) -> bool:
+        """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
+        return bool(self._stopping.asked) or time.monotonic() - self._saved_at >= 60 * self._save_every_min
+
+    def steps(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches of steps, whose results are unsaved until the next `save`.
+
+        They end early where a signal reached the processes that prepare them too. (One of several ranks cannot end:
+        the others would wait for it.)
+        """
+        self._stopping.has_unsaved = True
+        try:
+            yield from batches
+        except UserError:
+            if not self._stopping.asked or self.ranks.size > 1:
+                raise
+
     def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
-        """Write all that the next epoch depends on. Random states are not among it: every epoch seeds its own."""
-        if self.ranks.rank:
-            return
+        """Write all that the next step depends on; to be called by all ranks alike.
+
+        Raises:
+            Stopped: a signal had asked a rank for it before all was saved.
+        """
+        if not self.ranks.rank:
+            self._write(progress, models, optimizer, scaler)
+        self._saved_at = time.monotonic()
+        asked = max(self.ranks.gather([self._stopping.asked]))
+        self._stopping.saved(f"epoch {progress.epochs_done}{progress.and_steps}", asked)
+
+    def _write(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         state = {
             "progress": vars(progress),
             "models": [as_arrays(model.state_dict()) for model in models],
@@ -136,10 +198,10 @@ class Checkpoint:
             "scaler": as_arrays(scaler.state_dict()),
             "computed_with": computed_with(),
         }
+        with whole_file(self.folder / STATE) as partial:
+            write_state(partial, state)
         with whole_file(self.folder / MADE_OF) as partial:
             partial.write_text(json.dumps(vars(self.made_of), indent=1), encoding="utf-8")
-        with whole_file(self.folder / STATE) as partial:
-            write_arrays(partial, state)
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
         """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
@@ -203,7 +265,7 @@ class Checkpoint:
 
     def _with_other_code(self) -> Arrays | None:
         """The newest unfinished run of the role, if only its code is another and the user wants it; else: says why."""
-        found = sorted(state_dir("training").glob(f"{self.role}-*/{STATE}"), key=lambda path: path.stat().st_mtime)
+        found = sorted(state_dir("training").glob(f"{self.role}-*/{MADE_OF}"), key=lambda path: path.stat().st_mtime)
         for folder in [path.parent for path in reversed(found) if path.parent != self.finished]:
             try:
                 with _lock_of(folder.name).acquire(blocking=False):
@@ -229,6 +291,41 @@ class Checkpoint:
         return None
 
 
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write arrays, and containers of arrays and plain values, as one file of safetensors."""
+    arrays: Arrays = {}
+    rest = json.dumps(_without_arrays(state, "", arrays))
+    path.write_bytes(save(arrays, {REST: rest}))  # its `save_file` shuts out other users of a shared folder
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote.
+
+    Raises:
+        SafetensorError, OSError, ValueError, KeyError, TypeError: it is damaged, or something else.
+    """
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        rest = file.metadata()[REST]
+    state: dict[str, Any] = json.loads(
+        rest, object_hook=lambda found: arrays[found[ARRAY]] if found.keys() == {ARRAY} else found
+    )
+    return state
+
+
+def _without_arrays(value: Any, name: str, arrays: Arrays) -> Any:
+    """`value` with each array replaced by its name in `arrays`, where it is put: "models.0.head.fc.bias"."""
+    match value:
+        case np.ndarray():
+            arrays[name] = np.require(value, requirements="C")  # safetensors writes the bytes as they lie
+            return {ARRAY: name}
+        case dict():
+            return {key: _without_arrays(each, f"{name}.{key}".lstrip("."), arrays) for key, each in value.items()}
+        case list():
+            return [_without_arrays(each, f"{name}.{number}", arrays) for number, each in enumerate(value)]
+    return value
+
+
 def _lock_of(name: str) -> FileLock:
     """The lock of a state, by its key, or of a role's states among each other."""
     return FileLock(state_dir("locks") / f"{name}.lock")
@@ -240,15 +337,17 @@ def _read(folder: Path) -> Arrays | None:
     if (folder.exists() and not folder.is_dir()) or (folder / MADE_OF).is_dir():
         problem = "files and folders have changed places"
     elif not (folder / STATE).exists():
+        if (folder / STATE_BEFORE).exists():
+            note(f"the training state {folder} was written by an older version and is not used; it may be deleted")
         return None
     else:
         try:
-            state: Arrays = read_weights(folder / STATE)
+            state = read_state(folder / STATE)
             Progress(**state["progress"])
             if state.keys() == PARTS:
                 return state
             problem = f"it holds {', '.join(state)}"
-        except (WeightsError, TypeError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             problem = f"{type(error).__name__}: {error}"
     note(f"the training state {folder} is damaged and removed: {problem}")
     remove(folder)

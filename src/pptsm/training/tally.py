@@ -4,6 +4,9 @@ They stay on the device and are fetched every so many steps: each fetch makes a 
 """
 
 import math
+import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -26,6 +29,22 @@ MEANS = 3  # of a step's figures the first, which are means over its clips: loss
 PREFIXES = ("", "peer_")
 
 
+@dataclass
+class Sums:
+    """What the steps of an epoch have come to; all plain numbers, so that a state keeps them exactly."""
+
+    right: list[float]  # clips that each learner recognised
+    steps: int = 0
+    seen: int = 0  # clips
+    skipped: int = 0  # steps
+    in_a_row: int = 0  # skipped steps, up to the last one
+    learned: int = 0  # clips, and the sums below: of the steps not skipped
+    loss: float = 0.0
+    cross_entropy: float = 0.0
+    rate: float = 0.0  # the last step's
+    seconds: float = 0.0
+
+
 class Tally:
     """Sums over the steps of one epoch, of all ranks together."""
 
@@ -38,10 +57,12 @@ class Tally:
         learners: int,
         may_skip: bool,
         ranks: Ranks,
+        sums: dict[str, Any] | None = None,
     ) -> None:
         """Of `epoch` (0-based), in which so many learners see `batches` of `clips`, dealt out to `ranks`.
 
         may_skip: whether a step whose loss is no number left the weights alone, as the scaler of half precision does.
+        sums: what `sums` gave after the epoch's first steps, where it was left in the middle.
         """
         self.role = role
         self.epoch = epoch
@@ -49,12 +70,40 @@ class Tally:
         self.batches = batches
         self.may_skip = may_skip
         self.ranks = ranks
-        self.seen = 0  # clips
         self.fetch_every = 1 if paddle.get_device() == "cpu" else FETCH_EVERY
         self._waiting: list[tuple[paddle.Tensor, int, float]] = []  # of steps not yet fetched: figures, clips, rate
-        self._steps = self._skipped = self._in_a_row = 0  # of those that are fetched
-        self._learned, self._loss, self._cross_entropy = 0, 0.0, 0.0  # clips and sums, of the steps not skipped
-        self._right = [0.0] * learners
+        self._sums = Sums(**sums) if sums else Sums(right=[0.0] * learners)  # of the steps that are fetched
+        self._started = time.monotonic() - self._sums.seconds
+
+    def sums(self) -> dict[str, Any]:
+        """What a state keeps of it.
+
+        Raises:
+            UserError: as `add`.
+        """
+        self._fetch()
+        self._sums.seconds = time.monotonic() - self._started
+        return vars(self._sums)
+
+    @property
+    def steps(self) -> int:
+        """How many are counted."""
+        return self._sums.steps + len(self._waiting)
+
+    @property
+    def seen(self) -> int:
+        """Clips of the steps that are counted."""
+        return self._sums.seen
+
+    @property
+    def rate(self) -> float:
+        """The last step's learning rate."""
+        return self._sums.rate
+
+    @property
+    def clips_per_sec(self) -> float:
+        """Up to now, without the time between two runs."""
+        return self.seen / (time.monotonic() - self._started)
 
     def add(self, loss: Losses, labels: paddle.Tensor, mix: Mix | None, rate: float) -> None:
         """Count one step.
@@ -71,7 +120,8 @@ class Tally:
         with paddle.no_grad():
             right = [count_right(logits_NK, labels, mix) for logits_NK in loss.logits]
             of_step = [figure.astype("float32") for figure in (loss.total, loss.own, loss.labels, *right)]
-            self.seen += len(self.batches[self._steps + len(self._waiting)])
+            self._sums.seen += len(self.batches[self.steps])
+            self._sums.rate = rate
             self._waiting.append((paddle.stack(of_step), len(labels), rate))
         if len(self._waiting) >= self.fetch_every:
             self._fetch()
@@ -83,13 +133,14 @@ class Tally:
             UserError: as `add`; or every step was skipped.
         """
         self._fetch()
-        if not self._learned:
+        sums = self._sums
+        if not sums.learned:
             raise UserError(self._broken())
-        if self._skipped:
-            note(f"{self.role}: {self._skipped} of {self._steps} steps were too much for half precision and skipped")
-        values = {"loss": self._loss / self._learned, "cross_entropy": self._cross_entropy / self._learned}
-        for prefix, right in zip(PREFIXES, self._right, strict=False):
-            values[f"{prefix}train_top1"] = right / self.seen
+        if sums.skipped:
+            note(f"{self.role}: {sums.skipped} of {sums.steps} steps were too much for half precision and skipped")
+        values = {"loss": sums.loss / sums.learned, "cross_entropy": sums.cross_entropy / sums.learned}
+        for prefix, right in zip(PREFIXES, sums.right, strict=False):
+            values[f"{prefix}train_top1"] = right / sums.seen
         return values
 
     def _fetch(self) -> None:
@@ -98,37 +149,37 @@ class Tally:
             return
         fetched = paddle.stack([of_step for of_step, _, _ in waiting]).numpy().astype(np.float64)
         fetched[:, :MEANS] *= np.array([[own] for _, own, _ in waiting])  # in float64 that is undone to the last bit
-        for sums, (_, _, rate) in zip(self.ranks.sum_over_ranks(fetched).tolist(), waiting, strict=True):
-            number = len(self.batches[self._steps])
-            total, loss, cross_entropy = (figure / number for figure in sums[:MEANS])
-            right = sums[MEANS:]
-            self._steps += 1
-            self._right = [before + now for before, now in zip(self._right, right, strict=True)]
+        sums = self._sums
+        for of_step, (_, _, rate) in zip(self.ranks.sum_over_ranks(fetched).tolist(), waiting, strict=True):
+            number = len(self.batches[sums.steps])
+            total, loss, cross_entropy = (figure / number for figure in of_step[:MEANS])
+            sums.steps += 1
+            sums.right = [before + now for before, now in zip(sums.right, of_step[MEANS:], strict=True)]
             if math.isfinite(total):
-                self._in_a_row = 0
-                self._learned += number
-                self._loss += loss * number
-                self._cross_entropy += cross_entropy * number
+                sums.in_a_row = 0
+                sums.learned += number
+                sums.loss += loss * number
+                sums.cross_entropy += cross_entropy * number
                 continue
-            self._skipped += 1
-            self._in_a_row += 1
+            sums.skipped += 1
+            sums.in_a_row += 1
             if not self.may_skip:
                 raise UserError(self._not_a_number(total, rate))
-            if self._in_a_row == MOST_SKIPPED:
+            if sums.in_a_row == MOST_SKIPPED:
                 raise UserError(self._broken())
 
     def _not_a_number(self, loss: float, rate: float) -> str:
-        ids = [self.clips.video_of(number) for number in self.batches[self._steps - 1]]
+        ids = [self.clips.video_of(number) for number in self.batches[self._sums.steps - 1]]
         more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         return (
-            f"{self.role}: the loss became {loss} in epoch {self.epoch + 1}, step {self._steps} (learning rate "
+            f"{self.role}: the loss became {loss} in epoch {self.epoch + 1}, step {self._sums.steps} (learning rate "
             f"{rate:g}), on clips of {', '.join(ids[:SHOWN])}{more}. Lower training.base_lr or lengthen "
             "training.warmup_epochs."
         )
 
     def _broken(self) -> str:
         return (
-            f"{self.role}: the loss was no number in {self._in_a_row} steps in a row, up to step {self._steps} of "
-            f"epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to false, or lower "
-            "training.base_lr."
+            f"{self.role}: the loss was no number in {self._sums.in_a_row} steps in a row, up to step "
+            f"{self._sums.steps} of epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to "
+            "false, or lower training.base_lr."
         )

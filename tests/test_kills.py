@@ -1,0 +1,231 @@
+"""A training that is stopped anywhere, by signals or without warning, ends with the same bytes as one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import ROOT
+from pptsm.errors import Stopped
+from pptsm.training import state as state_module
+from pptsm.training.state import STATE, Checkpoint, read_state, write_state
+from pptsm.training.tally import Tally
+from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
+
+# Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.
+RECIPE: dict[str, Any] = {
+    "teacher": {"epochs": 3, "dropout": 0.5},
+    "training": {"batch_size": 4, "mix": "videomix", "keep": "best", "precise_bn_every": 2},
+}
+STEPS = 12
+
+
+def fit_with(save_every_min: float = 1000.0) -> pd.DataFrame:
+    """Train; the history without times."""
+    _, history = fit("teacher", RECIPE, {"compute": {"devices": 1, "workers": 0, "save_every_min": save_every_min}})
+    return history.drop(columns="clips_per_sec")
+
+
+def weights() -> bytes:
+    return Path("teacher/weights.pdparams").read_bytes()
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], object]) -> None:
+    """Call `do` when so many steps of the next run are computed, the last one not yet counted."""
+    add, steps = Tally.add, 0
+
+    def add_or(self: Tally, *arguments: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == number:
+            do()
+        add(self, *arguments)
+
+    monkeypatch.setattr(Tally, "add", add_or)
+
+
+class Died(BaseException):
+    """Stands for a death without warning: nothing catches it."""
+
+
+def die() -> None:
+    raise Died
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "step", "reached"),
+    [
+        (signal.SIGINT, 130, 2, "epoch 0 and 3 steps"),
+        (signal.SIGTERM, 143, 8, "epoch 1 and 4 steps"),  # the last step of an epoch: before batch norm and validation
+    ],
+)
+def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_there(
+    place: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: signal.Signals,
+    code: int,
+    step: int,
+    reached: str,
+) -> None:
+    """One sentence, the shell's exit code, the next step is in; then weights and history as without the stop."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    expected, whole = fit_with(), weights()
+    with monkeypatch.context() as patch:
+        at_step(patch, step, lambda: os.kill(os.getpid(), asked))
+        with pytest.raises(Stopped, match=rf"teacher: stopped by {asked.name}; saved is {reached}, and") as stopped:
+            fit_with()
+    assert stopped.value.exit_code == code
+    assert {number: signal.getsignal(number) for number in before} == before
+    capsys.readouterr()
+    pd.testing.assert_frame_equal(fit_with(), expected)
+    epoch, steps = reached.removeprefix("epoch ").split(" and ")
+    assert f"teacher: going on after epoch {epoch} of 3 and {steps}\n" in capsys.readouterr().err
+    assert weights() == whole
+    assert states() == ["teacher-finished"]
+
+
+def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Without the step under way; SIGTERM after Ctrl-C, as an orchestrator sends it, leaves the save its time."""
+
+    def twice(second: signal.Signals) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), second)
+
+    for second, reached in ((signal.SIGINT, "no step yet"), (signal.SIGTERM, "epoch 0 and 3 steps")):
+        with monkeypatch.context() as patch:
+            at_step(patch, 2, lambda second=second: twice(second))
+            with pytest.raises(Stopped, match=f"saved is {reached}"):
+                fit_with()
+
+
+def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """For the steps before it are saved, and validation of 20,000 videos takes longer than an orchestrator waits."""
+    expected, whole = fit_with(), weights()
+    with monkeypatch.context() as patch:
+        scores = "pptsm.training.loop.validation_scores"
+        patch.setattr(scores, lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("it went on"))
+        with pytest.raises(Stopped, match="saved is epoch 0 and 4 steps"):
+            fit_with()
+    pd.testing.assert_frame_equal(fit_with(), expected)
+    assert weights() == whole
+
+
+def test_twenty_deaths_at_random_steps_change_no_byte(
+    place: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With a state after every step, or between epochs alone, a run that dies again and again ends the same."""
+    expected, whole = fit_with(), weights()
+    rng, deaths = np.random.default_rng(7), 0
+    while deaths < 20:
+        every_step = deaths % 4 > 0
+        with monkeypatch.context() as patch:
+            at_step(patch, int(rng.integers(1, 5)), die)
+            try:
+                found = fit_with(0.0 if every_step else 1000.0)
+            except Died:
+                deaths += 1
+                continue
+        pd.testing.assert_frame_equal(found, expected)
+        assert weights() == whole
+    pd.testing.assert_frame_equal(fit_with(), expected)
+    assert weights() == whole
+    assert "and 1 steps" in capsys.readouterr().err
+
+
+def test_a_death_while_a_state_is_written_leaves_the_one_before(
+    place: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half of it stands beside under another name, until the next state takes its place."""
+    expected, whole = fit_with(), weights()
+
+    def half(path: Path, state: dict[str, Any]) -> None:
+        write_state(path, state)
+        if state["progress"]["sums"] and state["progress"]["sums"]["steps"] == 3:
+            os.truncate(path, path.stat().st_size // 2)
+            raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "write_state", half)
+        with pytest.raises(Died):
+            fit_with(0.0)
+    state = next(Path(".pptsm/training").glob(f"teacher-*/{STATE}"))
+    if state.parent.name == "teacher-finished":
+        state = next(path for path in Path(".pptsm/training").glob(f"teacher-*/{STATE}") if path != state)
+    assert read_state(state)["progress"]["sums"]["steps"] == 2
+    pd.testing.assert_frame_equal(fit_with(), expected)
+    assert weights() == whole
+
+
+def test_within_an_epoch_a_state_is_due_by_the_clock(
+    place: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After every step, or never: then before and after what ends an epoch."""
+    saved: list[int] = []
+    save = Checkpoint.save
+
+    def save_and_count(self: Checkpoint, progress: Any, *others: Any) -> None:
+        saved.append(progress.sums["steps"] if progress.sums else 0)
+        save(self, progress, *others)
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_count)
+    fit_with(0.0)
+    assert saved == [1, 2, 3, 4, 4, 0] * 3
+    saved.clear()
+    fit_with(1000.0)
+    assert saved == [4, 0] * 3
+
+
+def test_a_state_is_arrays_and_json(tmp_path: Path) -> None:
+    """Read back bit for bit: types, shapes, numbers that JSON has no name for; the same values, the same bytes."""
+    state = {
+        "a": {"x": np.array(2.5), "y": [np.arange(6, dtype=np.int64).reshape(2, 3).T, {"z": np.zeros((0, 2), "f4")}]},
+        "b": [0.1, float("inf"), None, "text", {}],
+    }
+    write_state(tmp_path / "one", state)
+    write_state(tmp_path / "two", state)
+    found = read_state(tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert found["b"] == state["b"]
+    (x, (y, z)), (x_, (y_, z_)) = state["a"].values(), found["a"].values()  # type: ignore[union-attr]
+    for one, other in ((x, x_), (y, y_), (z["z"], z_["z"])):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+        assert one.shape == other.shape
+    header = (tmp_path / "one").read_bytes()
+    length = int.from_bytes(header[:8], "little")
+    assert json.loads(header[8 : 8 + length])["a.y.0"]["shape"] == [3, 2]
+
+
+def test_a_state_of_an_older_version_is_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence, and the training starts anew."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint = Checkpoint("student", state_module.MadeOf({"student.epochs": 2}, {}, {}))
+    checkpoint.folder.mkdir(parents=True)
+    (checkpoint.folder / "state.pdparams").write_bytes(b"a pickle")
+    assert checkpoint.load([], None, None) is None
+    assert f"the training state {checkpoint.folder} was written by an older version and is not used" in (
+        capsys.readouterr().err
+    )
+
+
+def test_sigkill_of_the_tree_and_of_a_loader_process(tmp_path: Path) -> None:
+    """Real ones, at random moments, and signals that ask: the benchmark compares bytes and looks for partial files."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "4"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 of 4 " in done.stdout
