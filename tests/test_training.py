@@ -1,5 +1,7 @@
 """The recipe's parts against figures computed by hand or in numpy."""
 
+from typing import Literal
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -8,13 +10,15 @@ import pytest
 
 from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
-from pptsm.model.network import build_model
+from pptsm.errors import UserError
+from pptsm.model.network import VideoNetwork, build_model
 from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
-from pptsm.training.objective import Hinton, Mutual, Plain
-from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate
+from pptsm.training.objective import Hinton, Losses, Mutual, Objective, Plain, accumulate
+from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate, take_step
+from pptsm.training.precision import Precision, precision_of
 
 RNG = np.random.default_rng(0)
 
@@ -172,6 +176,127 @@ def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_st
     assert one.logits.grad is not None
     assert two.logits.grad is not None
     assert len(objective.learners) == len(answers) == 2
+
+
+SINGLE = precision_of("none", "student")
+
+
+def fixed_network(depth: Literal[18, 34] = 18) -> VideoNetwork:
+    """A small one in which no clip of a batch bears upon another: no dropout, batch norm with fixed statistics."""
+    model = build_model("pptsm", depth, 4, 2, width=0.125, dropout=0.0)
+    model.eval()
+    return model
+
+
+def gradients_after(objective: Objective, at_once: int, precision: Precision = SINGLE) -> tuple[Losses, list]:
+    """The losses of a batch of 16 mixed clips and the gradients that they leave, which are then cleared."""
+    rng = np.random.default_rng(5)
+    clips = paddle.to_tensor(rng.normal(0, 1, (16, 2, 3, 32, 32)).astype(np.float32))
+    labels, others = (paddle.to_tensor(rng.integers(0, 4, 16)) for _ in range(2))
+    losses = accumulate(objective, clips, labels, Mix(others, 0.7), at_once=at_once, precision=precision)
+    gradients = []
+    for learner in objective.learners:
+        for name, parameter in learner.named_parameters():
+            if parameter.trainable:
+                gradients.append((name, parameter.grad.numpy().copy()))
+                parameter.clear_gradient()
+    return losses, gradients
+
+
+@pytest.mark.parametrize("way", ["plain", "hinton", "mutual"])
+def test_gradients_of_parts_add_up_to_those_of_the_whole_batch(way: str) -> None:
+    """4 x 4 clips, and 5 + 5 + 5 + 1, against 16 at once: to 1e-5 of the largest of each, and the losses too."""
+    model, other = fixed_network(), fixed_network(34)
+    ways = {
+        "plain": Plain(model, 0.1),
+        "hinton": Hinton(model, other, 0.1, 0.3, 3.0),
+        "mutual": Mutual(model, other, 0, 1),
+    }
+    losses, whole = gradients_after(ways[way], 16)
+    for at_once in (4, 5):
+        losses_of_parts, of_parts = gradients_after(ways[way], at_once)
+        for (name, expected), (_, gradient) in zip(whole, of_parts, strict=True):
+            np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+        assert [float(loss) for loss in losses_of_parts[:3]] == pytest.approx(
+            [float(loss) for loss in losses[:3]], rel=1e-5
+        )
+        for logits, expected in zip(losses_of_parts.logits, losses.logits, strict=True):
+            np.testing.assert_allclose(logits.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Eightfold:
+    """What a scaler does, where Paddle has a real one on GPUs only; it writes down what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def scale(self, loss: paddle.Tensor) -> paddle.Tensor:
+        return 8 * loss
+
+    @paddle.no_grad()
+    def unscale_(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        self.asked.append("unscale")
+        for group in optimizer._param_groups:
+            for parameter in group["params"]:
+                parameter.grad_.multiply_(paddle.to_tensor(1 / 8))
+
+    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        self.asked.append("step")
+        optimizer.step()
+
+    def update(self) -> None:
+        self.asked.append("update")
+
+
+def test_what_gradients_are_taken_of_is_scaled_but_the_loss_that_is_told_is_not() -> None:
+    """A scaler of eight: gradients are eightfold, exactly; figures are the same."""
+    objective = Plain(fixed_network(), 0.0)
+    losses, gradients = gradients_after(objective, 16)
+    scaled, eightfold = gradients_after(objective, 16, Precision(None, Eightfold()))
+    assert float(scaled.total) == float(losses.total)
+    for (name, gradient), (_, larger) in zip(gradients, eightfold, strict=True):
+        np.testing.assert_array_equal(8 * gradient, larger, err_msg=name)
+
+
+@pytest.mark.parametrize(("clip_norm", "times"), [(0.0, 1.0), (100.0, 1.0), (5.0, 0.5)])
+def test_all_gradients_of_all_learners_are_clipped_as_one_vector(clip_norm: float, times: float) -> None:
+    """It has the length 10, spread over two networks and all four groups; with 5 allowed, steps are half as long."""
+    models = [OtherNames(), OtherNames()]
+    recipe = {"weight_decay": 0.0, "momentum": 0.0, "head_weight_lr": 1.0, "head_bias_lr": 1.0}
+    optimizer = build_optimizer(models, params_with(training=recipe).training)  # type: ignore[arg-type]
+    learning = [parameter for model in models for parameter in model.parameters() if parameter.trainable]
+    before = [parameter.numpy().copy() for parameter in learning]
+    numbers = sum(parameter.size for parameter in learning)
+    optimizer.set_lr(0.5)
+    scaler = Eightfold()
+    scaler.scale(sum(parameter.sum() for parameter in learning) * (10 / numbers**0.5)).backward()
+    if not clip_norm:
+        scaler.unscale_(optimizer)  # as Paddle's does within its step, if nobody has asked for it before
+    take_step(optimizer, models, Precision("float16", scaler), clip_norm)  # type: ignore[arg-type]
+    moved = [old - parameter.numpy() for old, parameter in zip(before, learning, strict=True)]
+    for change in moved:
+        np.testing.assert_allclose(change, 0.5 * times * 10 / numbers**0.5, rtol=1e-4)
+    assert scaler.asked == ["unscale", "step", "update"]
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in learning)
+
+
+def test_half_precision_is_for_gpus_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CPU computes in single precision and says so; a GPU of 7.0 has no bf16, and Paddle would not tell."""
+    for amp in ("fp16", "bf16"):
+        precision = precision_of(amp, "student")
+        assert precision.dtype is None
+        assert not precision.scaler.is_enable()
+        assert f"student: computes in single precision: training.amp is {amp}" in capsys.readouterr().err
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda: "Tesla V100")
+    monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: True)
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    assert precision_of("fp16", "student").dtype == "float16"
+    assert precision_of("none", "student").dtype is None
+    with pytest.raises(UserError, match=r"training\.amp is bf16, but Tesla V100 cannot compute in it.*fp16"):
+        precision_of("bf16", "student")
 
 
 def test_a_mixed_clip_is_right_for_each_label_by_its_share() -> None:

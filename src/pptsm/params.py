@@ -34,6 +34,7 @@ MAX_DEPTH = 20
 MAX_FAULTS = 20  # more help nobody
 
 Device = Literal["auto", "cpu", "gpu"]
+Amp = Literal["none", "fp16", "bf16"]
 
 
 def _path_text(value: str) -> str:
@@ -46,6 +47,12 @@ def _file_or_none(value: Any) -> Any:
     if value is None or value == "":
         raise ValueError(f"write {NO_FILE} where there is no file")
     return None if value == NO_FILE else value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"names a precision now, none, fp16 or bf16: write {'fp16' if value else 'none'} for {value}")
+    return value
 
 
 PathText = Annotated[str, AfterValidator(_path_text)]
@@ -164,6 +171,7 @@ class Clip(Section):
 
 class Training(Section):
     batch_size: Positive
+    micro_batch: Count
     clips_per_video: Positive
     min_clips: Count
     schedule: Literal["cosine", "piecewise"]
@@ -187,7 +195,8 @@ class Training(Section):
     flip_labels: dict[str, str]
     brightness: Share
     keep: Literal["last", "best"]
-    amp: bool
+    clip_norm: NonNegativeReal
+    amp: Annotated[Amp, BeforeValidator(_no_bool)]
     deterministic: bool
 
     @model_validator(mode="after")
@@ -207,7 +216,17 @@ class Training(Section):
             raise ValueError("flip_labels is given, but flip is none")
         if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
             raise ValueError("flip_labels must map back: with a: b there must be b: a")
+        if self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch ({self.micro_batch}) is above batch_size ({self.batch_size}), of which it is a part: "
+                "lower it, or set it to 0 for the whole batch at once"
+            )
         return self
+
+    @property
+    def at_once(self) -> int:
+        """Clips that a device computes at once."""
+        return self.micro_batch or self.batch_size
 
 
 class Role(Section):
@@ -327,8 +346,11 @@ class Params(Section):
             )
         if self.compute.device == "gpu" and self.evaluate.engine == "onnx":
             raise ValueError("evaluate.engine: onnx computes on the CPU, but compute.device is gpu: take engine: auto")
-        if self.training.amp and self.compute.device == "cpu":
-            raise ValueError("training.amp is true, but compute.device is cpu: half precision needs a GPU")
+        if self.training.amp != "none" and self.compute.device == "cpu":
+            raise ValueError(
+                f"training.amp is {self.training.amp}, but compute.device is cpu, and Paddle has half precision on "
+                "GPUs only: set training.amp to none"
+            )
         side, wanted = self.frames.short_side_px, self.clip.resize_px
         if self.frames.source == "archive" and side is not None and side < wanted:
             raise ValueError(

@@ -27,8 +27,9 @@ from pptsm.processor import loader_processes
 from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
 from pptsm.training.forecast import Forecast
 from pptsm.training.mixing import mix_clips
-from pptsm.training.objective import Objective
-from pptsm.training.optimizer import build_optimizer, scheduled_rate
+from pptsm.training.objective import Objective, accumulate
+from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
+from pptsm.training.precision import precision_of
 from pptsm.training.state import Arrays, Checkpoint, Progress
 from pptsm.training.tally import Tally
 from pptsm.training.validation import validation_scores
@@ -80,8 +81,8 @@ def train(
 
     learners = objective.learners
     optimizer = build_optimizer(learners, recipe)
-    use_amp = recipe.amp and paddle.get_device() != "cpu"
-    scaler = paddle.amp.GradScaler(enable=use_amp)
+    precision = precision_of(recipe.amp, role)
+    scaler = precision.scaler
     any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
     steps_per_epoch, clips_per_epoch = len(any_epoch), sum(map(len, any_epoch))
 
@@ -103,7 +104,7 @@ def train(
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp)
+        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=scaler.is_enable())
         for learner in learners:
             learner.train()
 
@@ -112,12 +113,8 @@ def train(
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
             x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
-            with paddle.amp.auto_cast(enable=use_amp):
-                loss = objective.losses(x, y, mix)
-            scaler.scale(loss.total).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.clear_grad()
+            loss = accumulate(objective, x, y, mix, at_once=recipe.at_once, precision=precision)
+            take_step(optimizer, learners, precision, recipe.clip_norm)
             # -------------------------------------------------------------------------------------
             tally.add(loss, y, mix, rate)
             forecast.step(len(y))
@@ -160,8 +157,9 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
 
 
 def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str) -> Iterator[paddle.Tensor]:
-    """Training clips without mixing, for batch norm statistics."""
-    batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
+    """Training clips without mixing, for batch norm statistics: so many batches, in parts as training computes them."""
+    at_once, parts = params.training.at_once, most * params.training.batch_size // params.training.at_once
+    batches = _batches_of_epoch(len(clips), at_once, list(clips.seed_epoch))[:parts]
     loaded = load_batches(clips, batches, loader_processes(params.compute.workers))
     for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):
         yield normalise_on_device(pixels)

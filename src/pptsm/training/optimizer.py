@@ -1,4 +1,4 @@
-"""Learning rate and parameter groups of the PP-TSM recipe."""
+"""Learning rate, parameter groups and the step of the PP-TSM recipe."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from paddle import nn
 
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Training
+from pptsm.training.precision import Precision
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -88,3 +89,25 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
             {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
         ],
     )
+
+
+def take_step(
+    optimizer: paddle.optimizer.Optimizer, models: Iterable[VideoNetwork], precision: Precision, clip_norm: float
+) -> None:
+    """Change the weights by the gradients that are there, and clear those.
+
+    Args:
+        optimizer: of the models.
+        models: all that learn.
+        precision: its scaler skips a step whose gradients are no numbers.
+        clip_norm: largest length of all gradients together, taken as one vector; longer ones are shortened to it.
+            0: as they are.
+    """
+    if clip_norm > 0:
+        # not the optimiser's own clipping: that takes each group of parameters for itself
+        precision.scaler.unscale_(optimizer)
+        learning = [parameter for model in models for parameter in model.parameters() if parameter.trainable]
+        nn.utils.clip_grad_norm_(learning, clip_norm)
+    precision.scaler.step(optimizer)
+    precision.scaler.update()
+    optimizer.clear_grad()

@@ -114,6 +114,6 @@ class Tally:
     def _broken(self) -> str:
         return (
             f"{self.role}: the loss was no number in {self._in_a_row} steps in a row, up to step {self._steps} of "
-            f"epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to false, or lower "
+            f"epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to bf16 or none, or lower "
             "training.base_lr."
         )
