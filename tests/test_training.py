@@ -12,7 +12,7 @@ from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
 from pptsm.errors import UserError
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
@@ -52,6 +52,28 @@ def test_the_schedule_is_the_one_that_params_name() -> None:
     training = params_with(training={"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4}).training
     for step in (0, 5, 10, 33):
         assert scheduled_rate(training, step, 10, 8) == learning_rate(step, 10, 8, 1, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4},
+        {"schedule": "piecewise", "step_epochs": [2], "step_factor": 0.5, "warmup_epochs": 0, "base_lr": 0.4},
+    ],
+    ids=["cosine", "piecewise"],
+)
+def test_rates_said_for_a_batch_follow_the_size_of_another(schedule: dict) -> None:
+    """For 128 clips: with 32 a quarter of every rate, warm-up too; with 128, and where none is named, the rates."""
+
+    def rates(batch_size: int, lr_for_batch: int) -> list[float]:
+        sizes = {"batch_size": batch_size, "lr_for_batch": lr_for_batch}
+        training = params_with(training=schedule | sizes).training
+        return [scheduled_rate(training, step, 10, 8) for step in (0, 5, 10, 33)]
+
+    as_said = rates(128, 128)
+    assert rates(32, 128) == pytest.approx([rate / 4 for rate in as_said], rel=1e-12)
+    assert rates(256, 128) == pytest.approx([rate * 2 for rate in as_said], rel=1e-12)
+    assert rates(32, 0) == as_said
 
 
 @pytest.mark.parametrize(
@@ -184,7 +206,9 @@ SINGLE = precision_of("none", "student")
 def fixed_network(depth: Literal[18, 34] = 18) -> VideoNetwork:
     """A small one in which no clip of a batch bears upon another: no dropout, batch norm with fixed statistics."""
     model = build_model("pptsm", depth, 4, 2, width=0.125, dropout=0.0)
-    model.eval()
+    recipe = params_with(training={"batch_norm": "frozen", "precise_bn_every": 0}).training
+    prepare(model, recipe)
+    into_training(model, recipe)
     return model
 
 
@@ -447,3 +471,58 @@ def test_precise_batch_norm_is_the_average_of_the_batches_statistics() -> None:
     assert stem._batch_norm._momentum == 0.9
     for parameter, value in weights:
         np.testing.assert_array_equal(parameter.numpy(), value)
+
+
+FROZEN_BY = {
+    "all learn": ({}, lambda _: False),
+    "batch norm frozen": ({"batch_norm": "frozen", "precise_bn_every": 0}, lambda name: "_batch_norm" in name),
+    "stages frozen": (
+        {"freeze_stages": 2},
+        lambda name: name.startswith(("backbone.conv1_", "backbone.bb_0_", "backbone.bb_1_")),
+    ),
+    "all but the head frozen": ({"freeze_stages": 4}, lambda name: name.startswith("backbone.")),
+}
+
+
+@pytest.mark.parametrize("case", FROZEN_BY)
+def test_what_is_frozen_stays_bit_for_bit_and_all_else_moves(case: str) -> None:
+    """Weights, scale, shift and statistics, through steps in training mode and the precise batch norm after them."""
+    changes, stays = FROZEN_BY[case]
+    recipe = params_with(training=changes).training
+    model = build_model("pptsm", 18, 4, 2, width=0.125)
+    prepare(model, recipe)
+    optimizer = build_optimizer([model], recipe)
+    optimizer.set_lr(0.1)
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    clips = paddle.to_tensor(RNG.normal(1, 2, (8, 2, 3, 32, 32)).astype(np.float32))
+    for _ in range(2):
+        into_training(model, recipe)
+        accumulate(Plain(model, 0.0), clips, paddle.arange(8) % 4, None, at_once=8, precision=SINGLE)
+        take_step(optimizer, [model], SINGLE, 0.0)
+        stayed = {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])}
+        assert stayed == {name for name in before if stays(name)}
+        precise_batch_norm(model, [clips])
+        model.eval()  # as validation leaves it
+    assert {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])} == stayed
+
+
+def test_batch_norm_is_synchronised_on_gpus_and_refused_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process alone has nothing to synchronise; several on CPUs are told; on GPUs it is Paddle's other kind."""
+    recipe = params_with(training={"batch_norm": "synchronised", "freeze_stages": 1}).training
+    model = build_model("pptsm", 18, 4, 2, width=0.125)
+    kinds = {type(layer) for layer in model.sublayers()}
+    prepare(model, recipe)
+    assert {type(layer) for layer in model.sublayers()} == kinds
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"2 processes compute on CPUs.*Set training\.batch_norm to local"):
+        prepare(model, recipe)
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    before = {name: value.numpy() for name, value in model.state_dict().items()}
+    prepare(model, recipe)
+    norms = [layer for layer in model.sublayers() if "BatchNorm" in type(layer).__name__]
+    assert len(norms) > 20
+    assert all(isinstance(norm, paddle.nn.SyncBatchNorm) for norm in norms)
+    assert not model.backbone.conv1_1._batch_norm.weight.trainable
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before.pop(name))
+    assert not before

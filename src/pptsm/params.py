@@ -176,6 +176,7 @@ class Training(Section):
     min_clips: Count
     schedule: Literal["cosine", "piecewise"]
     base_lr: PositiveReal
+    lr_for_batch: Count
     warmup_epochs: Count
     warmup_start_lr: PositiveReal
     step_epochs: list[Positive]
@@ -188,6 +189,8 @@ class Training(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     mix: Literal["none", "mixup", "cutmix", "videomix"]
     mix_alpha: PositiveReal
+    batch_norm: Literal["local", "synchronised", "frozen"]
+    freeze_stages: Annotated[int, Field(ge=0, le=4)]
     precise_bn_every: Count
     precise_bn_batches: Positive
     crop: Literal["multi_scale", "random"]
@@ -220,6 +223,11 @@ class Training(Section):
             raise ValueError(
                 f"micro_batch ({self.micro_batch}) is above batch_size ({self.batch_size}), of which it is a part: "
                 "lower it, or set it to 0 for the whole batch at once"
+            )
+        if self.batch_norm == "frozen" and self.precise_bn_every:
+            raise ValueError(
+                f"precise_bn_every is {self.precise_bn_every}, but batch_norm is frozen: its statistics stay those of "
+                "the starting weights. Set precise_bn_every to 0"
             )
         return self
 

@@ -24,7 +24,7 @@ from pptsm.evaluation.metrics import accuracy
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
-from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.forecast import Forecast
 from pptsm.training.mixing import mix_clips
 from pptsm.training.objective import Objective, accumulate
@@ -80,6 +80,8 @@ def train(
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
     learners = objective.learners
+    for learner in learners:
+        prepare(learner, recipe)
     optimizer = build_optimizer(learners, recipe)
     precision = precision_of(recipe.amp, role)
     scaler = precision.scaler
@@ -106,7 +108,7 @@ def train(
         paddle.seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))  # dropout
         tally = Tally(role, epoch, clips, batches, len(learners), may_skip=scaler.is_enable())
         for learner in learners:
-            learner.train()
+            into_training(learner, recipe)
 
         for step, (pixels, y) in enumerate(load_batches(clips, batches, workers)):
             # ---- one training step --------------------------------------------------------------

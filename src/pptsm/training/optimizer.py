@@ -45,14 +45,16 @@ def piecewise_learning_rate(epoch: int, base: float, boundaries: Sequence[int], 
 
 
 def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """The rate that params.yaml asks for at `step`."""
+    """The rate that params.yaml asks for at `step`.
+
+    Where the rates are said for a batch of another size, the whole curve grows in proportion to the batch.
+    Source: Goyal et al., "Accurate, Large Minibatch SGD" (2017), section 2.1.
+    """
+    times = training.batch_size / training.lr_for_batch if training.lr_for_batch else 1
+    base, start = times * training.base_lr, times * training.warmup_start_lr
     if training.schedule == "piecewise":
-        return piecewise_learning_rate(
-            step // steps_per_epoch, training.base_lr, training.step_epochs, training.step_factor
-        )
-    return learning_rate(
-        step, steps_per_epoch, epochs, training.warmup_epochs, training.warmup_start_lr, training.base_lr
-    )
+        return piecewise_learning_rate(step // steps_per_epoch, base, training.step_epochs, training.step_factor)
+    return learning_rate(step, steps_per_epoch, epochs, training.warmup_epochs, start, base)
 
 
 def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddle.optimizer.Momentum:
@@ -69,7 +71,7 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
     for layer in (layer for model in models for layer in model.sublayers(include_self=True)):
         for parameter in layer.parameters(include_sublayers=False):
             if not parameter.trainable:
-                continue  # Paddle counts batch norm statistics among the parameters
+                continue  # frozen, or batch norm statistics, which Paddle counts among the parameters
             if isinstance(layer, NORMS):
                 norm.append(parameter)
             elif isinstance(layer, nn.Linear):
@@ -78,16 +80,17 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
                 conv.append(parameter)
     decay = paddle.regularizer.L2Decay(training.weight_decay)
     maybe_decay = decay if training.decay_norm_and_bias else paddle.regularizer.L2Decay(0.0)
+    groups = [
+        {"params": conv, "weight_decay": decay},
+        {"params": norm, "weight_decay": maybe_decay},
+        {"params": linear_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
+        {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
+    ]
     return paddle.optimizer.Momentum(
         learning_rate=training.base_lr,
         momentum=training.momentum,
         use_nesterov=True,
-        parameters=[
-            {"params": conv, "weight_decay": decay},
-            {"params": norm, "weight_decay": maybe_decay},
-            {"params": linear_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
-            {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
-        ],
+        parameters=[group for group in groups if group["params"]],  # where all of a kind is frozen there is none
     )
 
 
