@@ -23,7 +23,7 @@ def prepare(model: VideoNetwork, recipe: Training) -> None:
     if recipe.batch_norm == "synchronised" and processes > 1:
         if paddle.get_device() == "cpu":
             raise UserError(
-                f"training.batch_norm is synchronised, but {processes} processes compute on CPUs, and Paddle has that on "
+                f"training.batch_norm is synchronised, but {processes} processes compute on CPUs, and Paddle has it on "
                 "GPUs only. Set training.batch_norm to local, or compute.devices to 1."
             )
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
