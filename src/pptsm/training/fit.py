@@ -24,7 +24,7 @@ from pptsm.training.objective import Hinton, Mutual, Objective, Plain
 from pptsm.training.state import Checkpoint, MadeOf, code_of
 from pptsm.training.verdict import judge_network, sentence
 
-NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec"])
+NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share"])
 
 
 @dataclass(frozen=True)

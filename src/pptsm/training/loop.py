@@ -7,7 +7,6 @@ byte, as one that was not.
 Shape legend: N clips a batch, T frames, H/W pixels, K classes.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +32,7 @@ from pptsm.training.precision import precision_of
 from pptsm.training.state import Arrays, Checkpoint, Progress
 from pptsm.training.tally import Tally
 from pptsm.training.validation import validation_scores
+from pptsm.training.watch import Watch
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000
@@ -101,7 +101,7 @@ def train(
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
-        started = time.monotonic()
+        watch = Watch()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         rng = np.random.default_rng([params.seed, epoch, BESIDE])  # mixing
@@ -110,7 +110,7 @@ def train(
         for learner in learners:
             into_training(learner, recipe)
 
-        for step, (pixels, y) in enumerate(load_batches(clips, batches, workers)):
+        for step, (pixels, y) in enumerate(watch.waiting(load_batches(clips, batches, workers))):
             # ---- one training step --------------------------------------------------------------
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
@@ -122,8 +122,7 @@ def train(
             forecast.step(len(y))
             bar.update(len(y))
 
-        row = {"epoch": epoch + 1, "lr": rate, **tally.figures()}
-        row["clips_per_sec"] = tally.seen / (time.monotonic() - started)
+        row = {"epoch": epoch + 1, "lr": rate, **tally.figures(), **watch.figures(tally.seen)}
 
         # once in a while: batch norm statistics that fit the weights
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
