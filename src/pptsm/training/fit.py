@@ -20,6 +20,7 @@ from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Role, Section, Teacher
 from pptsm.training.loop import Trained, train
+from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.objective import Hinton, Mutual, Objective, Plain
 from pptsm.training.state import Checkpoint, MadeOf, code_of
 from pptsm.training.verdict import judge_network, sentence
@@ -92,7 +93,7 @@ def fit_role(
         networks[PEER] = peer.section, other
 
     checkpoint = Checkpoint(role, MadeOf(_parameters(params, networks), hashes, code_of(role)))
-    with checkpoint.held():
+    with checkpoint.held(), told_if_it_runs_out(role, params):
         trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
         verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
         if section.epochs > 0:
