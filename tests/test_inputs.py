@@ -66,7 +66,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evaluation = folder / "reports/evaluation"
     prediction_rows(videos, logits, LABELS).assign(**which).to_csv(evaluation / "predictions.csv", index=False)
     class_rows(logits, truth, LABELS).assign(**which).to_csv(evaluation / "classes.csv", index=False)
-    epochs = pd.DataFrame({"epoch": [1], "lr": 0.1, "loss": 0.5, "train_top1": 0.9, "clips_per_sec": 20.0})
+    epochs = pd.DataFrame(
+        {"epoch": [1], "lr": 0.1, "loss": 0.5, "train_top1": 0.9, "clips_per_sec": 20.0, "wait_share": 0.1}
+    )
     for role in ("teacher", "student"):
         epochs.to_csv(folder / f"reports/{role}.csv", index=False)
     facts = {"videos": 6, "usable": 6, "status": {"ok": 6}, "splits": {"train": 2, "val": 2, "test": 2}, "groups": 3}

@@ -1,6 +1,7 @@
 """What a training counts, says and stops for, step by step; and where it computes."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import paddle
@@ -14,10 +15,12 @@ from pptsm.model.device import use_device
 from pptsm.model.parallel import Ranks
 from pptsm.processor import GPU
 from pptsm.training import forecast as forecast_module
+from pptsm.training import watch as watch_module
 from pptsm.training.forecast import Forecast, in_words
 from pptsm.training.mixing import Mix
 from pptsm.training.objective import Losses
 from pptsm.training.tally import MOST_SKIPPED, Tally
+from pptsm.training.watch import Watch
 
 LABELS = paddle.to_tensor([0, 1])
 RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0, 0.0], [1.0, 0.0]])
@@ -138,6 +141,25 @@ def test_the_time_to_go_is_said_once_for_the_whole_run(
         said.append(capsys.readouterr().err)
     assert [number for number, line in enumerate(said) if line] == [5]  # ten seconds after the first step
     assert said[5].startswith("student: about 84 seconds to go for 4 epochs of 80 clips (4 clips/s; ")
+
+
+def test_the_time_of_an_epoch_is_split_into_waiting_and_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches, each after 1 s, each computed in 3 s, and 1 s until it is known that there is no fourth."""
+    clock = Clock()
+    monkeypatch.setattr(watch_module, "time", clock)
+
+    def loaded() -> Iterator[int]:
+        for number in range(3):
+            clock.now += 1
+            yield number
+        clock.now += 1
+
+    watch, seen = Watch(), []
+    for number in watch.waiting(loaded()):
+        clock.now += 3
+        seen.append(number)
+    assert seen == [0, 1, 2]
+    assert watch.wait_share == pytest.approx(4 / 13)
 
 
 def test_a_fast_run_says_it_after_twenty_steps_and_a_short_one_never(

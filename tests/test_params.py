@@ -23,6 +23,13 @@ MUTUAL = {
 WRONG = [
     ({"sampling": "dens"}, "sampling is 'dens', but should be 'uniform' or 'dense'"),
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
+    ({"training": {"micro_batch": 17}}, "training: micro_batch (17) is above batch_size (16)"),
+    ({"training": {"batch_norm": "frozen"}}, "training: precise_bn_every is 5, but batch_norm is frozen"),
+    ({"training": {"freeze_stages": 5}}, "training.freeze_stages is 5, but should be less than or equal to 4"),
+    ({"training": {"amp": False}}, "training.amp: names a precision now, none, fp16 or bf16: write none for False"),
+    ({"training": {"amp": True}}, "write fp16 for True"),
+    ({"training": {"amp": "fp8"}}, "training.amp is 'fp8', but should be 'none', 'fp16' or 'bf16'"),
+    ({"training": {"amp": "bf16"}, "compute": {"device": "cpu"}}, "training.amp is bf16, but compute.device is cpu"),
     ({"training": {"batch_size": "16"}}, "training.batch_size is '16', but should be a valid integer"),
     ({"training": {"batchsize": 16}}, 'unknown key training.batchsize; did you mean "batch_size"?'),
     ({"samplings": "dense"}, 'unknown key samplings; did you mean "sampling"?'),
@@ -59,6 +66,9 @@ RIGHT = [
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},
     {"compute": {"device": "gpu"}, "evaluate": {"engine": "paddle"}},
+    {"training": {"micro_batch": 16}},
+    {"training": {"batch_norm": "frozen", "precise_bn_every": 0}},
+    {"training": {"amp": "bf16"}},
 ]
 
 

@@ -159,11 +159,20 @@ def test_a_published_recipe_is_the_published_one_value_by_value(name: str) -> No
             assert str(value) == row[name], row["key"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_presets_rates_are_those_of_its_own_batch(name: str) -> None:
+    """`lr_for_batch` scales them for another batch_size; as the preset stands, they are the ones it names."""
+    training = chosen_params(PRESETS, Choice(name)).training
+    assert training.lr_for_batch in (0, training.batch_size)
+
+
 def test_the_table_of_recipes_covers_every_value_of_the_recipe() -> None:
     """A new parameter of clip or training must be compared too, and every published row has a column."""
     keys = {row["key"] for row in table("recipes.csv")}
     base = loaded((PRESETS / "base.yaml").read_text())
-    ours = {"clips_per_video", "min_clips", "flip_labels", "keep", "amp", "deterministic"}  # not published
+    # not published, or what follows from the hardware
+    ours = {"clips_per_video", "min_clips", "micro_batch", "lr_for_batch", "flip_labels", "keep"}
+    ours |= {"clip_norm", "amp", "deterministic", "batch_norm", "freeze_stages"}
     free = {f"training.{name}" for name in ours}
     assert {f"{section}.{key}" for section in ("clip", "training") for key in base[section]} - keys == free
     assert {name for name in NAMES if name.startswith("k400")} <= set(table("recipes.csv")[0])
@@ -179,7 +188,7 @@ def test_a_checkpoint_is_evaluated_by_the_protocol_of_its_publisher(row: dict[st
     }
     assert (params.student.epochs, params.student.min_coverage, params.student.start) == (0, 1.0, row["weights"])
     assert params.evaluate.sampling == params.sampling
-    assert not params.training.amp  # else no CPU could evaluate it
+    assert params.training.amp == "none"  # else no CPU could evaluate it
 
 
 def test_every_checkpoint_that_can_be_evaluated_has_its_protocol_compared() -> None:

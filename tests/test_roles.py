@@ -1,6 +1,7 @@
 """Teacher, student and peer: what their stages train and write, and what is told of one at chance."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pptsm.training import forecast as forecast_module
 from pptsm.training import loop as loop_module
 from pptsm.training import state as checkpoint_module
 from pptsm.training.fit import Inputs, Peer, fit_role
+from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.optimizer import build_optimizer
 from pptsm.training.state import Checkpoint, MadeOf, Progress
 from pptsm.training.verdict import judge_network, sentence
@@ -423,6 +425,65 @@ def test_a_loss_that_is_no_number_leaves_nothing(place: Path) -> None:
         fit("teacher", {"training": {"base_lr": 1e30}})
     assert not Path("teacher").exists()
     assert states() == []
+
+
+WITH_LITTLE_MEMORY = """
+import os, resource, sys
+from pathlib import Path
+import pptsm.training.fit
+from pptsm.cli import main
+
+used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv.pop(1)), -1))
+main()
+"""
+
+
+def test_a_training_that_needs_more_memory_than_there_is_ends_in_a_sentence(place: Path) -> None:
+    """Clips of 320 px in 0.7 GB: exit code 1, the settings to lower, no trace; in parts of one clip it goes through."""
+    large = {"clip": {"resize_px": 320, "crop_px": 320}, "training": {"precise_bn_every": 0, "min_clips": 0}}
+    options = stage_options("teacher")
+    del options["params_path"]
+    words = [word for name, path in options.items() for word in (f"--{name}", str(path))]
+
+    def train(**training: int) -> subprocess.CompletedProcess[str]:
+        changes = merged(large, {"training": training, "compute": {"workers": 0, "device": "cpu"}})
+        write_params(place / "params.yaml", SETTINGS, changes)
+        command = [sys.executable, "-c", WITH_LITTLE_MEMORY, "700000000", "teacher", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    failed = train()
+    assert failed.returncode == 1, failed.stderr
+    error = failed.stderr[failed.stderr.index("error: ") :]
+    assert (
+        "teacher: the memory of cpu ran out, with training.batch_size 8 and micro_batch 0, clips of 4 frames" in error
+    )
+    assert "Lower training.micro_batch" in error
+    assert "Traceback" not in failed.stderr
+    assert not (place / "teacher").exists()
+    in_parts = train(micro_batch=1)
+    assert in_parts.returncode == 0, in_parts.stderr
+    assert (place / "teacher" / "weights.pdparams").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("(External) CUDNN_STATUS_ALLOC_FAILED"),
+        OSError("(External) CUDA error(2), out of memory."),
+        MemoryError("(ResourceExhausted) Out of memory error on GPU 0."),
+    ],
+    ids=["cuDNN", "CUDA", "Paddle"],
+)
+def test_what_a_gpus_libraries_say_of_memory_is_understood(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision is advised too; any other error stays what it is."""
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    params = params_with(**SETTINGS)
+    advice = r"memory of gpu:0 ran out.* or take training\.amp \(fp16 or bf16\), a smaller clip"
+    with pytest.raises(UserError, match=advice), told_if_it_runs_out("student", params):
+        raise error
+    with pytest.raises(RuntimeError, match="something else"), told_if_it_runs_out("student", params):
+        raise RuntimeError("something else")
 
 
 def test_few_videos_are_drawn_from_until_the_floor_of_clips_is_reached(

@@ -1,5 +1,7 @@
 """The recipe's parts against figures computed by hand or in numpy."""
 
+from typing import Literal
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -8,14 +10,16 @@ import pytest
 
 from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
-from pptsm.model.network import build_model
+from pptsm.errors import UserError
+from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.parallel import Ranks
-from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
-from pptsm.training.objective import Hinton, Mutual, Plain
-from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate
+from pptsm.training.objective import Hinton, Losses, Mutual, Objective, Plain, accumulate
+from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate, take_step
+from pptsm.training.precision import Precision, precision_of
 
 RNG = np.random.default_rng(0)
 
@@ -49,6 +53,28 @@ def test_the_schedule_is_the_one_that_params_name() -> None:
     training = params_with(training={"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4}).training
     for step in (0, 5, 10, 33):
         assert scheduled_rate(training, step, 10, 8) == learning_rate(step, 10, 8, 1, 0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"warmup_epochs": 1, "warmup_start_lr": 0.1, "base_lr": 0.4},
+        {"schedule": "piecewise", "step_epochs": [2], "step_factor": 0.5, "warmup_epochs": 0, "base_lr": 0.4},
+    ],
+    ids=["cosine", "piecewise"],
+)
+def test_rates_said_for_a_batch_follow_the_size_of_another(schedule: dict) -> None:
+    """For 128 clips: with 32 a quarter of every rate, warm-up too; with 128, and where none is named, the rates."""
+
+    def rates(batch_size: int, lr_for_batch: int) -> list[float]:
+        sizes = {"batch_size": batch_size, "lr_for_batch": lr_for_batch}
+        training = params_with(training=schedule | sizes).training
+        return [scheduled_rate(training, step, 10, 8) for step in (0, 5, 10, 33)]
+
+    as_said = rates(128, 128)
+    assert rates(32, 128) == pytest.approx([rate / 4 for rate in as_said], rel=1e-12)
+    assert rates(256, 128) == pytest.approx([rate * 2 for rate in as_said], rel=1e-12)
+    assert rates(32, 0) == as_said
 
 
 @pytest.mark.parametrize(
@@ -173,6 +199,129 @@ def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_st
     assert one.logits.grad is not None
     assert two.logits.grad is not None
     assert len(objective.learners) == len(answers) == 2
+
+
+SINGLE = precision_of("none", "student")
+
+
+def fixed_network(depth: Literal[18, 34] = 18) -> VideoNetwork:
+    """A small one in which no clip of a batch bears upon another: no dropout, batch norm with fixed statistics."""
+    model = build_model("pptsm", depth, 4, 2, width=0.125, dropout=0.0)
+    recipe = params_with(training={"batch_norm": "frozen", "precise_bn_every": 0}).training
+    prepare(model, recipe)
+    into_training(model, recipe)
+    return model
+
+
+def gradients_after(objective: Objective, at_once: int, precision: Precision = SINGLE) -> tuple[Losses, list]:
+    """The losses of a batch of 16 mixed clips and the gradients that they leave, which are then cleared."""
+    rng = np.random.default_rng(5)
+    clips = paddle.to_tensor(rng.normal(0, 1, (16, 2, 3, 32, 32)).astype(np.float32))
+    labels, others = (paddle.to_tensor(rng.integers(0, 4, 16)) for _ in range(2))
+    losses = accumulate(objective, clips, labels, Mix(others, 0.7), at_once=at_once, precision=precision)
+    gradients = []
+    for learner in objective.learners:
+        for name, parameter in learner.named_parameters():
+            if parameter.trainable:
+                gradients.append((name, parameter.grad.numpy().copy()))
+                parameter.clear_gradient()
+    return losses, gradients
+
+
+@pytest.mark.parametrize("way", ["plain", "hinton", "mutual"])
+def test_gradients_of_parts_add_up_to_those_of_the_whole_batch(way: str) -> None:
+    """4 x 4 clips, and 5 + 5 + 5 + 1, against 16 at once: to 1e-5 of the largest of each, and the losses too."""
+    model, other = fixed_network(), fixed_network(34)
+    ways = {
+        "plain": Plain(model, 0.1),
+        "hinton": Hinton(model, other, 0.1, 0.3, 3.0),
+        "mutual": Mutual(model, other, 0, 1),
+    }
+    losses, whole = gradients_after(ways[way], 16)
+    for at_once in (4, 5):
+        losses_of_parts, of_parts = gradients_after(ways[way], at_once)
+        for (name, expected), (_, gradient) in zip(whole, of_parts, strict=True):
+            np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+        assert [float(loss) for loss in losses_of_parts[:3]] == pytest.approx(
+            [float(loss) for loss in losses[:3]], rel=1e-5
+        )
+        for logits, expected in zip(losses_of_parts.logits, losses.logits, strict=True):
+            np.testing.assert_allclose(logits.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Eightfold:
+    """What a scaler does, where Paddle has a real one on GPUs only; it writes down what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def scale(self, loss: paddle.Tensor) -> paddle.Tensor:
+        return 8 * loss
+
+    @paddle.no_grad()
+    def unscale_(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        self.asked.append("unscale")
+        for group in optimizer._param_groups:
+            for parameter in group["params"]:
+                parameter.grad_.multiply_(paddle.to_tensor(1 / 8))
+
+    def step(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        self.asked.append("step")
+        optimizer.step()
+
+    def update(self) -> None:
+        self.asked.append("update")
+
+
+def test_what_gradients_are_taken_of_is_scaled_but_the_loss_that_is_told_is_not() -> None:
+    """A scaler of eight: gradients are eightfold, exactly; figures are the same."""
+    objective = Plain(fixed_network(), 0.0)
+    losses, gradients = gradients_after(objective, 16)
+    scaled, eightfold = gradients_after(objective, 16, Precision(None, Eightfold()))
+    assert float(scaled.total) == float(losses.total)
+    for (name, gradient), (_, larger) in zip(gradients, eightfold, strict=True):
+        np.testing.assert_array_equal(8 * gradient, larger, err_msg=name)
+
+
+@pytest.mark.parametrize(("clip_norm", "times"), [(0.0, 1.0), (100.0, 1.0), (5.0, 0.5)])
+def test_all_gradients_of_all_learners_are_clipped_as_one_vector(clip_norm: float, times: float) -> None:
+    """It has the length 10, spread over two networks and all four groups; with 5 allowed, steps are half as long."""
+    models = [OtherNames(), OtherNames()]
+    recipe = {"weight_decay": 0.0, "momentum": 0.0, "head_weight_lr": 1.0, "head_bias_lr": 1.0}
+    optimizer = build_optimizer(models, params_with(training=recipe).training)  # type: ignore[arg-type]
+    learning = [parameter for model in models for parameter in model.parameters() if parameter.trainable]
+    before = [parameter.numpy().copy() for parameter in learning]
+    numbers = sum(parameter.size for parameter in learning)
+    optimizer.set_lr(0.5)
+    scaler = Eightfold()
+    scaler.scale(sum(parameter.sum() for parameter in learning) * (10 / numbers**0.5)).backward()
+    if not clip_norm:
+        scaler.unscale_(optimizer)  # as Paddle's does within its step, if nobody has asked for it before
+    take_step(optimizer, models, Precision("float16", scaler), clip_norm)  # type: ignore[arg-type]
+    moved = [old - parameter.numpy() for old, parameter in zip(before, learning, strict=True)]
+    for change in moved:
+        np.testing.assert_allclose(change, 0.5 * times * 10 / numbers**0.5, rtol=1e-4)
+    assert scaler.asked == ["unscale", "step", "update"]
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in learning)
+
+
+def test_half_precision_is_for_gpus_that_have_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CPU computes in single precision and says so; a GPU of 7.0 has no bf16, and Paddle would not tell."""
+    for amp in ("fp16", "bf16"):
+        precision = precision_of(amp, "student")
+        assert precision.dtype is None
+        assert not precision.scaler.is_enable()
+        assert f"student: computes in single precision: training.amp is {amp}" in capsys.readouterr().err
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda: "Tesla V100")
+    monkeypatch.setattr(paddle.amp, "is_float16_supported", lambda: True)
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    assert precision_of("fp16", "student").dtype == "float16"
+    assert precision_of("none", "student").dtype is None
+    with pytest.raises(UserError, match=r"training\.amp is bf16, but Tesla V100 cannot compute in it.*fp16"):
+        precision_of("bf16", "student")
 
 
 def test_a_mixed_clip_is_right_for_each_label_by_its_share() -> None:
@@ -323,3 +472,58 @@ def test_precise_batch_norm_is_the_average_of_the_batches_statistics() -> None:
     assert stem._batch_norm._momentum == 0.9
     for parameter, value in weights:
         np.testing.assert_array_equal(parameter.numpy(), value)
+
+
+FROZEN_BY = {
+    "all learn": ({}, lambda _: False),
+    "batch norm frozen": ({"batch_norm": "frozen", "precise_bn_every": 0}, lambda name: "_batch_norm" in name),
+    "stages frozen": (
+        {"freeze_stages": 2},
+        lambda name: name.startswith(("backbone.conv1_", "backbone.bb_0_", "backbone.bb_1_")),
+    ),
+    "all but the head frozen": ({"freeze_stages": 4}, lambda name: name.startswith("backbone.")),
+}
+
+
+@pytest.mark.parametrize("case", FROZEN_BY)
+def test_what_is_frozen_stays_bit_for_bit_and_all_else_moves(case: str) -> None:
+    """Weights, scale, shift and statistics, through steps in training mode and the precise batch norm after them."""
+    changes, stays = FROZEN_BY[case]
+    recipe = params_with(training=changes).training
+    model = build_model("pptsm", 18, 4, 2, width=0.125)
+    prepare(model, recipe)
+    optimizer = build_optimizer([model], recipe)
+    optimizer.set_lr(0.1)
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    clips = paddle.to_tensor(RNG.normal(1, 2, (8, 2, 3, 32, 32)).astype(np.float32))
+    for _ in range(2):
+        into_training(model, recipe)
+        accumulate(Plain(model, 0.0), clips, paddle.arange(8) % 4, None, at_once=8, precision=SINGLE)
+        take_step(optimizer, [model], SINGLE, 0.0)
+        stayed = {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])}
+        assert stayed == {name for name in before if stays(name)}
+        precise_batch_norm(model, [clips])
+        model.eval()  # as validation leaves it
+    assert {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])} == stayed
+
+
+def test_batch_norm_is_synchronised_on_gpus_and_refused_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process alone has nothing to synchronise; several on CPUs are told; on GPUs it is Paddle's other kind."""
+    recipe = params_with(training={"batch_norm": "synchronised", "freeze_stages": 1}).training
+    model = build_model("pptsm", 18, 4, 2, width=0.125)
+    kinds = {type(layer) for layer in model.sublayers()}
+    prepare(model, recipe)
+    assert {type(layer) for layer in model.sublayers()} == kinds
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"2 processes compute on CPUs.*Set training\.batch_norm to local"):
+        prepare(model, recipe)
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    before = {name: value.numpy() for name, value in model.state_dict().items()}
+    prepare(model, recipe)
+    norms = [layer for layer in model.sublayers() if "BatchNorm" in type(layer).__name__]
+    assert len(norms) > 20
+    assert all(isinstance(norm, paddle.nn.SyncBatchNorm) for norm in norms)
+    assert not model.backbone.conv1_1._batch_norm.weight.trainable
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before.pop(name))
+    assert not before

@@ -34,6 +34,7 @@ MAX_DEPTH = 20
 MAX_FAULTS = 20  # more help nobody
 
 Device = Literal["auto", "cpu", "gpu"]
+Amp = Literal["none", "fp16", "bf16"]
 
 
 def _different(numbers: list[int]) -> list[int]:
@@ -56,6 +57,12 @@ def _file_or_none(value: Any) -> Any:
     if value is None or value == "":
         raise ValueError(f"write {NO_FILE} where there is no file")
     return None if value == NO_FILE else value
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"names a precision now, none, fp16 or bf16: write {'fp16' if value else 'none'} for {value}")
+    return value
 
 
 PathText = Annotated[str, AfterValidator(_path_text)]
@@ -174,10 +181,12 @@ class Clip(Section):
 
 class Training(Section):
     batch_size: Positive
+    micro_batch: Count
     clips_per_video: Positive
     min_clips: Count
     schedule: Literal["cosine", "piecewise"]
     base_lr: PositiveReal
+    lr_for_batch: Count
     warmup_epochs: Count
     warmup_start_lr: PositiveReal
     step_epochs: list[Positive]
@@ -190,6 +199,8 @@ class Training(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     mix: Literal["none", "mixup", "cutmix", "videomix"]
     mix_alpha: PositiveReal
+    batch_norm: Literal["local", "synchronised", "frozen"]
+    freeze_stages: Annotated[int, Field(ge=0, le=4)]
     precise_bn_every: Count
     precise_bn_batches: Positive
     crop: Literal["multi_scale", "random"]
@@ -197,7 +208,8 @@ class Training(Section):
     flip_labels: dict[str, str]
     brightness: Share
     keep: Literal["last", "best"]
-    amp: bool
+    clip_norm: NonNegativeReal
+    amp: Annotated[Amp, BeforeValidator(_no_bool)]
     deterministic: bool
 
     @model_validator(mode="after")
@@ -217,7 +229,22 @@ class Training(Section):
             raise ValueError("flip_labels is given, but flip is none")
         if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
             raise ValueError("flip_labels must map back: with a: b there must be b: a")
+        if self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch ({self.micro_batch}) is above batch_size ({self.batch_size}), of which it is a part: "
+                "lower it, or set it to 0 for the whole batch at once"
+            )
+        if self.batch_norm == "frozen" and self.precise_bn_every:
+            raise ValueError(
+                f"precise_bn_every is {self.precise_bn_every}, but batch_norm is frozen: its statistics stay those of "
+                "the starting weights. Set precise_bn_every to 0"
+            )
         return self
+
+    @property
+    def at_once(self) -> int:
+        """Clips that a device computes at once."""
+        return self.micro_batch or self.batch_size
 
 
 class Role(Section):
@@ -339,8 +366,11 @@ class Params(Section):
             )
         if self.compute.device == "gpu" and self.evaluate.engine == "onnx":
             raise ValueError("evaluate.engine: onnx computes on the CPU, but compute.device is gpu: take engine: auto")
-        if self.training.amp and self.compute.device == "cpu":
-            raise ValueError("training.amp is true, but compute.device is cpu: half precision needs a GPU")
+        if self.training.amp != "none" and self.compute.device == "cpu":
+            raise ValueError(
+                f"training.amp is {self.training.amp}, but compute.device is cpu, and Paddle has half precision on "
+                "GPUs only: set training.amp to none"
+            )
         if self.compute.device == "gpu" and isinstance(self.compute.devices, int):
             raise ValueError(
                 f"compute.devices ({self.compute.devices}) is a number of processes on CPUs, but compute.device is "

@@ -13,6 +13,7 @@ PP-TSM checkpoints, so that those load as they are.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import get_args
 
 import paddle
@@ -207,6 +208,8 @@ class Trunk(nn.Layer):
                 self.blocks.append(self.add_sublayer(self.block_names[-1], block))
                 channels_in = block.channels_out
         self.channels_out = channels_in
+        in_order = iter(self.blocks)
+        self.stages = [list(islice(in_order, number)) for number in blocks_per_stage]
 
     def forward(self, frames: paddle.Tensor) -> paddle.Tensor:
         for conv in self.stem:

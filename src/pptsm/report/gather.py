@@ -30,6 +30,7 @@ SAMPLINGS = ("uniform", "dense")
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
 NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
 TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of all tables' columns
+EPOCHS = ("epoch", "lr", "loss", "train_top1", "clips_per_sec", "wait_share")  # columns that a history must have
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     cards = _cards(sources.networks)
     clip = ClipSpec.model_validate(cards["student"]["clip"])
     headline = _of(predictions, "student", params.sampling)
-    histories = {
-        role: read_table(path, "the epochs", role, ("epoch", "lr", "loss", "train_top1", "clips_per_sec"), TYPES)
-        for role, path in sources.histories.items()
-    }
+    histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
     validation = read_json(sources.validation, "the validation's result", "validate", TypeAdapter(Validation))
     if not sources.onnx.is_file():
         raise unusable("the exported file", sources.onnx, "there is no such file", "export")
@@ -199,4 +197,5 @@ def _wrong_clips(
 def _speed(history: pd.DataFrame) -> str:
     if history.empty:
         return "not trained"
-    return f"{len(history)} epochs, {history['clips_per_sec'].median():.1f} clips/s"
+    rate, waited = history["clips_per_sec"].median(), history["wait_share"].median()
+    return f"{len(history)} epochs, {rate:.1f} clips/s, {waited:.0%} of the time waiting for clips"

@@ -21,11 +21,12 @@ from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Role, Section, Teacher
 from pptsm.training.loop import Trained, train
+from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.objective import Hinton, Mutual, Objective, Plain
 from pptsm.training.state import Checkpoint, MadeOf, code_of
 from pptsm.training.verdict import judge_network, sentence
 
-NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec"])
+NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share"])
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ def fit_role(
     checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
     batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
     most = batch if section.epochs > 0 else 1
-    with checkpoint.held(), together(fit_role, call, params.compute, most, role) as ranks:
+    with (
+        checkpoint.held(),
+        told_if_it_runs_out(role, params),
+        together(fit_role, call, params.compute, most, role) as ranks,
+    ):
         checkpoint.ranks = ranks
         trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
         verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)

@@ -23,14 +23,16 @@ from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
-from pptsm.training.batchnorm import precise_batch_norm, statistics_are_due
+from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.forecast import Forecast
 from pptsm.training.mixing import mix_clips
-from pptsm.training.objective import Objective
-from pptsm.training.optimizer import build_optimizer, scheduled_rate
+from pptsm.training.objective import Objective, accumulate
+from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
+from pptsm.training.precision import precision_of
 from pptsm.training.state import Arrays, Checkpoint, Progress
 from pptsm.training.tally import Tally
 from pptsm.training.validation import validation_scores
+from pptsm.training.watch import Watch
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000
@@ -80,9 +82,11 @@ def train(
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
     learners = objective.learners
+    for learner in learners:
+        prepare(learner, recipe)
     optimizer = build_optimizer(learners, recipe)
-    use_amp = recipe.amp and paddle.get_device() != "cpu"
-    scaler = paddle.amp.GradScaler(enable=use_amp)
+    precision = precision_of(recipe.amp, role)
+    scaler = precision.scaler
     any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
     steps_per_epoch, clips_per_epoch = len(any_epoch), sum(map(len, any_epoch))
 
@@ -99,29 +103,28 @@ def train(
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
+        watch = Watch()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         shares = [ranks.share(batch) for batch in batches]
-        tally = Tally(role, epoch, clips, batches, len(learners), may_skip=use_amp, ranks=ranks, sums=reached.sums)
+        tally = Tally(
+            role, epoch, clips, batches, len(learners), may_skip=scaler.is_enable(), ranks=ranks, sums=reached.sums
+        )
         bar.update(tally.seen)
         forecast.clips_to_go -= tally.seen
         for learner in learners:
-            learner.train()
+            into_training(learner, recipe)
 
         ahead = load_batches(clips, shares[tally.steps :], workers)
-        for step, (pixels, y) in enumerate(checkpoint.steps(ahead), start=tally.steps):
+        for step, (pixels, y) in enumerate(checkpoint.steps(watch.waiting(ahead)), start=tally.steps):
             # ---- one training step --------------------------------------------------------------
             rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
             x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
-            with paddle.amp.auto_cast(enable=use_amp):
-                loss = objective.losses(x, y, mix)
-            scaler.scale(loss.total).backward()
+            loss = accumulate(objective, x, y, mix, at_once=recipe.at_once, precision=precision)
             is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.clear_grad()
+            take_step(optimizer, learners, precision, recipe.clip_norm)
             # -------------------------------------------------------------------------------------
             tally.add(loss, y, mix, rate)
             forecast.step(len(batches[step]))
@@ -132,7 +135,7 @@ def train(
         # what follows may take long, and a run that was asked to stop leaves here
         checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
         row = {"epoch": epoch + 1, "lr": tally.rate, **tally.figures()}
-        row["clips_per_sec"] = tally.clips_per_sec
+        row |= {"clips_per_sec": tally.clips_per_sec, "wait_share": watch.wait_share}
 
         # once in a while: batch norm statistics that fit the weights
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
@@ -175,8 +178,10 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
 
 
 def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str, ranks: Ranks) -> Iterator[paddle.Tensor]:
-    """This rank's training clips without mixing, for batch norm statistics."""
-    batches = _batches_of_epoch(len(clips), params.training.batch_size, list(clips.seed_epoch))[:most]
+    """This rank's training clips without mixing, for batch norm statistics: in parts as training computes them."""
+    recipe = params.training
+    at_once = min(recipe.batch_size, recipe.at_once * ranks.size)
+    batches = _batches_of_epoch(len(clips), at_once, list(clips.seed_epoch))[: most * recipe.batch_size // at_once]
     shares = [ranks.share(batch) for batch in batches]
     loaded = load_batches(clips, shares, loader_processes(params.compute.workers))
     for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):

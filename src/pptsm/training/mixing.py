@@ -68,6 +68,11 @@ def mix_clips(
     return clips, None
 
 
+def part_of(mix: Mix | None, part: slice) -> Mix | None:
+    """What some clips of a batch were mixed with."""
+    return mix and Mix(mix.other_labels[part], mix.share)
+
+
 def count_right(logits: paddle.Tensor, labels: paddle.Tensor, mix: Mix | None = None) -> paddle.Tensor:
     """How many clips are recognised; a mixed clip counts for each of its two labels by that label's share.
 

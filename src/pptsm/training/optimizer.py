@@ -1,4 +1,4 @@
-"""Learning rate and parameter groups of the PP-TSM recipe."""
+"""Learning rate, parameter groups and the step of the PP-TSM recipe."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,6 +8,7 @@ from paddle import nn
 
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Training
+from pptsm.training.precision import Precision
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -44,14 +45,16 @@ def piecewise_learning_rate(epoch: int, base: float, boundaries: Sequence[int], 
 
 
 def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """The rate that params.yaml asks for at `step`."""
+    """The rate that params.yaml asks for at `step`.
+
+    Where the rates are said for a batch of another size, the whole curve grows in proportion to the batch.
+    Source: Goyal et al., "Accurate, Large Minibatch SGD" (2017), section 2.1.
+    """
+    times = training.batch_size / training.lr_for_batch if training.lr_for_batch else 1
+    base, start = times * training.base_lr, times * training.warmup_start_lr
     if training.schedule == "piecewise":
-        return piecewise_learning_rate(
-            step // steps_per_epoch, training.base_lr, training.step_epochs, training.step_factor
-        )
-    return learning_rate(
-        step, steps_per_epoch, epochs, training.warmup_epochs, training.warmup_start_lr, training.base_lr
-    )
+        return piecewise_learning_rate(step // steps_per_epoch, base, training.step_epochs, training.step_factor)
+    return learning_rate(step, steps_per_epoch, epochs, training.warmup_epochs, start, base)
 
 
 def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddle.optimizer.Momentum:
@@ -68,7 +71,7 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
     for layer in (layer for model in models for layer in model.sublayers(include_self=True)):
         for parameter in layer.parameters(include_sublayers=False):
             if not parameter.trainable:
-                continue  # Paddle counts batch norm statistics among the parameters
+                continue  # frozen, or batch norm statistics, which Paddle counts among the parameters
             if isinstance(layer, NORMS):
                 norm.append(parameter)
             elif isinstance(layer, nn.Linear):
@@ -77,14 +80,37 @@ def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddl
                 conv.append(parameter)
     decay = paddle.regularizer.L2Decay(training.weight_decay)
     maybe_decay = decay if training.decay_norm_and_bias else paddle.regularizer.L2Decay(0.0)
+    groups = [
+        {"params": conv, "weight_decay": decay},
+        {"params": norm, "weight_decay": maybe_decay},
+        {"params": linear_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
+        {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
+    ]
     return paddle.optimizer.Momentum(
         learning_rate=training.base_lr,
         momentum=training.momentum,
         use_nesterov=True,
-        parameters=[
-            {"params": conv, "weight_decay": decay},
-            {"params": norm, "weight_decay": maybe_decay},
-            {"params": linear_weight, "weight_decay": decay, "learning_rate": training.head_weight_lr},
-            {"params": linear_bias, "weight_decay": maybe_decay, "learning_rate": training.head_bias_lr},
-        ],
+        parameters=[group for group in groups if group["params"]],  # where all of a kind is frozen there is none
     )
+
+
+def take_step(
+    optimizer: paddle.optimizer.Optimizer, models: Iterable[VideoNetwork], precision: Precision, clip_norm: float
+) -> None:
+    """Change the weights by the gradients that are there, and clear those.
+
+    Args:
+        optimizer: of the models.
+        models: all that learn.
+        precision: its scaler skips a step whose gradients are no numbers.
+        clip_norm: largest length of all gradients together, taken as one vector; longer ones are shortened to it.
+            0: as they are.
+    """
+    if clip_norm > 0:
+        # not the optimiser's own clipping: that takes each group of parameters for itself
+        precision.scaler.unscale_(optimizer)
+        learning = [parameter for model in models for parameter in model.parameters() if parameter.trainable]
+        nn.utils.clip_grad_norm_(learning, clip_norm)
+    precision.scaler.step(optimizer)
+    precision.scaler.update()
+    optimizer.clear_grad()

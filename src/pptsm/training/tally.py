@@ -181,5 +181,5 @@ class Tally:
         return (
             f"{self.role}: the loss was no number in {self._sums.in_a_row} steps in a row, up to step "
             f"{self._sums.steps} of epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to "
-            "false, or lower training.base_lr."
+            "bf16 or none, or lower training.base_lr."
         )
