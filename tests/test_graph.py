@@ -84,7 +84,7 @@ LEVELS = [
     {"data", "model"},
     {"ingest", "evaluation"},
     {"deploy", "serving", "training", "report"},
-    {"stages", "doctor", "presets", "arrivals"},
+    {"stages", "doctor", "presets", "arrivals", "prefect_names"},
     {"commands"},
     {"cli"},
 ]
