@@ -136,6 +136,7 @@ RIGHT = {
     "--start": ["folder"],
     "--teacher": ["folder"],
     "--student": ["folder"],
+    "--baseline": ["folder"],
     "--export": ["folder"],
     "--params": ["params.yaml"],
     "--checked": ["text.txt"],

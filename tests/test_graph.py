@@ -23,11 +23,11 @@ def test_deps_name_exactly_the_code_that_the_stage_runs(stage: str) -> None:
 
 
 def test_graph_and_command_have_the_same_stages_in_the_same_order() -> None:
-    """Section, stage and module carry one name."""
+    """Section, stage and module carry one name; of a start it is that of its role, of the baseline the student's."""
     assert list(GRAPH) == list(STAGES)
     for name, stage in GRAPH.items():
         assert stage["cmd"].startswith(f"pptsm {name} ")
-        section = name.removesuffix("_start")
+        section = "student" if name == "baseline" else name.removesuffix("_start")
         if "params.yaml" in stage["deps"]:  # the whole file is its section
             continue
         assert section in {str(entry).split(".")[0] for entry in stage["params"]}
@@ -60,7 +60,7 @@ def test_no_stage_runs_again_for_how_fast_to_compute() -> None:
     assert not [name for name, stage in GRAPH.items() if any("compute" in str(p) for p in stage.get("params", []))]
 
 
-@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("role", ["teacher", "student", "baseline"])
 def test_a_state_is_dropped_for_the_code_for_which_dvc_trains_again_and_no_other(role: str) -> None:
     """The key of a half-trained state hashes every file below the deps of the stage, as DVC does."""
     ignored = {"__pycache__"}
@@ -74,7 +74,7 @@ def test_a_state_is_dropped_for_the_code_for_which_dvc_trains_again_and_no_other
 def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
     """Three seeds are three trainings on one dataset: no stage before them runs again."""
     seeded = [name for name, stage in GRAPH.items() if "seed" in stage.get("params", [])]
-    assert seeded == ["teacher", "student", "report"]
+    assert seeded == ["teacher", "student", "baseline", "report"]
 
 
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing

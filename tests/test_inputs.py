@@ -23,6 +23,7 @@ from pptsm.errors import UserError
 from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
 from pptsm.model.card import make_card, save_network
 from pptsm.model.pickles import as_arrays
+from pptsm.serving.metadata import FILES as EXPORTED
 from pptsm.serving.metadata import ModelMetadata
 
 LABELS = ["jump", "run"]
@@ -47,13 +48,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = params_with(**SETTINGS)
     save_index(good_index(), folder / "data/index.csv")
     save_labels(LABELS, folder / "data/labels.txt")
-    for role, section in (("teacher", params.teacher), ("student", params.student)):
+    networks = (("teacher", params.teacher), ("baseline", params.student), ("student", params.student))
+    for role, section in networks:
         (folder / "models" / role).mkdir()
         spec = clip_spec(params.clip, section.segments, params.sampling)
         card = make_card(role, section, LABELS, spec, revision="1")
         model = card.network.build()
         save_network(folder / "models" / role, card, as_arrays(model.state_dict()))
-        file = folder / "models/export" / {"teacher": "teacher.onnx", "student": "model.onnx"}[role]
+        file = folder / "models/export" / EXPORTED[role]
         save_inference(model, folder / "models/export", spec.shape)
         convert_to_onnx(folder / "models/export", file, 17, ModelMetadata(LABELS, spec, "1").to_properties())
     videos, logits = good_index().iloc[[2, 5]], np.array([[5.0, 0.0], [0.0, 5.0]])
@@ -69,7 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     epochs = pd.DataFrame(
         {"epoch": [1], "lr": 0.1, "loss": 0.5, "train_top1": 0.9, "clips_per_sec": 20.0, "wait_share": 0.1}
     )
-    for role in ("teacher", "student"):
+    for role, _ in networks:
         epochs.to_csv(folder / f"reports/{role}.csv", index=False)
     facts = {"videos": 6, "usable": 6, "status": {"ok": 6}, "splits": {"train": 2, "val": 2, "test": 2}, "groups": 3}
     facts |= {"classes": 2, "frames": 180, "hours": 0.1, "unused": []}
@@ -120,6 +122,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "models/teacher": [remove],
     "models/teacher/card.json": [remove, empty, binary, cut, other],
     "models/student/card.json": [remove, empty, binary, cut, other],
+    "models/baseline/card.json": [remove, empty, binary, cut, other],
     "models/export/model.onnx": [remove, empty, binary, cut, other],
     "reports/validation/result.json": [remove, empty, binary, cut, other],
     "reports/evaluation/metrics.json": [remove, empty, binary, cut, other],
@@ -134,7 +137,7 @@ READ = {
     "teacher": ["data/index.csv", "data/labels.txt", "data/frames"],
     "student": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher/card.json", "models/teacher"],
     "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/teacher/card.json"],
-    "evaluate": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher"],
+    "evaluate": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/baseline/card.json"],
     "predict": ["models/export/model.onnx"],
     "report": [name for name in FILES if name != "models/export/model.onnx"],
 }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import paddle
@@ -29,7 +30,7 @@ RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0
 def clips_of_videos(number: int) -> TrainingClips:
     """Of videos a, b, c ..., which nobody reads."""
     rows = pd.DataFrame({"id": list("abcdefghijklmnopqrstuvwxyz")[:number], "num_frames": 8, "label_index": 0})
-    return TrainingClips(rows, FrameSource("video", spec_with), ["one"], spec_with(), params_with().training, 1, 0)  # type: ignore[arg-type]
+    return TrainingClips(rows, FrameSource("video", Path()), ["one"], spec_with(), params_with().training, 1, 0)
 
 
 def tally_of(steps: int, *, may_skip: bool = False, fetch_every: int = 4, learners: int = 1) -> Tally:

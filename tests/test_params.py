@@ -23,6 +23,7 @@ MUTUAL = {
 WRONG = [
     ({"sampling": "dens"}, "sampling is 'dens', but should be 'uniform' or 'dense'"),
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
+    (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation_weight"),
     ({"training": {"micro_batch": 17}}, "training: micro_batch (17) is above batch_size (16)"),
     ({"training": {"batch_norm": "frozen"}}, "training: precise_bn_every is 5, but batch_norm is frozen"),
     ({"training": {"freeze_stages": 5}}, "training.freeze_stages is 5, but should be less than or equal to 4"),
@@ -67,6 +68,7 @@ RIGHT = [
     {"frames": {"short_side_px": None}},
     {"compute": {"device": "gpu"}, "evaluate": {"engine": "paddle"}},
     {"training": {"micro_batch": 16}},
+    {"student": {"baseline": True}},
     {"training": {"batch_norm": "frozen", "precise_bn_every": 0}},
     {"training": {"amp": "bf16"}},
 ]

@@ -28,7 +28,7 @@ from pptsm.report.advice import advice, doubts
 from pptsm.report.gather import Sources, gather
 from pptsm.report.page import render
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.stages import evaluate, export, frames, index, report, student, student_start, teacher, validate
+from pptsm.stages import baseline, evaluate, export, frames, index, report, student, student_start, teacher, validate
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows
@@ -79,12 +79,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student.run(table, labels, archives, start, untrained, start, trained, Path("student.csv"))
         card = json.loads((trained / "card.json").read_text())
         (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
-        export.run(table, labels, archives, untrained, trained, Path("export"), Path("export.json"))
-        evaluate.run(table, labels, archives, untrained, trained, Path("export"), Path("evaluation"))
+        networks = untrained, trained, Path("baseline")
+        baseline.run(table, labels, archives, start, networks[-1], Path("baseline.csv"))
+        export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
+        evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
         report.run(
-            table, labels, archives, untrained, trained, checked,
+            table, labels, archives, *networks, checked,
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
-            Path("teacher.csv"), Path("student.csv"), Path("accuracy.md"), Path("index.html"),
+            Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("accuracy.md"), Path("index.html"),
         )  # fmt: skip
     return folder
 

@@ -22,6 +22,7 @@ from pptsm.model.card import load_network, network_arguments, read_card
 from pptsm.model.device import computed_with
 from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import read_weights, write_arrays
+from pptsm.stages import baseline as baseline_stage
 from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
@@ -175,8 +176,11 @@ def test_the_curve_of_mutual_learning_is_the_students_own(place: Path) -> None:
 
 def stage_options(stage: str) -> dict[str, Path]:
     """The stage's arguments, all files below the working folder."""
-    names = {"index": "index.csv", "labels": "labels.txt", "frames": "none", "start": f"start/{stage}"}
+    start = "start/student" if stage == "baseline" else f"start/{stage}"
+    names = {"index": "index.csv", "labels": "labels.txt", "frames": "none", "start": start}
     names |= {"out": stage, "history": f"{stage}.csv", "params_path": "params.yaml"}
+    if stage == "scored":
+        names |= {"teacher": "teacher", "baseline": "baseline"}
     if stage == "student":
         names |= {"teacher": "teacher", "teacher_start": "start/teacher"}
     return {name: Path(path) for name, path in names.items()}
@@ -255,8 +259,9 @@ def test_the_gate_looks_at_clips_of_all_classes(place: Path) -> None:
     settings = {"export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}, "teacher": {"enabled": False}}
     write_params(Path("params.yaml"), SETTINGS, settings, {"student": {"distillation_weight": 0.0}})
     teacher_stage.run(**stage_options("teacher"))
-    options = stage_options("student")
-    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "params_path")}
+    baseline_stage.run(**stage_options("baseline"))
+    options = stage_options("scored")
+    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "baseline", "params_path")}
     export_stage.run(**options, student=Path("student"), out=Path("export"), card=Path("export.json"))
     agreement = json.loads(Path("export.json").read_text())["agreement"]
     assert (agreement["clips"], agreement["classes"]) == (2, 2)
@@ -278,13 +283,14 @@ def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
     """Export and evaluation take the peer from the student's folder, in the teacher's place; either engine alike."""
     fit("student", MUTUAL, {"teacher": {"width": 0.25}})
     settings = {"teacher": {"width": 0.25}, "export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}}
-    options = stage_options("student")
-    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "params_path")}
+    options = stage_options("scored")
+    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "baseline", "params_path")}
     options["student"] = Path("student")
     write_params(Path("params.yaml"), SETTINGS, MUTUAL, settings)
     teacher_stage.run(**stage_options("teacher"))
+    baseline_stage.run(**stage_options("baseline"))
     export_stage.run(**options, out=Path("export"), card=Path("export.json"))
-    assert sorted(path.name for path in Path("export").iterdir()) == ["inference", "model.onnx", "peer.onnx"]
+    assert {path.name for path in Path("export").glob("[a-z]*")} == {"inference", "model.onnx", "peer.onnx"}
     assert json.loads(Path("export.json").read_text())["peer"]["agreement"]["clips"] == 2
     losses = []
     for engine in ("onnx", "paddle"):
@@ -296,6 +302,49 @@ def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
     assert losses[0][0] != losses[0][1]
     assert list(json.loads(Path("evaluation/metrics.json").read_text())) == ["peer", "student"]
     assert set(pd.read_csv("evaluation/predictions.csv")["role"]) == {"peer", "student"}
+
+
+def test_the_baseline_is_the_student_that_learns_without_a_teacher(place: Path) -> None:
+    """Byte for byte the student of a training without distillation; whatever its teacher would be."""
+    fit("student", {"student": {"distillation_weight": 0.0}})
+    write_params(Path("params.yaml"), SETTINGS, {"student": {"baseline": True, "temperature": 5.0}})
+    baseline_stage.run(**stage_options("baseline"))
+    card = read_card(Path("baseline"))
+    assert (card.role, card.distilled, card.epochs) == ("baseline", False, 1)
+    assert Path("baseline/weights.pdparams").read_bytes() == Path("student/weights.pdparams").read_bytes()
+
+
+def test_a_baseline_that_is_not_asked_for_says_so(place: Path) -> None:
+    """A card with the reason, a history without rows, and no weights."""
+    write_params(Path("params.yaml"), SETTINGS)
+    baseline_stage.run(**stage_options("baseline"))
+    assert read_card(Path("baseline")).skipped == "student.baseline is false"
+    assert pd.read_csv("baseline.csv").empty
+    assert not Path("baseline/weights.pdparams").exists()
+
+
+def test_what_distillation_brought_is_told_with_an_interval(place: Path) -> None:
+    """Of a baseline that always says "dark", on videos of which half are; the student's own figures are beside it."""
+    fit("teacher", STILL)
+    fit("student", {"training": {"precise_bn_every": 0}}, STILL, teacher=Path("teacher"))
+    settings = {"student": {"baseline": True}, "export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}}
+    settings |= {"evaluate": {"split": "val", "sampling": "uniform", "served_agreement": 0.0}}
+    write_params(Path("params.yaml"), SETTINGS, STILL, settings)
+    baseline_stage.run(**stage_options("baseline"))
+    weights = read_weights(Path("baseline/weights.pdparams"))
+    write_arrays(Path("baseline/weights.pdparams"), weights | {"head.fc.bias": np.array([9, 0], dtype=np.float32)})
+    options = stage_options("scored")
+    options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "baseline", "params_path")}
+    options["student"] = Path("student")
+    export_stage.run(**options, out=Path("export"), card=Path("export.json"))
+    evaluate_stage.run(**options, export=Path("export"), out=Path("evaluation"))
+    metrics = json.loads(Path("evaluation/metrics.json").read_text())
+    assert list(metrics) == ["teacher", "baseline", "student"]
+    found = metrics["student"]["uniform"]
+    assert metrics["baseline"]["uniform"]["top1"] == 0.5
+    assert found["gain"] == pytest.approx(found["top1"] - 0.5)
+    assert found["gain_low"] <= found["gain"] <= found["gain_high"]
+    assert "gain" not in metrics["baseline"]["uniform"]
 
 
 def test_a_role_that_is_not_trained_has_no_verdict(place: Path) -> None:
@@ -480,9 +529,9 @@ def test_what_a_gpus_libraries_say_of_memory_is_understood(error: Exception, mon
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     params = params_with(**SETTINGS)
     advice = r"memory of gpu:0 ran out.* or take training\.amp \(fp16 or bf16\), a smaller clip"
-    with pytest.raises(UserError, match=advice), told_if_it_runs_out("student", params):
+    with pytest.raises(UserError, match=advice), told_if_it_runs_out("student", params, 4):
         raise error
-    with pytest.raises(RuntimeError, match="something else"), told_if_it_runs_out("student", params):
+    with pytest.raises(RuntimeError, match="something else"), told_if_it_runs_out("student", params, 4):
         raise RuntimeError("something else")
 
 

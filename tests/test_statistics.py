@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pptsm.evaluation.statistics import interval, interval_by_group, judge
+from pptsm.evaluation.statistics import gain_over, interval, interval_by_group, judge
 
 
 def test_wilson_interval_equals_the_published_example() -> None:
@@ -51,3 +51,35 @@ def test_above_chance_means_the_whole_interval_is(right: list[bool], labels: lis
     verdict = judge(np.array(right), np.array(labels), [str(number) for number in range(100)], 2)
     assert verdict.above_chance is above
     assert verdict.chance == max(0.5, np.mean(np.array(labels) == 0))
+
+
+def test_a_gain_is_told_by_the_videos_on_which_two_networks_differ() -> None:
+    """Of 100 videos, 12 won and 4 lost, by hand: (12 - 4) / 100, and Agresti and Min's interval about 8 / 102."""
+    right, plain = np.zeros(100, dtype=bool), np.zeros(100, dtype=bool)
+    right[:72], plain[12:76] = True, True
+    gain = gain_over(right, plain, ["one"] * 100)
+    half = 1.959964 * np.sqrt(17 - 8**2 / 102) / 102
+    assert (gain.gain, gain.gain_low, gain.gain_high) == pytest.approx((0.08, 8 / 102 - half, 8 / 102 + half), abs=1e-6)
+    assert gain.in_words() == "+8.0 points of top-1 (95 % interval +0.1 to +15.6)"
+
+
+def test_networks_that_agree_on_every_video_are_not_told_apart() -> None:
+    """No gain; how far it may be from that follows from the number of videos."""
+    right = np.arange(50) % 2 == 0
+    gain = gain_over(right, right, [str(number // 5) for number in range(50)])
+    assert gain.gain == 0
+    assert gain.gain_low == pytest.approx(-gain.gain_high)
+    assert 0 < gain.gain_high < 0.05
+    few = gain_over(right[:5], right[:5], list("abcde"))
+    assert few.gain_high > gain.gain_high
+
+
+def test_a_gain_in_few_groups_proves_little() -> None:
+    """60 videos in six groups; all 20 that were won are of two groups: by video it is sure, by group it is not."""
+    groups = [f"g{number % 6}" for number in range(60)]
+    right, plain = np.array([group in ("g0", "g1") for group in groups]), np.zeros(60, dtype=bool)
+    alone = gain_over(right, plain, [str(number) for number in range(60)])
+    together = gain_over(right, plain, groups)
+    assert alone.gain == together.gain == pytest.approx(1 / 3)
+    assert alone.gain_low > 0.15
+    assert together.gain_low <= 0

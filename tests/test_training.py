@@ -502,7 +502,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_all_else_moves(case: str) -> None:
         take_step(optimizer, [model], SINGLE, 0.0)
         stayed = {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])}
         assert stayed == {name for name in before if stays(name)}
-        precise_batch_norm(model, [clips])
+        precise_batch_norm(model, [clips], Ranks())
         model.eval()  # as validation leaves it
     assert {name for name, value in model.state_dict().items() if np.array_equal(value.numpy(), before[name])} == stayed
 

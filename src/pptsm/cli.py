@@ -17,6 +17,7 @@ import typer
 from pptsm import commands
 from pptsm.errors import Stopped, UserError
 from pptsm.stages import (
+    baseline,
     check,
     evaluate,
     export,
@@ -41,6 +42,7 @@ STAGES = {
     "student_start": student_start,
     "teacher": teacher,
     "student": student,
+    "baseline": baseline,
     "export": export,
     "evaluate": evaluate,
     "report": report,

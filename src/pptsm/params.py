@@ -280,6 +280,7 @@ class Student(Role):
     distillation_weight: Share
     temperature: PositiveReal
     weak_teacher: Literal["stop", "without"]
+    baseline: bool
 
 
 class Evaluate(Section):
@@ -339,6 +340,11 @@ class Params(Section):
             raise ValueError("student.distillation_weight is above 0, but teacher.enabled is false")
         if self.student.distillation == "mutual":
             self._check_mutual()
+        if self.student.baseline and (self.student.distillation_weight == 0 or self.student.epochs == 0):
+            raise ValueError(
+                "student.baseline is true, but student.distillation_weight or student.epochs is 0: the student is not "
+                "distilled, so there is nothing to compare. Set baseline to false"
+            )
         if self.teacher.start is not None and not self.teacher.enabled:
             raise ValueError("teacher.start names weights, but teacher.enabled is false: nobody would use them")
         used: dict[str, Teacher | Student] = {"teacher": self.teacher} if self.teacher.enabled else {}

@@ -47,7 +47,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[1] = 1
-    role: str  # teacher, student or peer
+    role: str  # teacher, student, peer, or baseline: the student without a teacher
     network: NetworkArguments
     classes: list[str]  # in the order of the logits
     clip: ClipSpec
@@ -125,16 +125,15 @@ def read_card(folder: Path) -> Card:
         raise unusable("the card of a network", folder / CARD, f"it is damaged ({error})", "student") from None
 
 
-def network_folders(teacher: Path, student: Path) -> dict[str, Path]:
-    """Role -> folder of each trained network: the teacher, or the peer that learned beside the student; the student.
+def network_folders(teacher: Path, student: Path, baseline: Path) -> dict[str, Path]:
+    """Role -> folder of each trained network: teacher, or the peer that learned beside the student; baseline; student.
 
     Raises:
         UserError: as `read_card`.
     """
-    if not read_card(teacher).skipped:
-        return {"teacher": teacher, "student": student}
-    peer = student / PEER
-    return ({"peer": peer} if peer.exists() else {}) | {"student": student}
+    peer = {PEER: student / PEER} if (student / PEER).exists() else {}
+    folders = {"teacher": teacher} | peer | {"baseline": baseline, "student": student}
+    return {role: folder for role, folder in folders.items() if not read_card(folder).skipped}
 
 
 def load_network(folder: Path) -> VideoNetwork:

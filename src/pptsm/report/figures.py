@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 STUDENT, INK, FAINT = "#1f6feb", "#24292f", "#d0d7de"
-COLOURS = {"teacher": "#c2701c", "student": STUDENT, "peer": "#6f42c1"}
+COLOURS = {"teacher": "#c2701c", "student": STUDENT, "peer": "#6f42c1", "baseline": "#57606a"}
 TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
 MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
 MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the picture

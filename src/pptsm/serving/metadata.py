@@ -14,7 +14,7 @@ from pptsm.errors import UserError
 PREFIX = "pptsm."
 
 # The file of each role below the folder of the export; the student's is the one that is shipped.
-FILES = {"teacher": "teacher.onnx", "peer": "peer.onnx", "student": "model.onnx"}
+FILES = {"teacher": "teacher.onnx", "peer": "peer.onnx", "baseline": "baseline.onnx", "student": "model.onnx"}
 
 
 @dataclass(frozen=True)

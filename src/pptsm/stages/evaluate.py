@@ -6,6 +6,7 @@ from pathlib import Path
 from pptsm.params import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
+    BaselineIn,
     ExportIn,
     FramesIn,
     IndexIn,
@@ -23,6 +24,7 @@ def run(
     frames: FramesIn,
     teacher: TeacherIn,
     student: StudentIn,
+    baseline: BaselineIn,
     export: ExportIn,
     out: OutFolder,
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -34,6 +36,8 @@ def run(
     from pptsm.console import note
 
     note("evaluate: loading Paddle and ONNX Runtime")
+    from dataclasses import asdict
+
     import pandas as pd
 
     from pptsm.data.clips import EvaluationVideos, frame_source
@@ -41,9 +45,10 @@ def run(
     from pptsm.errors import UserError
     from pptsm.evaluation.engines import choose_engine, onnx_pixel_scorer, open_session, paddle_pixel_scorer
     from pptsm.evaluation.scoring import score_videos
+    from pptsm.evaluation.statistics import gain_over
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
     from pptsm.files import whole_folder
-    from pptsm.model.card import load_network, network_folders
+    from pptsm.model.card import load_network, network_folders, read_card
     from pptsm.model.device import use_device
     from pptsm.model.parallel import together
     from pptsm.processor import loader_processes
@@ -62,7 +67,7 @@ def run(
     with together(run, call, params.compute, most, "evaluate") as ranks:
         metrics: dict[str, dict[str, dict[str, object]]] = {}
         predictions, per_class = [], []
-        for role, network in network_folders(teacher, student).items():
+        for role, network in network_folders(teacher, student, baseline).items():
             session = open_session(export / FILES[role], device)
             spec = ModelMetadata.of(session, export / FILES[role]).clip
             score = onnx_pixel_scorer(session) if engine == "onnx" else paddle_pixel_scorer(load_network(network))
@@ -86,6 +91,13 @@ def run(
             return  # the first writes for all
 
     table = pd.concat(predictions)
+    if "baseline" in metrics and read_card(student).distilled:
+        for sampling in params.evaluate.samplings:
+            rows = {role: table[(table["role"] == role) & (table["sampling"] == sampling)] for role in metrics}
+            right, plain = (rows[role]["top1"].eq(rows[role]["label"]).to_numpy() for role in ("student", "baseline"))
+            gain = gain_over(right, plain, videos["group"].tolist())
+            metrics["student"][sampling] |= asdict(gain)
+            note(f"evaluate: distilled against plain student, {sampling}: {gain.in_words()}")
     headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
     note("evaluate: asking the exported file about the original videos, as `pptsm predict` does")
     asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))["id"]

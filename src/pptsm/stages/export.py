@@ -9,6 +9,7 @@ import typer
 from pptsm.params import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
+    BaselineIn,
     FramesIn,
     IndexIn,
     LabelsIn,
@@ -25,6 +26,7 @@ def run(
     frames: FramesIn,
     teacher: TeacherIn,
     student: StudentIn,
+    baseline: BaselineIn,
     out: OutFolder,
     card: Annotated[Path, typer.Option("--card", help="JSON of cost, latency and agreement to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -61,7 +63,7 @@ def run(
 
     values: dict[str, dict[str, object]] = {}
     with whole_folder(out) as folder, tempfile.TemporaryDirectory() as scratch:
-        for role, network in network_folders(teacher, student).items():
+        for role, network in network_folders(teacher, student, baseline).items():
             trained, onnx = read_card(network), folder / FILES[role]
             note(f"export: {role}: writing it as ONNX")
             spec, warning = trained.clip, chance_warning(trained.verdict)

@@ -19,6 +19,7 @@ FramesIn = Annotated[Path, typer.Option("--frames", help="Folder of the frame ar
 StartIn = Annotated[Path, typer.Option("--start", help="Folder of the starting weights.")]
 TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the trained teacher.")]
 StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the trained student.")]
+BaselineIn = Annotated[Path, typer.Option("--baseline", help="Folder of the student trained without a teacher.")]
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
 HistoryOut = Annotated[Path, typer.Option("--history", help="CSV to write, a row an epoch.")]
 OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]

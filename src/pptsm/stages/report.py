@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from pptsm.params import load_params
-from pptsm.stages.options import DEFAULT_PARAMS, FramesIn, IndexIn, LabelsIn, ParamsPath, StudentIn, TeacherIn
+from pptsm.stages.options import (
+    DEFAULT_PARAMS,
+    BaselineIn,
+    FramesIn,
+    IndexIn,
+    LabelsIn,
+    ParamsPath,
+    StudentIn,
+    TeacherIn,
+)
 
 
 def run(
@@ -15,12 +24,14 @@ def run(
     frames: FramesIn,
     teacher: TeacherIn,
     student: StudentIn,
+    baseline: BaselineIn,
     validation: Annotated[Path, typer.Option("--validation", help="Result of the validate stage.")],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder of the evaluate stage.")],
     card: Annotated[Path, typer.Option("--card", help="JSON of the export stage.")],
     onnx: Annotated[Path, typer.Option("--onnx", help="The exported file.")],
     teacher_history: Annotated[Path, typer.Option("--teacher-history", help="The teacher's epochs.")],
     student_history: Annotated[Path, typer.Option("--student-history", help="The student's epochs.")],
+    baseline_history: Annotated[Path, typer.Option("--baseline-history", help="The plain student's epochs.")],
     markdown: Annotated[Path, typer.Option("--markdown", help="Markdown file to write.")],
     html: Annotated[Path, typer.Option("--html", help="Page to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -36,8 +47,10 @@ def run(
     from pptsm.report.gather import Sources, gather
     from pptsm.report.page import render
 
-    histories = {"teacher": teacher_history, "student": student_history}
-    sources = Sources(params_path, index, labels, [teacher, student], validation, evaluation, card, onnx, histories)
+    histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
+    sources = Sources(
+        params_path, index, labels, [teacher, baseline, student], validation, evaluation, card, onnx, histories
+    )
     values = gather(params, sources, frame_source(params, frames))
     with whole_file(markdown) as markdown_partial, whole_file(html) as html_partial:
         markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")

@@ -61,7 +61,7 @@ def fit_role(
     """Train one role (or, with 0 epochs, take its starting weights) and write its outputs.
 
     Args:
-        role: "teacher" or "student".
+        role: "teacher", "student", or "baseline", the student without a teacher.
         section: its section of params.yaml.
         params: all parameters.
         inputs: files of the stages before.
@@ -103,7 +103,7 @@ def fit_role(
     most = batch if section.epochs > 0 else 1
     with (
         checkpoint.held(),
-        told_if_it_runs_out(role, params),
+        told_if_it_runs_out(role, params, section.segments),
         together(fit_role, call, params.compute, most, role) as ranks,
     ):
         checkpoint.ranks = ranks
@@ -168,9 +168,19 @@ def _parameters(params: Params, networks: dict[str, tuple[Role, VideoNetwork]]) 
     }
     sections |= {"frames": params.frames, "clip": params.clip, "training": params.training}
     values = {
-        f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
+        f"{name}.{key}": value
+        for name, section in sections.items()
+        for key, value in section.model_dump(include=_deciding(name, section)).items()
     }
     return {"seed": params.seed, "sampling": params.sampling} | values
+
+
+def _deciding(name: str, section: Section) -> set[str]:
+    """The keys of a section that decide a result: dvc.yaml names the same.
+
+    Whether the student is trained without a teacher too does not bear on the one with it, nor its teacher on the other.
+    """
+    return set(Role.model_fields) if name == "baseline" else set(type(section).model_fields) - {"baseline"}
 
 
 def _starting(role: str, section: Role, num_classes: int, start: Path) -> tuple[VideoNetwork, str | None]:

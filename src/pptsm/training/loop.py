@@ -64,7 +64,7 @@ def train(
 
     Args:
         objective: what is minimised, and the networks that learn, with their starting weights.
-        role: "teacher" or "student", for the progress bar.
+        role: "teacher", "student" or "baseline", for the progress bar.
         epochs: at least 1.
         params: the recipe is `params.training`.
         spec: what a clip is.

@@ -13,8 +13,8 @@ SIGNS = ("out of memory", "ALLOC_FAILED", "Cannot allocate memory")
 
 
 @contextmanager
-def told_if_it_runs_out(role: str, params: Params) -> Iterator[None]:
-    """Around a role's training.
+def told_if_it_runs_out(role: str, params: Params, segments: int) -> Iterator[None]:
+    """Around the training of a role, on clips of so many frames.
 
     Raises:
         UserError: instead of any error that tells of memory; with what was computed, and which settings need less.
@@ -25,19 +25,19 @@ def told_if_it_runs_out(role: str, params: Params) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in SIGNS):
             raise
-        message = _sentence(role, params, str(error))
+        message = _sentence(role, params, segments, str(error))
     if message:
         raise UserError(message)  # outside: the error's trace would keep alive what fills the memory
 
 
-def _sentence(role: str, params: Params, reason: str) -> str:
-    recipe, clip, segments = params.training, params.clip, getattr(params, role).segments
+def _sentence(role: str, params: Params, segments: int, reason: str) -> str:
+    recipe, clip = params.training, params.clip
     half = "training.amp (fp16 or bf16), " if recipe.amp == "none" and paddle.get_device() != "cpu" else ""
     words = " ".join(reason.split())[:200] or "no more is known"
     return (
         f"{role}: the memory of {paddle.get_device()} ran out, with training.batch_size {recipe.batch_size} and "
         f"micro_batch {recipe.micro_batch}, clips of {segments} frames of {clip.crop_px} px ({words}). Lower "
         "training.micro_batch, the clips that are computed at once (0: the whole step; the step stays one), or take "
-        f"{half}a smaller clip.crop_px, fewer {role}.segments or a smaller network. What was saved of this training "
+        f"{half}a smaller clip.crop_px, fewer segments or a smaller network. What was saved of this training "
         "stays: the same settings go on from it where there is more memory."
     )

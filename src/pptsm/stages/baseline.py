@@ -1,0 +1,33 @@
+"""Stage `baseline`: the student once more, without a teacher, to see what distillation brings; as long again."""
+
+from pptsm.params import load_params
+from pptsm.stages.options import (
+    DEFAULT_PARAMS,
+    FramesIn,
+    HistoryOut,
+    IndexIn,
+    LabelsIn,
+    OutFolder,
+    ParamsPath,
+    StartIn,
+)
+
+
+def run(
+    index: IndexIn,
+    labels: LabelsIn,
+    frames: FramesIn,
+    start: StartIn,
+    out: OutFolder,
+    history: HistoryOut,
+    params_path: ParamsPath = DEFAULT_PARAMS,
+) -> None:
+    """Train a plain student: same network, start, seed, clips and epochs; a killed run goes on from its last epoch."""
+    params = load_params(params_path)
+
+    from pptsm.training.fit import Inputs, fit_role, skip_role
+
+    if not params.student.baseline:
+        skip_role("baseline", params.student, params, labels, out, history, "student.baseline is false")
+        return
+    fit_role("baseline", params.student, params, Inputs(index, labels, frames, start), out, history)
