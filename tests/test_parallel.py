@@ -184,7 +184,7 @@ def test_a_rank_that_dies_ends_the_others_with_its_last_lines(place: Path) -> No
     """Within seconds, and in one sentence."""
     with training(teacher={"epochs": 5000}) as process:
         company = with_company(process)
-        (rank,) = [each for each in company if "be_rank" in " ".join(each.cmdline())]
+        (rank,) = [each for each in company if "be_rank" in " ".join(each.cmdline()) and each.ppid() == process.pid]
         rank.kill()
         started = time.monotonic()
         output, _ = process.communicate(timeout=60)
