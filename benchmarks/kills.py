@@ -1,11 +1,12 @@
 """Does a training that is killed again and again end with the same bytes as one that was not? Exit code 1 if not.
 
-    python benchmarks/kills.py [KILLS]      # 20 by default; about 10 s each
+    python benchmarks/kills.py [KILLS [RANKS]]      # 20 and 1 by default; 3 to 10 s each
 
-A small training on drawn videos runs once undisturbed. Then the same one is stopped at random moments (seeded), in turn
-by SIGKILL of its whole process tree, SIGKILL of one of the processes that prepare clips, SIGTERM and SIGINT, and begun
-again each time; when it comes to its end, its outputs are compared with the first ones and it begins anew. A state is
-saved after each step. After every stop, and all the time in between, whatever stands under a final name must be whole.
+A small training on drawn videos runs once undisturbed. Then the same one is stopped at random moments (seeded), in
+turn by SIGKILL of its whole process tree, SIGKILL of one process other than the first (one that prepares clips, or a
+rank), SIGTERM and SIGINT of the first, and begun again each time; when it comes to its end, its outputs are compared
+with the first ones and it begins anew. A state is saved after each step. After every stop, and all the time in between,
+whatever stands under a final name must be whole.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ SETTINGS = [
     "frames.source=video", "clip.resize_px=32", "clip.crop_px=32", "clip.test_crop_px=32",
     "training.batch_size=4", "training.mix=videomix", "training.keep=best", "training.precise_bn_batches=2",
     "teacher.depth=18", "teacher.width=0.125", "teacher.segments=4", "student.segments=4",
-    "teacher.epochs=12", "teacher.dropout=0.5", "compute.workers=2", "compute.save_every_min=0",
+    "teacher.epochs=12", "teacher.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
 ]  # fmt: skip
 INPUTS = ["--index", "index.csv", "--labels", "labels.txt", "--frames", "none", "--start", "none"]
-KINDS = ("tree", "loader", "SIGTERM", "SIGINT")
+KINDS = ("tree", "one", "SIGTERM", "SIGINT")
 # Negative: while it was still importing, and had heeded no signal yet.
 EXIT_CODES = {"tree": {-9}, "SIGTERM": {143, -15}, "SIGINT": {130, -2}}
 PATIENCE_SEC = 120.0
@@ -45,6 +46,7 @@ OUTPUTS = ("weights.pdparams", "card.json")
 def main() -> None:
     """Kill, resume, compare."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    settings = [*SETTINGS, f"compute.devices={sys.argv[2] if len(sys.argv) > 2 else 1}"]
     rng, done, codes = random.Random(2027), Counter[str](), Counter[int]()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -53,7 +55,7 @@ def main() -> None:
             "motion",
             "--params",
             f"{folder}/params.yaml",
-            *(word for setting in SETTINGS for word in ("--set", setting)),
+            *(word for setting in settings for word in ("--set", setting)),
         )
         pptsm("motion", "--out", "data/raw/motion")
         pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
@@ -101,7 +103,7 @@ def killed(kind: str, rng: random.Random, after_sec: float) -> int | None:
     """Start the training and stop it so many seconds later; its exit code, or None where it was faster."""
     process = subprocess.Popen(["pptsm", *training("killed")], stderr=subprocess.PIPE, start_new_session=True)
     family = [psutil.Process(process.pid)]
-    said = threading.Thread(target=process.stderr.read)  # type: ignore[union-attr]
+    said = threading.Thread(target=process.stderr.read, daemon=True)  # type: ignore[union-attr]
     said.start()  # a full pipe would hold it
     try:
         process.wait(after_sec)
@@ -113,10 +115,8 @@ def killed(kind: str, rng: random.Random, after_sec: float) -> int | None:
         family += children
         if kind == "tree":
             os.killpg(process.pid, signal.SIGKILL)
-        elif kind == "loader":
-            if not children:  # not yet at its first batch, or between two epochs
-                kind = "tree"
-            rng.choice(children or family).kill()
+        elif kind == "one":
+            rng.choice(children or family).kill()  # it may have started none yet
         else:
             process.send_signal(signal.Signals[kind])
     code = process.wait(PATIENCE_SEC)

@@ -78,7 +78,7 @@ def run_shown(
         create_markdown_artifact(
             key=f"{name.replace('_', '-')}-failed",
             markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
-            "stages are skipped, and a training goes on from its last whole epoch.",
+            "stages are skipped, and a training goes on from its last state.",
             description=f"Why {name} failed, and what to do.",
         )
         raise

@@ -412,7 +412,7 @@ def test_weights_with_a_wrong_hash_never_reach_the_pipeline(
 
 
 def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operation: Operation, project: Path) -> None:
-    """The second waits for its turn; when the first is cancelled in a training, it goes on from the last epoch."""
+    """The second waits for its turn; when the first is cancelled in a training, it goes on from its last step."""
     write_params(project / "params.yaml", TINY, {"seed": 1, "motion": {"seed": 1}})
     first = operation.submit()
     student = operation.pause_student()
@@ -428,7 +428,6 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
     operation.wait_for_line(second, f"4 of {len(graph())} stages had work to do: student, export, evaluate, report")
     log = operation.log_of(second)
     assert "student: going on after epoch" in log
-    assert "student: epoch 1 of" not in log
     assert operation.about(second)["start_time"] >= operation.about(first)["end_time"]
     artifacts = CLIENT.post(f"{operation.api}/artifacts/filter", json={"limit": 200}, timeout=30).json()
     keys = {artifact["key"] for artifact in artifacts}

@@ -601,7 +601,8 @@ def stop_after_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def save_and_die(self: Checkpoint, *arguments: Any) -> None:
         save(self, *arguments)
-        raise KeyboardInterrupt
+        if arguments[0].epochs_done:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoint, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):

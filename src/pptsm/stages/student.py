@@ -30,7 +30,7 @@ def run(
     history: HistoryOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
-    """Train the student with knowledge distillation; a killed run goes on from its last epoch."""
+    """Train the student with knowledge distillation; a run that was stopped goes on from its last step."""
     params = load_params(params_path)
 
     from pptsm.console import note

@@ -22,7 +22,7 @@ def run(
     history: HistoryOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
-    """Train the teacher; a killed run goes on from its last epoch."""
+    """Train the teacher; a run that was stopped goes on from its last step."""
     params = load_params(params_path)
 
     from pptsm.training.fit import Inputs, fit_role, skip_role
