@@ -92,9 +92,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
-    histories = {role: run / f"{role}.csv" for role in ("teacher", "student")}
+    histories = {role: run / f"{role}.csv" for role in ("teacher", "baseline", "student")}
     files = [run / name for name in ("params.yaml", "index.csv", "labels.txt")]
-    networks = [run / "teacher", run / "student"]
+    networks = [run / "teacher", run / "baseline", run / "student"]
     outcome = evaluation or run / "evaluation"
     exported = run / "export.json", run / "export/model.onnx"
     return Sources(*files, networks, run / "result.json", outcome, *exported, histories)
@@ -392,6 +392,17 @@ def test_every_role_that_was_scored_has_its_row(run: Path) -> None:
     assert "**PP-TSM peer**" in render("accuracy.md", values)
 
 
+def test_what_distillation_brought_is_told_where_it_was_asked(run: Path) -> None:
+    """In points, with the interval, on page and Markdown; without a baseline there is no word of it."""
+    told = "the student recognises +5.0 points more of these videos"
+    values = gathered(run, student=both(gain=0.05, gain_low=-0.02, gain_high=0.12))
+    for text in (render("index.html", values), render("accuracy.md", values)):
+        assert text.count(told) == 2  # samplings
+        assert "(95 % interval -2.0 to +12.0, the videos being the same" in text
+    values = gathered(run, student=both())
+    assert "Distillation" not in render("index.html", values) + render("accuracy.md", values)
+
+
 def test_top5_is_shown_only_where_there_are_more_than_five_classes(run: Path) -> None:
     """Page, Markdown, the evaluation's line and the flow's table."""
     for classes, shown in ((5, False), (6, True)):
@@ -418,7 +429,7 @@ def test_one_sampling_alone_is_evaluated_and_reported(run: Path, sampling: str) 
     folder, options = run / f"{sampling} alone", {"sampling": sampling, "evaluate": {"sampling": sampling}}
     folder.mkdir()
     write_params(folder / "params.yaml", TINY, SETTINGS, options)
-    names = ["index.csv", "labels.txt", "frames", "teacher", "student", "export"]
+    names = ["index.csv", "labels.txt", "frames", "teacher", "student", "baseline", "export"]
     with contextlib.chdir(run):
         evaluate.run(*map(Path, names), folder / "evaluation", folder / "params.yaml")
     rows = column(folder / "evaluation/predictions.csv", "sampling")

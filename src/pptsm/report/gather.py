@@ -90,7 +90,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "validation": validation,
         "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
         "curves": figures.training_curves(histories),
-        "seconds_hint": {role: _speed(table) for role, table in histories.items()},
+        "seconds_hint": {role: _speed(table) for role, table in histories.items() if len(table)},
         "confusion": figures.confusion(headline["label"].tolist(), headline["top1"].tolist()),
         "bars": figures.class_bars(_of(per_class, "student", params.sampling)),
         "drawn_classes": figures.MOST_CLASSES,
@@ -195,7 +195,5 @@ def _wrong_clips(
 
 
 def _speed(history: pd.DataFrame) -> str:
-    if history.empty:
-        return "not trained"
     rate, waited = history["clips_per_sec"].median(), history["wait_share"].median()
     return f"{len(history)} epochs, {rate:.1f} clips/s, {waited:.0%} of the time waiting for clips"
