@@ -223,7 +223,8 @@ def test_a_state_of_an_older_version_is_as_none(
     )
 
 
-def test_sigkill_of_the_tree_of_a_rank_or_of_what_prepares_clips(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_sigkill_of_the_tree_or_of_what_prepares_clips(tmp_path: Path) -> None:
     """Real ones, at random moments, and signals that ask: the benchmark compares bytes and looks for partial files."""
     command = [sys.executable, str(ROOT / "benchmarks" / "kills.py"), "4"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
