@@ -44,6 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     for name in ("data/frames", "models/start/teacher", "models/start/student", "models/export", "reports/evaluation"):
         (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "dvc.yaml", folder)  # it says which folders are outputs, and may be replaced
     write_params(folder / "params.yaml", SETTINGS)
     params = params_with(**SETTINGS)
     save_index(good_index(), folder / "data/index.csv")
