@@ -73,7 +73,7 @@ def measured(params_path: Path, devices: str, steps: int) -> dict[str, Any]:
         out = Path(folder, "out.json")
         options = ["--params", str(params_path), "--steps", str(steps), "--once", devices, str(out)]
         command = [sys.executable, "-W", "ignore", __file__, *options]
-        subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=True)
+        subprocess.run(command, env=environment, check=True)
         values: dict[str, Any] = json.loads(out.read_text())
         return values
 
