@@ -1,12 +1,13 @@
 """A training step of the student in params.yaml as `dvc repro` runs it here, beside one process with one thread.
 
-    python benchmarks/train_step.py [--json] [--rounds 3] [--steps 10]      # 2 minutes on two quiet cores
+    python benchmarks/train_step.py [--json] [--params FILE] [--rounds 3] [--steps 10]   # 2 minutes on two quiet cores
 
 Milliseconds of wall time a clip (the smaller the better; medians of rounds that take turns, so that both see the same
-machine): normalising, forward, teacher's forward, backward, the message between processes, update. Clips are random
-pixels in memory: loading is no part of it. `--json` prints one object: `ms_a_clip` (all processes together), the same
-without the teacher (`ms_a_clip_plain`), both with one process of one thread (`..._one_process`), and how often faster
-it is (`speedup`, `speedup_plain`).
+machine): normalising, forward, teacher's forward, backward, in parts of `micro_batch` and in the precision of `amp`,
+the message between processes, update. Clips are random pixels in memory: loading is no part of it. On GPUs the one
+process has the first of them. `--json` prints one object: `ms_a_clip` (all processes together), the same without the
+teacher (`ms_a_clip_plain`), both with one process of one thread (`..._one_process`), how often faster it is
+(`speedup`, `speedup_plain`), and the most that Paddle took of a GPU's memory (`gpu_gb`).
 """
 
 import argparse
@@ -32,6 +33,7 @@ def main() -> None:
     """Measure in processes of their own, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--once", nargs=2, metavar=("DEVICES", "OUT"), help=argparse.SUPPRESS)
@@ -40,13 +42,13 @@ def main() -> None:
         from train_step import measure  # by its name: other ranks cannot find what is in __main__
 
         devices, out = given.once
-        measure(devices=devices, steps=given.steps, out=out)
+        measure(params_path=given.params, devices=devices, steps=given.steps, out=out)
         return
     found: dict[str, list[dict[str, Any]]] = {"auto": [], "1": []}
     for _ in range(given.rounds):
         for devices, results in found.items():
-            results.append(measured(devices, given.steps))
-    values: dict[str, Any] = {name: found["auto"][0][name] for name in ("computed_with", "batch_size")}
+            results.append(measured(given.params, devices, given.steps))
+    values: dict[str, Any] = {name: found["auto"][0][name] for name in ("computed_with", "batch_size", "gpu_gb")}
     values |= {"rounds": given.rounds, "steps": given.steps}
     for kind in ("", "_plain"):
         here, alone = (statistics.median(each[f"ms_a_clip{kind}"] for each in found[which]) for which in found)
@@ -62,37 +64,41 @@ def main() -> None:
         )
 
 
-def measured(devices: str, steps: int) -> dict[str, Any]:
+def measured(params_path: Path, devices: str, steps: int) -> dict[str, Any]:
     """What `measure` finds in a process of its own; `devices`: "1" with one thread, or "auto", as params.yaml says."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), os.environ.get("PYTHONPATH", "")])}
     if devices == "1":
         environment["PPTSM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out.json")
-        command = [sys.executable, "-W", "ignore", __file__, "--steps", str(steps), "--once", devices, str(out)]
-        subprocess.run(command, env=environment, stderr=subprocess.PIPE, check=True)
+        options = ["--params", str(params_path), "--steps", str(steps), "--once", devices, str(out)]
+        command = [sys.executable, "-W", "ignore", __file__, *options]
+        subprocess.run(command, env=environment, check=True)
         values: dict[str, Any] = json.loads(out.read_text())
         return values
 
 
-def measure(devices: str, steps: int, out: str) -> None:
+def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
     """Take the steps, with all processes that `devices` means, and write what they took."""
     import paddle
 
     from pptsm.data.loading import normalise_on_device
     from pptsm.data.transforms import Pixels
     from pptsm.model.card import network_arguments
-    from pptsm.model.device import computed_with, use_device
+    from pptsm.model.device import computed_with, gpus, use_device
     from pptsm.model.parallel import together
     from pptsm.params import load_params
-    from pptsm.training.objective import Hinton, Objective, Plain
-    from pptsm.training.optimizer import build_optimizer
+    from pptsm.training.objective import Hinton, Objective, Plain, accumulate
+    from pptsm.training.optimizer import build_optimizer, take_step
+    from pptsm.training.precision import precision_of
 
-    params = load_params(PARAMS)
+    params = load_params(params_path)
     recipe, student, clip = params.training, params.student, params.clip
-    compute = params.compute.model_copy(update={"devices": 1} if devices == "1" else {})
-    use_device(compute.device, compute.devices)
-    call = {"devices": devices, "steps": steps, "out": out}
+    compute = params.compute
+    on_gpu = use_device(compute.device, compute.devices) == "gpu"
+    if devices == "1":
+        compute = compute.model_copy(update={"devices": gpus(compute.devices)[:1] if on_gpu else 1})
+    call = {"params_path": params_path, "devices": devices, "steps": steps, "out": out}
     with together(measure, call, compute, recipe.batch_size, "benchmark") as ranks:
         values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}
         number = len(ranks.share(range(recipe.batch_size)))
@@ -108,21 +114,30 @@ def measure(devices: str, steps: int, out: str) -> None:
             if not kind and student.distillation_weight > 0:
                 weights = (student.distillation_weight, student.temperature)
                 objective = Hinton(model, teacher, recipe.label_smoothing, *weights)
-            optimizer = build_optimizer(objective.learners, recipe)
+            optimizer, precision = build_optimizer(objective.learners, recipe), precision_of(recipe.amp, "benchmark")
             for step in range(WARM_UP + steps):
                 if step == WARM_UP:
+                    finish_queue()
                     ranks.barrier()
                     started = time.perf_counter()
-                loss = objective.losses(normalise_on_device(pixels), labels, None)
-                loss.total.backward()
+                clips = normalise_on_device(pixels)
+                accumulate(objective, clips, labels, None, at_once=recipe.at_once, precision=precision)
                 ranks.average_gradients(objective.learners, number / recipe.batch_size)
-                optimizer.step()
-                optimizer.clear_grad()
-                float(loss.total)
+                take_step(optimizer, objective.learners, precision, recipe.clip_norm)
+            finish_queue()
             ranks.barrier()
             values[f"ms_a_clip{kind}"] = (time.perf_counter() - started) * 1000 / steps / recipe.batch_size
+        values["gpu_gb"] = paddle.device.cuda.max_memory_reserved() / 1e9 if on_gpu else 0.0
         if ranks.rank == 0:
             Path(out).write_text(json.dumps(values))
+
+
+def finish_queue() -> None:
+    """Wait until a GPU has done what it was given."""
+    import paddle
+
+    if paddle.get_device() != "cpu":
+        paddle.device.synchronize()
 
 
 if __name__ == "__main__":

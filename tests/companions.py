@@ -1,4 +1,7 @@
-"""What two processes find together, for tests/test_parallel.py: `python tests/companions.py OUT` writes it as JSON."""
+"""What two processes find together, for tests/test_parallel.py: `python tests/companions.py OUT` writes it as JSON.
+
+A second word names their devices as `compute.devices` does: 2 processes on CPUs, or GPUs as in [0,1].
+"""
 
 import json
 import sys
@@ -12,6 +15,7 @@ from conftest import params_with
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.parallel import Ranks, together
+from pptsm.params import Devices
 from pptsm.training.batchnorm import precise_batch_norm
 from pptsm.training.losses import smoothed_cross_entropy
 
@@ -92,11 +96,11 @@ def found_by(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
-def work(out: str) -> None:
+def work(out: str, devices: Devices) -> None:
     """Write what each of two ranks has found, a list in their order."""
-    compute = params_with(compute={"devices": 2}).compute
+    compute = params_with(compute={"devices": devices}).compute
     use_device(compute.device, compute.devices)
-    with together(work, {"out": out}, compute, CLIPS, "test") as ranks:
+    with together(work, {"out": out, "devices": devices}, compute, CLIPS, "test") as ranks:
         found = ranks.gather([found_by(ranks)])
         if ranks.rank == 0:
             Path(out).write_text(json.dumps(found))
@@ -105,4 +109,4 @@ def work(out: str) -> None:
 if __name__ == "__main__":
     from companions import work as by_its_name  # a rank cannot find what is in __main__
 
-    by_its_name(sys.argv[1])
+    by_its_name(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else 2)

@@ -1,0 +1,160 @@
+"""The published networks at full size on a CPU: R50 distilled from R101, clips of 8 frames of 224 px, three steps.
+
+    python benchmarks/full_size.py FOLDER      # FOLDER: the two Kinetics clips in clips/, UCF101 ones in ucf_style/
+
+Cost: five steps, a validation and an export, 3 minutes on two quiet cores, 8 GB of memory, no GPU. Through the
+package's own commands, in a temporary folder: the preset `k400-r50-uniform-distilled`, R101 with random weights taken
+as they are, R50 from a random start, batch 2, `amp` bf16 (float32 on a CPU, which must be said). The training is
+killed by SIGKILL after its first step, computing a clip at a time (`micro_batch` 1), resumed, and both networks are
+exported through the gate; at last it is begun and killed once more, with both clips at a time. To expect: a table, each
+row what was looked at and what was found; exit code 1 and a sentence where something is not as it should be. Peak
+memory is the largest resident size of a command's one process, as the kernel counts it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from pptsm.files import sha256_of
+from pptsm.model.network import build_model
+from pptsm.model.pickles import as_arrays, write_arrays
+from pptsm.training.state import STATE
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESET = "k400-r50-uniform-distilled"
+VIDEOS = {
+    "train/abseiling": ["clips/abseiling_k400.mp4"],
+    "train/archery": ["clips/archery_k400.avi"],
+    "train/Basketball": ["ucf_style/Basketball/v_Basketball_g01_c01.avi"],
+    "train/Biking": ["ucf_style/Biking/v_Biking_g01_c01.avi", "ucf_style/Biking/v_Biking_g01_c02.avi"],
+    "train/Swing": ["ucf_style/Swing/v_Swing_g01_c05.avi"],
+    "val/Biking": ["ucf_style/Biking/v_Biking_g02_c02.avi"],
+}
+SETTINGS = [
+    "index.root=videos", "index.label_file=presets/none", "frames.source=video",
+    "teacher.start=teacher.pdparams", "student.start=null", "student.epochs=1",
+    "training.batch_size=2", "training.amp=bf16", "training.warmup_epochs=0", "training.precise_bn_every=0",
+    "compute.devices=1", "compute.workers=0", "compute.save_every_min=0", "export.latency_runs=3",
+]  # fmt: skip
+INPUTS = ["--index", "index.csv", "--labels", "labels.txt", "--frames", "none"]
+SINGLE = "computes in single precision: training.amp is bf16"
+LOOK_SEC = 0.05
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that came to its end."""
+
+    said: str
+    peak_gb: float
+    seconds: float
+
+
+def main() -> None:
+    """Train, kill, resume, export; print what it took."""
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    data = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for place, names in VIDEOS.items():
+            Path("videos", place).mkdir(parents=True)
+            for name in names:
+                shutil.copy(data / name, Path("videos", place))
+        classes = {Path(place).name for place in VIDEOS}
+        teacher = build_model("pptsm", depth=101, num_classes=len(classes), num_segments=8)
+        write_arrays(Path("teacher.pdparams"), as_arrays(teacher.state_dict()))
+        settings = [*SETTINGS, f"teacher.start_sha256={sha256_of(Path('teacher.pdparams'))}"]
+        for name, micro_batch in (("params.yaml", 1), ("at_once.yaml", 0)):
+            words = [w for s in [*settings, f"training.micro_batch={micro_batch}"] for w in ("--set", s)]
+            # presets are read in the project's folder
+            pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words, cwd=ROOT)
+        pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
+        pptsm("teacher_start", "--out", "start")
+        pptsm("teacher", *INPUTS, "--start", "start", "--out", "teacher", "--history", "teacher.csv")
+        outputs = ["--out", "baseline", "--history", "baseline.csv"]
+        pptsm("baseline", *INPUTS, "--start", "none", *outputs)
+
+        first = pptsm(*student("params.yaml"), kill_when=states)
+        require(SINGLE in first.said, f"no note of single precision:\n{first.said}")
+        state_mb = states()[0].stat().st_size / 1e6
+        resumed = pptsm(*student("params.yaml"))
+        going_on = [line for line in resumed.said.splitlines() if "going on after" in line]
+        require(bool(going_on), f"the killed training was not resumed:\n{resumed.said}")
+        networks = ["--teacher", "teacher", "--student", "student", "--baseline", "baseline"]
+        exported = pptsm("export", *INPUTS, *networks, "--out", "export", "--card", "export.json")
+
+        card = json.loads(Path("export.json").read_text(encoding="utf-8"))
+        at_once = pptsm(*student("at_once.yaml"), kill_when=states)
+        rows = [
+            ["bf16 on a CPU", SINGLE],
+            ["one step and its state, micro_batch 1, from the start of the command", f"{first.seconds:.0f} s"],
+            ["the same, both clips at once", f"{at_once.seconds:.0f} s"],
+            ["peak memory of that, micro_batch 1", f"{first.peak_gb:.2f} GB"],
+            ["peak memory of that, both clips at once", f"{at_once.peak_gb:.2f} GB"],
+            ["state after a step", f"{state_mb:.0f} MB"],
+            ["after SIGKILL", going_on[0].strip()],
+            ["resumed: the other steps, validation, weights written", f"{resumed.seconds:.0f} s"],
+            ["resumed: peak memory", f"{resumed.peak_gb:.2f} GB"],
+            ["export of both networks: peak memory", f"{exported.peak_gb:.2f} GB"],
+        ]
+        for role, figures in (("student", card), ("teacher", card["teacher"])):
+            agreement = figures["agreement"]["max_relative_difference"]
+            rows.append([f"gate, {role}: ONNX Runtime against Paddle", f"{agreement:.1e} of the largest logit"])
+            rows.append([f"{role}: one clip in ONNX Runtime", f"{figures['latency_ms_per_view']:.0f} ms"])
+    print(f"{card['computed_with']}; load {os.getloadavg()[2]:.0f} over 15 minutes\n")
+    print(tabulate(rows, headers=["", "found"], tablefmt="github", disable_numparse=True))
+
+
+def student(params: str) -> list[str]:
+    """The command that trains it."""
+    starts = ["--start", "none", "--teacher", "teacher", "--teacher-start", "start"]
+    return ["student", *INPUTS, *starts, "--out", "student", "--history", "student.csv", "--params", params]
+
+
+def states() -> list[Path]:
+    """Of unfinished trainings of the student."""
+    return list(Path(".pptsm/training").glob(f"student-[!f]*/{STATE}"))
+
+
+def pptsm(*words: str, cwd: Path | None = None, kill_when: Callable[[], object] | None = None) -> Done:
+    """Run a command to its end, or until `kill_when` is true."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(["pptsm", *words], cwd=cwd, stdout=log, stderr=log)
+        ended, killed = 0, False
+        while not ended:
+            if kill_when and not killed and kill_when():
+                process.send_signal(signal.SIGKILL)
+                killed = True
+            # the usage of this process alone, where getrusage has that of all before too
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            time.sleep(LOOK_SEC)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        said = log.read().decode(errors="replace")
+    expected = -signal.SIGKILL if kill_when else 0
+    require(process.returncode == expected, f"pptsm {words[0]} ended with exit code {process.returncode}:\n{said}")
+    done = Done(said, usage.ru_maxrss / 1024**2, time.monotonic() - started)
+    print(f"{words[0]}: {done.seconds:.0f} s, {done.peak_gb:.2f} GB", file=sys.stderr)
+    return done
+
+
+def require(condition: bool, otherwise: str) -> None:
+    """End with a sentence where something is not as it should be."""
+    if not condition:
+        sys.exit(otherwise)
+
+
+if __name__ == "__main__":
+    main()
