@@ -195,7 +195,8 @@ def test_a_file_of_an_older_version_predicts_as_it_did(
                 views.append(((crop - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).transpose(2, 0, 1))
         logits = logits_of(file, np.stack(views).astype(np.float32))
         assert len(logits) == (1 if sampling == "uniform" else 6)
-        assert scores_in(file, video) == pytest.approx(softmax(logits.mean(axis=0)).tolist(), abs=2e-5)
+        # Frames were enlarged by Pillow then and are by OpenCV now, which gives a value or two a level more or less.
+        assert scores_in(file, video) == pytest.approx(softmax(logits.mean(axis=0)).tolist(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -306,13 +307,13 @@ def test_a_file_that_is_cut_off_is_answered_with_the_reason(place: Path) -> None
 
 
 HANGING_DECODER = """
-import time, decord
-real = decord.VideoReader
-def reader(path, *rest, **options):
+import time, av
+real = av.open
+def opened(path, *rest, **options):
     if "endless" in str(path):
         time.sleep(600)
     return real(path, *rest, **options)
-decord.VideoReader = reader
+av.open = opened
 """
 
 
