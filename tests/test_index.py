@@ -13,6 +13,7 @@ from pptsm.data.table import load_index, save_index
 from pptsm.data.video import Probe, write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
+from pptsm.files import MARKER
 from pptsm.ingest.index import _broken, _probe_all, build_index
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
@@ -181,7 +182,7 @@ def test_whoever_has_other_videos_is_not_told_of_an_empty_folder(tmp_path: Path)
     write_params(tmp_path / "params.yaml", {"motion": {"videos_per_class": 0}})
     done = pptsm("motion", "--out", "drawn", cwd=tmp_path)
     assert done.stdout + done.stderr == ""
-    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["nothing_drawn.txt"]
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == [MARKER, "nothing_drawn.txt"]
 
 
 def test_a_pattern_that_misses_a_class_stops_and_names_the_folder(videos: Path, tmp_path: Path) -> None:
