@@ -337,7 +337,7 @@ def test_a_short_video_is_left_out_with_a_reason_or_left_to_validation(
     options = ["--index", "index.csv", "--labels", "labels.txt", "--out", "result.json", "--docs", "docs"]
     done = pptsm("validate", *options, cwd=tmp_path, check=False)
     assert done.returncode == (1 if status == "ok" else 0), done.stderr
-    assert ("nan/g7_short.mp4 (class nan, train): num_frames is 7" in done.stderr) == (status == "ok")
+    assert (f"nan/g7_short.mp4 (class nan, {row['split']}): num_frames is 7" in done.stderr) == (status == "ok")
     assert ("1 videos of too few frames, which index.short_videos leaves out" in done.stderr) == (status == "short")
 
 
