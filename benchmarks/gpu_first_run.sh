@@ -3,12 +3,12 @@
 #
 #   benchmarks/gpu_first_run.sh [VIDEOS]     in the environment of `make setup PADDLE=gpu`; VIDEOS: a folder per class
 #
-# Cost: about 10 minutes and 16 GB of memory on one GPU, a few minutes more with several. Without VIDEOS it draws some of
-# 256 px. Without a GPU it does the same with a tiny network in about 5 minutes, and says what it leaves out.
-# To expect on a V100, from published figures: 26 clips/s of PP-TSM R50 in float32 (38 ms a clip), half precision faster;
-# all GPUs together nearly as many times as fast; waiting for clips at most 5 % of an epoch; weights byte for byte the
-# same after a kill. Ends with a table of check, figure, verdict; exit code 1 if a verdict is "BAD". The logs stay in the
-# folder that the last line names.
+# Cost, as guessed: 10 minutes and 16 GB of memory on one GPU, a few minutes more with several. Without VIDEOS it draws
+# some of 256 px. Without a GPU it does the same with a tiny network, in a minute of CPU time, and says what it left out.
+# To expect on a V100, from published figures: 26 clips/s of R50 in float32 (38 ms a clip), half precision faster; all
+# GPUs together nearly as many times as fast; waiting for clips at most 5 % of an epoch; the same weights, byte for
+# byte, after a kill. Ends with a table of check, figure, verdict; exit code 1 if a verdict is "BAD". The logs stay in
+# the folder that the last line names.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 place=$(mktemp -d)
@@ -30,7 +30,8 @@ params() {
     for value in "${@:3}"; do words+=(--set "$value"); done
     (cd "$root" && pptsm preset "$preset" --params "$place/$file" "${words[@]}") >"$file.log" 2>&1
 }
-gpus=$(python -c "import paddle; print(paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0)" 2>/dev/null)
+count="import paddle; print(paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0)"
+gpus=$(python -c "$count" 2>/dev/null)
 videos=${1:+$(cd "$root" && realpath "$1")}
 
 # ---- the machine ------------------------------------------------------------------------------------------------
@@ -87,9 +88,9 @@ fi
 # ---- two ranks find what one finds; TF32 has three digits, too few to compare gradients -----------------------------
 ((gpus > 1)) && ranks='[0,1]' || ranks=2
 if NVIDIA_TF32_OVERRIDE=0 python "$root/tests/companions.py" ranks.json "$ranks" >ranks.log 2>&1; then
-    worst=$(python -c "import json; print(f'{max(each[\"frozen: gradients\"] for each in json.load(open(\"ranks.json\"))):.1e}')")
+    worst=$(python -c "import json; print(max(each['frozen: gradients'] for each in json.load(open('ranks.json'))))")
     ((gpus > 1)) && over=NCCL || over="Gloo, on CPUs"
-    row "gradients of 2 ranks against 1 ($over)" "$worst of the largest" "$(holds "$worst < 1e-5")"
+    row "gradients of 2 ranks against 1 ($over)" "$(printf %.1e "$worst") of the largest" "$(holds "$worst < 1e-5")"
 else
     row "gradients of 2 ranks against 1" "" "BAD: see ranks.log"
 fi
@@ -98,7 +99,8 @@ fi
 common=(teacher.enabled=false student.distillation_weight=0.0 student.epochs=2 training.precise_bn_batches=2
     training.warmup_epochs=0 compute.save_every_min=0)
 if ((gpus)); then
-    common+=(motion.frame_px=256 motion.videos_per_class=40 motion.groups=20 training.clips_per_video=4 clip.resize_px=256 clip.crop_px=224 clip.test_crop_px=224
+    common+=(motion.frame_px=256 motion.videos_per_class=40 motion.groups=20 training.clips_per_video=4
+        clip.resize_px=256 clip.crop_px=224 clip.test_crop_px=224
         student.depth=50 student.width=1.0 student.segments=8 training.batch_size=16 "$one")
 else
     common+=(motion.videos_per_class=8 motion.groups=8 compute.devices=1)
@@ -145,7 +147,9 @@ print(f'{last.clips_per_sec:.3g} {last.wait_share:.3f}')")
 
     if pptsm export --index index.csv --labels labels.txt --frames frames --teacher teacher --student whole \
         --baseline baseline --out export --card export.json >export.log 2>&1; then
-        figure=$(python -c "import json; print(f'{json.load(open(\"export.json\"))[\"agreement\"][\"max_relative_difference\"]:.1e}')")
+        figure=$(printf %.1e "$(python -c "
+import json
+print(json.load(open('export.json'))['agreement']['max_relative_difference'])")")
         row "exported: ONNX Runtime against Paddle" "$figure of the largest logit" "good: the gate let it through"
     else
         row "exported" "" "BAD: see export.log"

@@ -1,6 +1,7 @@
 """What the documents tell a person to type can be typed; and the command answers without loading much."""
 
 import contextlib
+import os
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from pptsm.cli import app
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 DIARY = ROOT / "docs/experiments.md"  # what was typed at its time
+PACKAGE = Path(str(pptsm.__file__)).parent
 COMMAND: Any = typer.main.get_command(app)
 HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "decord", "av", "scipy", "prefect", "dvc")
 
@@ -34,7 +36,8 @@ def typed() -> Iterator[Any]:
         for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
             shown += [part.strip() for line in block.splitlines() for part in re.sub(r"\s#.*", "", line).split(";")]
         for line in shown:
-            if line.split(" ", 1)[0] in ("pptsm", "make", "python", "dvc", "prefect"):
+            program = line.split(" ", 1)[0]
+            if program in ("pptsm", "make", "python", "dvc", "prefect") or program.startswith("benchmarks/"):
                 yield pytest.param(line, id=f"{document.name}: {line}")
 
 
@@ -42,6 +45,8 @@ def typed() -> Iterator[Any]:
 def test_a_command_in_a_document_can_be_typed(line: str) -> None:
     """Commands, options, targets, scripts and parameters of that name exist."""
     program, *words = shlex.split(line)
+    if "pptsm)" in words:  # behind a launcher, as $(which pptsm)
+        program, words = "pptsm", words[words.index("pptsm)") + 1 :]
     match program:
         case "pptsm":
             # dots and capitals stand for what a person fills in
@@ -62,6 +67,8 @@ def test_a_command_in_a_document_can_be_typed(line: str) -> None:
                 section, _, name = key.partition(".")
                 assert section in values, key
                 assert not name or name in values[section], key
+        case script:
+            assert os.access(ROOT / script, os.X_OK)
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -79,6 +86,20 @@ def test_documents_link_to_what_is_there() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / Path(target)).exists(), f"{document.name} links to {target}"
+
+
+def test_the_page_on_gpus_names_every_place_where_one_is_used() -> None:
+    """Each row's file has the names beside it; and each file that speaks of CUDA has a row."""
+    page = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z/]+\.py) ?(.*?) \|", page, flags=re.M)
+    assert rows
+    for path, names in rows:
+        code = (PACKAGE / path).read_text(encoding="utf-8")
+        for name in re.findall(r"`([\w.]+)`", names):
+            assert re.search(rf"(def |class |^){name.split('.')[-1]}\b", code, flags=re.M), f"{path}: {name}"
+    speaks = re.compile(r"cuda|FLAGS_|SyncBatchNorm|auto_cast|GradScaler|synchronize\(", flags=re.I)
+    places = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if speaks.search(path.read_text())}
+    assert places - {path for path, _ in rows} == set()
 
 
 def test_the_public_names_are_there_and_cost_nothing_until_they_are_used() -> None:

@@ -527,3 +527,14 @@ def test_batch_norm_is_synchronised_on_gpus_and_refused_on_cpus(monkeypatch: pyt
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before.pop(name))
     assert not before
+
+
+def test_synchronised_batch_norm_is_refused_where_a_batch_cannot_be_dealt_out_equally(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One GPU would compute a part more than the others, and wait for them."""
+    recipe = params_with(training={"batch_norm": "synchronised", "batch_size": 16}).training
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    with pytest.raises(UserError, match=r"16 clips of training\.batch_size .* 3 GPUs\. Set it to a multiple of 3"):
+        prepare(build_model("pptsm", 18, 4, 2, width=0.125), recipe)

@@ -19,7 +19,8 @@ def prepare(model: VideoNetwork, recipe: Training) -> None:
     """Once, before its optimiser is built: choose the kind of batch norm, and let what is frozen not learn.
 
     Raises:
-        UserError: batch norm shall be synchronised over several processes that compute on CPUs.
+        UserError: batch norm shall be synchronised over several processes that compute on CPUs, or that would have
+            unequal shares of a batch.
     """
     processes = paddle.distributed.get_world_size()
     if recipe.batch_norm == "synchronised" and processes > 1:
@@ -27,6 +28,12 @@ def prepare(model: VideoNetwork, recipe: Training) -> None:
             raise UserError(
                 f"training.batch_norm is synchronised, but {processes} processes compute on CPUs, and Paddle has it on "
                 "GPUs only. Set training.batch_norm to local, or compute.devices to 1."
+            )
+        if recipe.batch_size % processes:  # a GPU with a part more would wait for the others in it for ever
+            raise UserError(
+                f"training.batch_norm is synchronised, but the {recipe.batch_size} clips of training.batch_size cannot "
+                f"be dealt out equally to {processes} GPUs. Set it to a multiple of {processes}, or "
+                "training.batch_norm to local."
             )
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for layer in _frozen(model, recipe):
