@@ -1,0 +1,196 @@
+"""PP-TSMv2 against the official figures, and its two ways to compute a depthwise convolution against each other."""
+
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+
+from conftest import GOLDEN
+from pptsm.model.lcnet import TemporalAttention
+from pptsm.model.names import Network
+from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
+
+Arrays = dict[str, np.ndarray]
+
+
+def network(num_classes: int = 5, num_segments: int = 4, **options: Any) -> VideoNetwork:
+    return build_model("pptsm_v2", num_classes=num_classes, num_segments=num_segments, **{"width": 0.25, **options})
+
+
+def seeded(model: VideoNetwork) -> Arrays:
+    """Weights that follow from each name: the rule of the golden figures."""
+    state = {}
+    for name, value in model.state_dict().items():
+        rng, shape = np.random.default_rng(zlib.crc32(name.encode())), tuple(value.shape)
+        if name.endswith("_variance"):
+            array = rng.uniform(0.5, 1.5, shape)
+        elif name.endswith("_mean"):
+            array = rng.normal(0, 0.1, shape)
+        elif name.endswith("bn.weight"):
+            array = rng.uniform(0.5, 1.0, shape)
+        elif name.endswith("bias"):
+            array = rng.normal(0, 0.05, shape)
+        else:
+            fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
+            array = rng.normal(0, 1, shape) * np.sqrt(4 / fan)
+        state[name] = array.astype(np.float32)
+    return state
+
+
+def filled(model: VideoNetwork) -> VideoNetwork:
+    """The model with weights made by rule, in evaluation mode."""
+    model.set_state_dict(seeded(model))
+    model.eval()
+    return model
+
+
+def logits_of(model: VideoNetwork, clips: np.ndarray) -> np.ndarray:
+    with paddle.no_grad():
+        return model(paddle.to_tensor(clips)).numpy()
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(one - other).max() / np.abs(other).max())
+
+
+CLIPS = np.random.default_rng(0).normal(0, 1, (2, 4, 3, 64, 64)).astype(np.float32)
+
+
+def test_state_dict_is_the_official_one() -> None:
+    """Names and shapes, so that official files load as they are."""
+    official = json.loads((GOLDEN / "pptsm_v2_state_dict.json").read_text())
+    assert len(official) == 280
+    model = build_model(network="pptsm_v2", num_classes=400, num_segments=16, attention=True)
+    assert {name: list(value.shape) for name, value in model.state_dict().items()} == official
+    plain = build_model(network="pptsm_v2", num_classes=400, num_segments=16, attention=False)
+    assert set(official) - set(plain.state_dict()) == {
+        f"backbone.global_attention.fc.{part}" for part in ("weight", "bias")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("segments", "attention"), [(8, False), (16, False), (16, True)])
+def test_logits_equal_the_golden_figures(segments: int, attention: bool) -> None:
+    """Two clips through the 400-class network with weights made by rule: within 1e-4; with the branches fused 1e-5."""
+    model = filled(build_model("pptsm_v2", num_classes=400, num_segments=segments, attention=attention))
+    clips = np.random.default_rng(2026).normal(0, 1, (2, segments, 3, 224, 224)).astype(np.float32)
+    logits = logits_of(model, clips)
+    golden = np.load(GOLDEN / "golden_pptsm_v2.npz")[f"logits_{segments}_{'attention' if attention else 'plain'}"]
+    assert far(logits, golden) < 1e-4
+    model.fuse()
+    assert far(logits_of(model, clips), logits) < 1e-5
+
+
+def test_batch_norms_have_the_official_constants() -> None:
+    """Epsilon and momentum are too small a difference for the golden logits to show."""
+    norms = [layer for layer in network().sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    assert {(norm._epsilon, norm._momentum) for norm in norms} == {(1e-5, 0.9)}
+
+
+def trained(model: VideoNetwork) -> None:
+    """A few plain steps, so that branches and their statistics move."""
+    optimizer = paddle.optimizer.SGD(0.1, parameters=[p for p in model.parameters() if p.trainable])
+    model.train()
+    for _ in range(2):
+        paddle.nn.functional.cross_entropy(model(paddle.to_tensor(CLIPS)), paddle.to_tensor([0, 1])).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    model.eval()
+
+
+def test_one_convolution_computes_what_the_branches_do_after_training() -> None:
+    """Three, two and one kernel, both strides: whatever the fused entries held before."""
+    paddle.seed(1)
+    model = network()
+    trained(model)
+    before = logits_of(model, CLIPS)
+    kernels = [len(block.dw_conv_list) for _, block in model.parallel_blocks()]
+    assert kernels == [2, 3, 3, 3, 3, 3, 2, 3]
+    model.fuse()
+    assert 0 < far(logits_of(model, CLIPS), before) < 1e-5
+
+
+def test_a_state_that_is_read_has_no_stale_entries() -> None:
+    """What training left behind in the branches is in the fused entries too: another program may compute with them."""
+    paddle.seed(1)
+    model = network()
+    trained(model)
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    other = network()
+    other.set_state_dict(state)
+    for _, block in other.parallel_blocks():
+        block.fused = True  # compute with the entries as they were read
+    other.eval()
+    assert far(logits_of(other, CLIPS), logits_of(model, CLIPS)) < 1e-5
+
+
+def test_the_fused_convolutions_are_not_trained() -> None:
+    """They take no part in a step; all else does, and is counted."""
+    model = network(attention=True)
+    fixed = {name for name, value in model.named_parameters() if not value.trainable}
+    assert {name for name in fixed if "bn._" not in name} == set(model.computed_names)
+    assert len(model.computed_names) == 16
+
+
+def test_order_matters_with_the_shift_alone() -> None:
+    """Reversing time changes the logits with the shift and does not without."""
+    for shift in (True, False):
+        model = filled(network(shift=shift))
+        forward, backward = logits_of(model, CLIPS), logits_of(model, CLIPS[:, ::-1].copy())
+        assert (far(forward, backward) > 1e-3) == shift
+        assert shift or far(forward, backward) < 1e-5
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_several_clips_of_a_video_are_averaged_and_never_mixed(attention: bool) -> None:
+    """T = 2 S: the logits are the mean of both clips' logits."""
+    model = filled(network(attention=attention))
+    clips = np.concatenate([CLIPS[:1], CLIPS[1:]], axis=1)
+    apart = logits_of(model, CLIPS).mean(axis=0, keepdims=True)
+    assert far(logits_of(model, clips), apart) < 1e-5
+
+
+def test_the_attention_weighs_whole_frames_by_all_of_them() -> None:
+    """By hand: two frames' means through [[1, 0], [2, 1]] and a bias, a sigmoid, times the frame."""
+    layer = TemporalAttention(2)
+    layer.fc.weight.set_value(np.array([[1, 2], [0, 1]], np.float32))
+    layer.fc.bias.set_value(np.array([0, 0.5], np.float32))
+    frames = np.stack([np.full((3, 2, 2), value, np.float32) for value in (1, 2, 3, 4)])
+    frames[:, 0] += 0.5
+    frames[:, 1] -= 0.5  # the means stay 1, 2, 3, 4
+    weights = 1 / (1 + np.exp(-np.array([1, 2 + 2 + 0.5, 3, 6 + 4 + 0.5])))
+    np.testing.assert_allclose(layer(paddle.to_tensor(frames)).numpy(), frames * weights.reshape(4, 1, 1, 1), rtol=1e-6)
+
+
+def test_dropout_scales_features_in_evaluation_as_published() -> None:
+    """By 1 - p there, and not at all in training: the logits without bias are 0.8 of those without dropout."""
+    dropped, whole = filled(network(dropout=0.2)), filled(network(dropout=0.0))
+    bias = whole.backbone.fc.bias.numpy()
+    assert far(logits_of(dropped, CLIPS) - bias, 0.8 * (logits_of(whole, CLIPS) - bias)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "segments", "ratio"),
+    [("pptsm", 8, 1 / 8), ("pptsm", 16, 1 / 16), ("pptsm_v2", 16, 1 / 16), ("tsm", 16, 1 / 8), ("pptsm_v2", 1, 1 / 2)],
+)
+def test_the_published_shift_moves_one_segments_share(name: Network, segments: int, ratio: float) -> None:
+    """TSM moves an eighth whatever the segments; one segment has nothing to move, and builds."""
+    assert published_shift_ratio(name, segments) == ratio
+    build_model(name, 18, 2, segments, width=0.125)
+
+
+def test_auto_and_the_number_it_stands_for_are_one_network() -> None:
+    """And another number is another one."""
+    logits = [logits_of(filled(network(shift_ratio=ratio)), CLIPS) for ratio in ("auto", 0.25, 0.125)]
+    np.testing.assert_array_equal(logits[0], logits[1])
+    assert far(logits[2], logits[0]) > 1e-3
+
+
+def test_attention_is_no_part_of_the_other_networks() -> None:
+    """It is refused, not left out."""
+    with pytest.raises(ValueError, match="attention is a part of pptsm_v2; tsm has none"):
+        build_model("tsm", 18, 2, 4, attention=True)
