@@ -1,17 +1,23 @@
 """PP-TSMv2 against the official figures, and its two ways to compute a depthwise convolution against each other."""
 
 import json
+import re
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 import pytest
 
-from conftest import GOLDEN
+from conftest import GOLDEN, params_with, spec_with
+from pptsm.model.card import NetworkArguments, load_network, make_card, network_arguments, save_network
 from pptsm.model.lcnet import TemporalAttention
 from pptsm.model.names import Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
+from pptsm.model.pickles import WeightsError, as_arrays, write_arrays
+from pptsm.model.weights import load_weights
 
 Arrays = dict[str, np.ndarray]
 
@@ -194,3 +200,103 @@ def test_attention_is_no_part_of_the_other_networks() -> None:
     """It is refused, not left out."""
     with pytest.raises(ValueError, match="attention is a part of pptsm_v2; tsm has none"):
         build_model("tsm", 18, 2, 4, attention=True)
+
+
+def test_a_folder_of_weights_builds_the_network_again(tmp_path: Path) -> None:
+    """From the card alone, with the shift's ratio as a number; the logits are those of what was saved."""
+    student = params_with(
+        student={"network": "pptsm_v2", "segments": 4, "width": 0.25, "attention": True, "shift_ratio": "auto"},
+        teacher={"segments": 4},
+    ).student
+    model = filled(network_arguments(student, 3).build())
+    card = make_card("student", student, ["a", "b", "c"], spec_with(), revision="r")
+    assert card.network.shift_ratio == 1 / 4
+    save_network(tmp_path, card, as_arrays(model.state_dict()))
+    np.testing.assert_array_equal(logits_of(load_network(tmp_path), CLIPS), logits_of(model, CLIPS))
+
+
+def test_a_card_from_before_the_attention_builds_its_network() -> None:
+    """Yesterday's folders stay readable."""
+    arguments = network_arguments(params_with().student, 3).model_dump()
+    del arguments["attention"]
+    NetworkArguments.model_validate(arguments).build()
+
+
+def fresh(**options: Any) -> VideoNetwork:
+    return network(**{"attention": True, **options})
+
+
+COMPUTED = re.compile(r".*stages\.[23]\.\d\.dw_conv\.(weight|bias)")
+IMAGENET = {"fc.weight": np.ones((320, 1000), np.float32), "fc.bias": np.ones(1000, np.float32)}
+TEACHER = {f"Teacher.0.{name}": np.ones(3, np.float32) for name in ("conv1_1._conv.weight", "stem.0.conv.weight")}
+TEACHER["Teacher.1.fc.weight"] = np.ones((2048, 5), np.float32)
+FILES: dict[str, Callable[[Arrays], Arrays]] = {
+    "official": lambda state: state,
+    "without the trunk's prefix": lambda state: {name.removeprefix("backbone."): a for name, a in state.items()},
+    "distilled, of two networks": lambda state: (
+        {name.replace("backbone.", "Student.0."): a for name, a in state.items()} | TEACHER
+    ),
+    "distilled, in full names": lambda state: {f"Student.{name}": a for name, a in state.items()},
+    "with stale fused entries": lambda state: {n: a + 9 if COMPUTED.match(n) else a for n, a in state.items()},
+    "without fused entries": lambda state: {n: a for n, a in state.items() if not COMPUTED.match(n)},
+    "ImageNet": lambda state: {
+        name.removeprefix("backbone."): a
+        for name, a in state.items()
+        if not name.startswith(("backbone.fc", "backbone.global_attention"))
+    } | IMAGENET,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_an_official_looking_file_is_loaded_whole(kind: str, tmp_path: Path) -> None:
+    """Every value arrives; the fused convolutions are computed from the branches, whatever the file has for them."""
+    source = filled(fresh())
+    write_arrays(tmp_path / "w.pdparams", FILES[kind](as_arrays(source.state_dict())))
+    model = fresh()
+    imagenet = kind == "ImageNet"
+    report = load_weights(model, tmp_path / "w.pdparams", 0.99 if imagenet else 1.0)
+    assert [*report.unexpected, *report.wrong_shape] == []
+    last = ["backbone.fc.weight", "backbone.fc.bias"]
+    attention = [f"backbone.global_attention.fc.{part}" for part in ("bias", "weight")]
+    assert (report.missing, report.reinitialised) == ((attention, last) if imagenet else ([], []))
+    model.eval()
+    for model_of in (model, source):
+        for name in attention + last if imagenet else []:
+            model_of.state_dict()[name].set_value(paddle.full(model_of.state_dict()[name].shape, 0.1))
+    np.testing.assert_array_equal(logits_of(model, CLIPS), logits_of(source, CLIPS))
+    model.fuse()
+    assert far(logits_of(model, CLIPS), logits_of(source, CLIPS)) < 1e-5
+
+
+MISFITS: dict[str, tuple[Callable[[Arrays], Arrays], dict[str, Any], str]] = {
+    "saved for inference": (
+        lambda state: {name: a for name, a in state.items() if "dw_conv_list" not in name},
+        {},
+        r"saved for inference: it has backbone.stages.2.0.dw_conv.weight, but not .*dw_conv_list.*training weights",
+    ),
+    "of other segments": (lambda state: state, {"num_segments": 8}, r"global_attention.fc.weight is \[4, 4\] there"),
+    "with attention": (lambda state: state, {"attention": False}, "global_attention.fc.bias has no place here"),
+    "of another width": (lambda state: state, {"width": 0.5}, "Check network, depth, width, segments and attention"),
+    "of the other network alone": (lambda _: TEACHER, {}, "fills 0.0% of it"),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+def test_a_file_that_does_not_fit_is_refused_with_a_sentence(kind: str, tmp_path: Path) -> None:
+    """Also where nearly all of it would fit; the network is as it was."""
+    change, options, sentence = MISFITS[kind]
+    write_arrays(tmp_path / "w.pdparams", change(as_arrays(filled(fresh()).state_dict())))
+    model = fresh(**options)
+    before = model.state_dict()["backbone.stem.0.conv.weight"].numpy().copy()
+    with pytest.raises(WeightsError, match=sentence):
+        load_weights(model, tmp_path / "w.pdparams", 0.9)
+    np.testing.assert_array_equal(model.state_dict()["backbone.stem.0.conv.weight"].numpy(), before)
+
+
+@pytest.mark.parametrize(("found", "wanted"), [("pptsm", "pptsm_v2"), ("pptsm_v2", "pptsm")])
+def test_the_files_of_one_family_do_not_fit_the_other(found: Network, wanted: Network, tmp_path: Path) -> None:
+    """Both have a `stem`, an `fc` and a `backbone`."""
+    options: dict[str, Any] = {"num_classes": 5, "num_segments": 4, "width": 0.25, "depth": 18}
+    write_arrays(tmp_path / "w.pdparams", as_arrays(build_model(found, **options).state_dict()))
+    with pytest.raises(WeightsError, match="does not fit this network"):
+        load_weights(build_model(wanted, **options), tmp_path / "w.pdparams", 0.0)

@@ -31,7 +31,11 @@ WRONG = [
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
     ({"student": {"epochs": 0}}, "student.epochs is 0, but student.start names no weights"),
-    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6"),
+    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6, but should be 'auto' or should be less"),
+    (
+        {"student": {"attention": True}},
+        "student: attention is true, but only network: pptsm_v2 has one, and network is",
+    ),
     (
         {"training": {**STEPS, "step_epochs": [3], "warmup_epochs": 1}},
         "warmup_epochs is 1, but schedule: piecewise has no warm-up",
@@ -54,6 +58,8 @@ RIGHT = [
     MUTUAL,
     {"training": {**STEPS, "step_epochs": [3, 6]}},
     {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
+    {"student": {"network": "pptsm_v2", "attention": True}},
+    {"student": {"shift_ratio": 0.125}},
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},

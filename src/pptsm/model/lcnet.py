@@ -202,6 +202,7 @@ class LCNetV2(nn.Layer):
         dropout: float,
     ) -> None:
         super().__init__()
+        self.block_names: list[str] = []  # no file numbers its blocks through
         self.num_segments = num_segments
         self.shift_ratio = shift_ratio if shift else None
         self.activation = activation

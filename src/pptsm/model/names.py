@@ -5,7 +5,6 @@ from typing import Literal
 Network = Literal["pptsm", "tsm", "pptsm_v2"]
 Depth = Literal[18, 34, 50, 101, 152]
 Activation = Literal["leaky_relu", "relu"]
-ShiftRatio = float | Literal["auto"]
 
 # How a report calls a network, and its trunk.
 TITLES: dict[Network, str] = {"pptsm": "PP-TSM", "tsm": "TSM", "pptsm_v2": "PP-TSMv2"}

@@ -13,13 +13,13 @@ PP-TSM checkpoints, so that those load as they are.
 """
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import paddle
 from paddle import nn
 
 from pptsm.model.lcnet import Block, LCNetV2
-from pptsm.model.names import Activation, Depth, Network, ShiftRatio
+from pptsm.model.names import Activation, Depth, Network
 from pptsm.model.parts import scaled, temporal_shift
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
@@ -276,7 +276,7 @@ def build_model(
     *,
     width: float = 1.0,
     shift: bool = True,
-    shift_ratio: ShiftRatio = "auto",
+    shift_ratio: float | Literal["auto"] = "auto",
     attention: bool = False,
     activation: Activation | None = None,
     dropout: float | None = None,
