@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import paddle
 import pytest
 
 from conftest import GOLDEN, params_with, spec_with
+from pptsm.deploy.convert import convert_to_onnx, save_inference
+from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.card import NetworkArguments, load_network, make_card, network_arguments, save_network
+from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.lcnet import TemporalAttention
 from pptsm.model.names import Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
@@ -300,3 +304,26 @@ def test_the_files_of_one_family_do_not_fit_the_other(found: Network, wanted: Ne
     write_arrays(tmp_path / "w.pdparams", as_arrays(build_model(found, **options).state_dict()))
     with pytest.raises(WeightsError, match="does not fit this network"):
         load_weights(build_model(wanted, **options), tmp_path / "w.pdparams", 0.0)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_the_exported_file_computes_what_the_trained_network_does(attention: bool, tmp_path: Path) -> None:
+    """Branches in Paddle, one convolution in ONNX: equal to 1e-5, any batch; nothing of the branches is left."""
+    spec = spec_with(resize_px=64, crop_px=64, test_crop_px=64)
+    save_inference(filled(network(attention=attention)), tmp_path, spec.shape)
+    convert_to_onnx(tmp_path, tmp_path / "model.onnx", 17, {})
+    score = onnx_scorer(open_session(tmp_path / "model.onnx"))
+    model = filled(network(attention=attention))
+    for clips in (CLIPS, CLIPS[:1]):
+        assert far(score(clips), logits_of(model, clips)) < 1e-5
+    graph = onnx.load(str(tmp_path / "model.onnx")).graph
+    grouped = [
+        attribute.i for node in graph.node if node.op_type == "Conv" for attribute in node.attribute
+        if attribute.name == "group" and attribute.i > 1
+    ]  # fmt: skip
+    assert len(grouped) == 1 + 2 + 2 + 6 + 2  # a depthwise convolution a block
+    assert not [value.name for value in graph.initializer if "dw_conv_list" in value.name]
+    before = count_macs(model, spec.shape)
+    model.fuse()
+    assert count_macs(model, spec.shape) < before
+    assert sum(np.prod(value.dims) for value in graph.initializer) < 1.05 * count_parameters(model)

@@ -140,7 +140,8 @@ class Block(nn.Layer):
                 weight_attr=fixed,
                 bias_attr=fixed,
             )
-            self.register_state_dict_hook(lambda _: self._compute_fused())
+            # paddle.jit.save reads the state dict in static mode, where computing ends the process
+            self.register_state_dict_hook(lambda _: self._compute_fused() if paddle.in_dynamic_mode() else None)
         else:
             self.dw_conv = ConvNorm(channels_in, channels_in, stage.kernel, stride=stride, groups=channels_in)
         self.se = SqueezeExcitation(channels_in, activation) if stage.squeeze else None
