@@ -22,6 +22,7 @@ from pptsm.model.names import Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.model.pickles import WeightsError, as_arrays, write_arrays
 from pptsm.model.weights import load_weights
+from pptsm.training.objective import Hinton, Mutual
 
 Arrays = dict[str, np.ndarray]
 
@@ -327,3 +328,20 @@ def test_the_exported_file_computes_what_the_trained_network_does(attention: boo
     model.fuse()
     assert count_macs(model, spec.shape) < before
     assert sum(np.prod(value.dims) for value in graph.initializer) < 1.05 * count_parameters(model)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_it_learns_from_the_other_family_on_the_same_clip(mutual: bool) -> None:
+    """Both give logits of one clip; the gradients reach all that is trained, and a fixed teacher not at all."""
+    model, other = network(attention=True), build_model("pptsm", 18, 5, 4, width=0.125)
+    clips, labels = paddle.to_tensor(CLIPS), paddle.to_tensor([0, 1])
+    if mutual:
+        losses = Mutual(model, other, smoothing=0.0, weight=1.0).losses(clips, labels, None)
+    else:
+        other.eval()
+        losses = Hinton(model, other, smoothing=0.0, weight=0.5, temperature=2.0).losses(clips, labels, None)
+    assert [logits.shape for logits in losses.logits] == [[2, 5]] * (2 if mutual else 1)
+    losses.total.backward()
+    assert {name for name, p in model.named_parameters() if p.trainable and p.grad is None} == set()
+    assert any(p.grad is not None for p in other.parameters()) == mutual
+    assert all(p.grad is None for name, p in model.named_parameters() if name in model.computed_names)

@@ -44,6 +44,10 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [5, 3]}}, "each epoch must be later than the one before it"),
     ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
     ({"training": {**STEPS, "step_epochs": [9]}, "teacher": {"epochs": 10}}, "ends with 9, but student.epochs is 8"),
+    (
+        {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
+        "teacher.segments is 8 and student.segments 16, but a teacher teaches on the very clip that the student sees",
+    ),
     ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
     (merged(NO_TEACHER, {"teacher": {"start": "x"}}), "teacher.start names weights, but teacher.enabled is false"),
     ({"student": {"start_sha256": "0" * 64}}, "start_sha256 is given, but start names no weights"),
@@ -59,6 +63,7 @@ RIGHT = [
     {"training": {**STEPS, "step_epochs": [3, 6]}},
     {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
     {"student": {"network": "pptsm_v2", "attention": True}},
+    {"student": {"network": "pptsm_v2", "segments": 16}, "teacher": {"segments": 16}},
     {"student": {"shift_ratio": 0.125}},
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
