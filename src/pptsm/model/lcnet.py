@@ -45,7 +45,12 @@ SQUEEZE_REDUCTION = 4
 
 
 class ConvNorm(nn.Layer):
-    """Convolution, batch norm and, where one is given, the activation: [M, C_in, H, W] -> [M, C_out, H', W']."""
+    """Convolution, batch norm and, where one is given, the activation: [M, C_in, H, W] -> [M, C_out, H', W'].
+
+    `shift` is what the norm adds at first. Ahead of an activation, 1 lets most values pass: with 0, as usual, the
+    gradients of a random start grow a thousandfold on their way back through these layers without shortcuts
+    (docs/experiments.md). Weights from a file replace it.
+    """
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class ConvNorm(nn.Layer):
         *,
         stride: int = 1,
         groups: int = 1,
+        shift: float = 1.0,
         activation: nn.Layer | None = None,
     ) -> None:
         super().__init__()
@@ -68,7 +74,8 @@ class ConvNorm(nn.Layer):
             bias_attr=False,
             weight_attr=_kaiming(),
         )
-        self.bn = nn.BatchNorm2D(channels_out, momentum=0.9, epsilon=1e-5)
+        start = paddle.ParamAttr(initializer=nn.initializer.Constant(shift))
+        self.bn = nn.BatchNorm2D(channels_out, momentum=0.9, epsilon=1e-5, bias_attr=start)
         self.activation = activation
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -127,7 +134,12 @@ class Block(nn.Layer):
         if stage.parallel:
             kernels = [kernel for kernel in range(stage.kernel, 0, -2) if kernel > 1 or stride == 1]
             self.dw_conv_list = nn.LayerList(
-                [ConvNorm(channels_in, channels_in, kernel, stride=stride, groups=channels_in) for kernel in kernels]
+                [
+                    ConvNorm(
+                        channels_in, channels_in, kernel, stride=stride, groups=channels_in, shift=1 / len(kernels)
+                    )
+                    for kernel in kernels
+                ]
             )
             fixed = paddle.ParamAttr(trainable=False)
             self.dw_conv = nn.Conv2D(
@@ -223,7 +235,11 @@ class LCNetV2(nn.Layer):
         self.last_conv = nn.Conv2D(channels, scaled(LAST_CHANNELS, width), 1, bias_attr=False, weight_attr=_kaiming())
         # evaluation multiplies by 1 - dropout, where training after the newer fashion divides by it
         self.dropout = nn.Dropout(dropout, mode="downscale_in_infer")
-        self.fc = nn.Linear(scaled(LAST_CHANNELS, width), num_classes)
+        self.fc = nn.Linear(
+            scaled(LAST_CHANNELS, width),
+            num_classes,
+            weight_attr=paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.01)),
+        )
         self.global_attention = TemporalAttention(num_segments) if attention else None
 
     def forward(self, frames: paddle.Tensor) -> paddle.Tensor:
