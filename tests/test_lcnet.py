@@ -17,7 +17,7 @@ from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.card import NetworkArguments, load_network, make_card, network_arguments, save_network
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.lcnet import TemporalAttention
+from pptsm.model.lcnet import ConvNorm, TemporalAttention
 from pptsm.model.names import Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.model.pickles import WeightsError, as_arrays, write_arrays
@@ -145,6 +145,48 @@ def test_the_fused_convolutions_are_not_trained() -> None:
     fixed = {name for name, value in model.named_parameters() if not value.trainable}
     assert {name for name in fixed if "bn._" not in name} == set(model.computed_names)
     assert len(model.computed_names) == 16
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_random_start_can_be_trained(seed: int) -> None:
+    """The stem's gradient has not grown on its way back, and the features tell clips apart.
+
+    Norms that begin at 0 give 2 to 4; a last convolution that is not centred leaves the features of all clips alike,
+    to 0.99 of their squares.
+    """
+    paddle.seed(seed)
+    model = network(dropout=0.0)
+    model.train()
+    features: list[np.ndarray] = []
+    model.backbone.fc.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].numpy()))
+    squares = np.random.default_rng(0).normal(0, 1, (8, 4, 3, 8, 8)).repeat(8, 3).repeat(8, 4).astype(np.float32)
+    loss = paddle.nn.functional.cross_entropy(model(paddle.to_tensor(squares)), paddle.arange(8) % 5)
+    loss.backward()
+    stem = model.backbone.stem[0].conv.weight
+    assert float(stem.grad.norm() / stem.norm()) < 1
+    common = (features[0].mean(axis=0) ** 2).sum() / (features[0] ** 2).sum(axis=1).mean()
+    assert common < 0.85
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (5, 2)])
+def test_many_small_images_are_convolved_as_paddle_does(kernel: int, stride: int) -> None:
+    """In training, by matrices: values and gradients of Paddle's own convolution."""
+    paddle.seed(1)
+    layer = ConvNorm(8, 8, kernel, stride=stride, groups=8)
+    layer.train()
+    layer.bn.eval()  # or it would hide the scale of a 1x1 kernel
+    images = paddle.randn((40, 8, 4, 3))
+    weights = paddle.randn(layer(images).shape)
+    found = []
+    for convolve in (layer, lambda x: layer.bn(layer.conv(x))):
+        x = images.clone().detach()
+        x.stop_gradient = False
+        layer.clear_gradients()
+        y = convolve(x)
+        (y * weights).sum().backward()
+        found.append([value.numpy() for value in (y, x.grad, layer.conv.weight.grad)])
+    for one, other in zip(*found, strict=True):
+        assert far(one, other) < 1e-4
 
 
 def test_order_matters_with_the_shift_alone() -> None:

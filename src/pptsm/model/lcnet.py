@@ -79,7 +79,9 @@ class ConvNorm(nn.Layer):
         self.activation = activation
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = self.bn(self.conv(x))
+        images, channels, height, width = x.shape
+        small = self.training and self.conv._groups == channels and 2 * height * width < images
+        x = self.bn(_depthwise_by_matrices(self.conv, x) if small and x.place.is_cpu_place() else self.conv(x))
         return x if self.activation is None else self.activation(x)
 
     def as_one_convolution(self) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -233,6 +235,10 @@ class LCNetV2(nn.Layer):
             self.stages.append(nn.Sequential(*blocks))
         self.pool = nn.AdaptiveAvgPool2D(1)
         self.last_conv = nn.Conv2D(channels, scaled(LAST_CHANNELS, width), 1, bias_attr=False, weight_attr=_kaiming())
+        with paddle.no_grad():
+            # all features that arrive begin near 1; what they have in common would drown what tells images apart
+            weight = self.last_conv.weight
+            weight.set_value(weight - weight.mean(axis=1, keepdim=True))
         # evaluation multiplies by 1 - dropout, where training after the newer fashion divides by it
         self.dropout = nn.Dropout(dropout, mode="downscale_in_infer")
         self.fc = nn.Linear(
@@ -257,6 +263,20 @@ class LCNetV2(nn.Layer):
         """Pool, drop out, average the frames, classify: [N*T, C, H, W] -> logits [N, K]."""
         features = self.dropout(self.activation(self.last_conv(self.pool(features)))).flatten(1)  # [N*T, C]
         return self.fc(features.reshape([-1, num_frames, features.shape[1]]).mean(axis=1))
+
+
+def _depthwise_by_matrices(conv: nn.Conv2D, x: paddle.Tensor) -> paddle.Tensor:
+    """What `conv` computes of x [M, C, H, W], several times faster for many small images on a CPU.
+
+    Paddle's own way takes its time for each channel of each image, however small. But the convolution of a channel is
+    a matrix [H*W, H'*W'], and what becomes of the H*W images with a single bright pixel are its rows.
+    """
+    images, channels, height, width = x.shape
+    pixels = paddle.eye(height * width).reshape([-1, 1, height, width]).expand([-1, channels, -1, -1])
+    rows = conv(pixels)  # [H*W, C, H', W']
+    matrices = rows.flatten(2).transpose([1, 0, 2])
+    products = paddle.bmm(x.flatten(2).transpose([1, 0, 2]), matrices)  # [C, M, H'*W']
+    return products.transpose([1, 0, 2]).reshape([images, *rows.shape[1:]])
 
 
 def _kaiming() -> paddle.ParamAttr:
