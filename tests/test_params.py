@@ -40,7 +40,11 @@ WRONG = [
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
     ({"student": {"epochs": 0}}, "student.epochs is 0, but student.start names no weights"),
-    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6"),
+    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6, but should be 'auto' or should be less"),
+    (
+        {"student": {"attention": True}},
+        "student: attention is true, but only network: pptsm_v2 has one, and network is",
+    ),
     (
         {"training": {**STEPS, "step_epochs": [3], "warmup_epochs": 1}},
         "warmup_epochs is 1, but schedule: piecewise has no warm-up",
@@ -49,6 +53,10 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [5, 3]}}, "each epoch must be later than the one before it"),
     ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
     ({"training": {**STEPS, "step_epochs": [9]}, "teacher": {"epochs": 10}}, "ends with 9, but student.epochs is 8"),
+    (
+        {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
+        "teacher.segments is 8 and student.segments 16, but a teacher teaches on the very clip that the student sees",
+    ),
     ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
     (merged(NO_TEACHER, {"teacher": {"start": "x"}}), "teacher.start names weights, but teacher.enabled is false"),
     ({"student": {"start_sha256": "0" * 64}}, "start_sha256 is given, but start names no weights"),
@@ -63,6 +71,9 @@ RIGHT = [
     MUTUAL,
     {"training": {**STEPS, "step_epochs": [3, 6]}},
     {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
+    {"student": {"network": "pptsm_v2", "attention": True}},
+    {"student": {"network": "pptsm_v2", "segments": 16}, "teacher": {"segments": 16}},
+    {"student": {"shift_ratio": 0.125}},
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},

@@ -316,7 +316,7 @@ def test_a_preset_based_on_nothing_or_on_itself_is_refused(based_on: str, senten
     [
         ("eval", "nosuch", "unknown name. Those that can be are pptsm-r50"),
         ("eval", "resnet50-vd-imagenet", "ImageNet start of a ResNet50-vd trunk"),
-        ("eval", "pptsmv2-8-k400-uniform-paddlex", "a network that is not built here"),
+        ("eval", "lcnetv2-imagenet", "ImageNet start of PP-TSMv2's trunk"),
         ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start=pptsm-r50-k400-dense"),
     ],
 )

@@ -255,7 +255,8 @@ class Role(Section):
     width: PositiveReal
     segments: Positive
     shift: bool
-    shift_ratio: Annotated[float, Field(gt=0, le=0.5)]
+    shift_ratio: Literal["auto"] | Annotated[float, Field(gt=0, le=0.5)]
+    attention: bool
     activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
     start: PathText | None
@@ -268,6 +269,12 @@ class Role(Section):
     def _consistent_start(self) -> Self:
         if self.start_sha256 is not None and self.start is None:
             raise ValueError("start_sha256 is given, but start names no weights, so nothing would be checked")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_network(self) -> Self:
+        if self.attention and self.network != "pptsm_v2":
+            raise ValueError(f"attention is true, but only network: pptsm_v2 has one, and network is {self.network}")
         return self
 
 
@@ -515,13 +522,32 @@ def check_params(values: Any, source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        faults = [f"{source}: {_sentence(fault)}" for fault in error.errors(include_url=False)]
-        more = [f"and {len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-        raise ParamsError("\n".join(faults[:MAX_FAULTS] + more)) from None
+        faults: dict[str, str] = {}
+        for fault in error.errors(include_url=False):
+            key = _key(fault, values)
+            before = faults.get(key)  # of another kind of value that the key may have
+            faults[key] = f"{before} or {_message(fault)}" if before else _sentence(key, fault)
+        shown = [f"{source}: {fault}" for fault in faults.values()]
+        more = [f"and {len(shown) - MAX_FAULTS} more"] if len(shown) > MAX_FAULTS else []
+        raise ParamsError("\n".join(shown[:MAX_FAULTS] + more)) from None
 
 
-def _sentence(fault: ErrorDetails) -> str:
-    key = ".".join(str(part) for part in fault["loc"]) or "the file"
+def _key(fault: ErrorDetails, values: Any) -> str:
+    """Where a fault is, in the file's words: pydantic adds which kind of value it tried."""
+    parts = []
+    for part in fault["loc"]:
+        if not isinstance(values, dict | list):
+            break
+        parts.append(str(part))
+        values = values[int(part)] if isinstance(values, list) else values.get(part)
+    return ".".join(parts) or "the file"
+
+
+def _message(fault: ErrorDetails) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _sentence(key: str, fault: ErrorDetails) -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
@@ -530,10 +556,9 @@ def _sentence(fault: ErrorDetails) -> str:
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
         return f"unknown key {key}; {hint}"
-    message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     if fault["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key} is {_shown(found)}, but {message}"
+        return f"{key}: {_message(fault)}"
+    return f"{key} is {_shown(found)}, but {_message(fault)}"
 
 
 def _shown(value: Any) -> str:

@@ -13,8 +13,12 @@ INFERENCE_NAME = "model"
 
 
 def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int, int, int]) -> None:
-    """Write Paddle's inference model (program and weights) for clips of `clip_shape` (T, 3, H, W), any batch."""
+    """Write Paddle's inference model (program and weights) for clips of `clip_shape` (T, 3, H, W), any batch.
+
+    The model itself is changed: it is put into evaluation mode, with its parallel convolutions fused.
+    """
     model.eval()
+    model.fuse()
     spec = [InputSpec([None, *clip_shape], "float32", name="clips")]
     static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
     paddle.jit.save(static, str(folder / INFERENCE_NAME))

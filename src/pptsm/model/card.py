@@ -12,7 +12,7 @@ from pptsm.errors import UserError, unusable
 from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
 from pptsm.model.names import Activation, Depth, Network
-from pptsm.model.network import VideoNetwork, build_model
+from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.model.pickles import WEIGHTS, write_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Role
@@ -33,6 +33,7 @@ class NetworkArguments(BaseModel):
     width: float
     shift: bool
     shift_ratio: float
+    attention: bool = False  # so in cards of older versions
     activation: Activation
     dropout: float
 
@@ -62,6 +63,9 @@ class Card(BaseModel):
 
 def network_arguments(role: Role, num_classes: int) -> NetworkArguments:
     """The network that a role's section of params.yaml describes."""
+    shift_ratio = role.shift_ratio
+    if shift_ratio == "auto":  # the card says the number
+        shift_ratio = published_shift_ratio(role.network, role.segments)
     return NetworkArguments(
         network=role.network,
         depth=role.depth,
@@ -69,7 +73,8 @@ def network_arguments(role: Role, num_classes: int) -> NetworkArguments:
         num_segments=role.segments,
         width=role.width,
         shift=role.shift,
-        shift_ratio=role.shift_ratio,
+        shift_ratio=shift_ratio,
+        attention=role.attention,
         activation=role.activation,
         dropout=role.dropout,
     )

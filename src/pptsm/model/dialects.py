@@ -1,11 +1,12 @@
 """The names that other projects give to the same weights, translated to those of `pptsm.model.network`.
 
-Known dialects: PaddleVideo PP-TSM (our own names), its distilled files (`Student.`), ImageNet files in
-PaddleClas's older and newer names, TSM of mit-han-lab, TSM of mmaction2 1.x.
+Known dialects: PaddleVideo PP-TSM and PP-TSMv2 (our own names), with or without the trunk's prefix, their distilled
+files (`Student.`, beside it `Teacher.`), ImageNet files in PaddleClas's older and newer names, TSM of mit-han-lab,
+TSM of mmaction2 1.x.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,12 @@ def state_dict_in(content: Any) -> Arrays:
     return {str(name): np.asarray(value) for name, value in content.items() if isinstance(value, np.ndarray)}
 
 
-def to_own_names(found: Arrays, blocks: list[str]) -> tuple[Arrays, list[str]]:
+def to_own_names(found: Arrays, known: Collection[str], blocks: list[str]) -> tuple[Arrays, list[str]]:
     """Translate names (and transpose PyTorch's last layer).
 
     Args:
         found: arrays by the file's names.
+        known: our names: families use the same words for different parts, and one's own come first.
         blocks: our block names in order ("bb_0_0", "bb_0_1", ...), for files that number blocks through.
 
     Returns:
@@ -45,12 +47,13 @@ def to_own_names(found: Arrays, blocks: list[str]) -> tuple[Arrays, list[str]]:
     own: Arrays = {}
     ignored = []
     for name, array in found.items():
-        if WITHOUT_USE.search(name):
+        bare = _without_wrapping(name)
+        ours = next((candidate for candidate in (bare, f"backbone.{bare}") if candidate in known), None)
+        if ours is None and WITHOUT_USE.search(name):
             ignored.append(name)
             continue
-        translated = _translate(_without_wrapping(name), blocks)
         is_torch_linear = name.endswith(("new_fc.weight", "fc_cls.weight"))
-        own[translated] = array.T if is_torch_linear else array
+        own[ours or _translate(bare, blocks)] = array.T if is_torch_linear else array
     return own, ignored
 
 

@@ -1,7 +1,7 @@
 """PP-TSM and TSM: a 2-d residual network that mixes neighbouring frames.
 
-Reads from top to bottom: the shift, a convolution, the two residual blocks, the trunk, the head, the
-whole network, and `build_model`, the one public constructor.
+Reads from top to bottom: a convolution, the two residual blocks, the trunk, the head, the whole network, and
+`build_model`, the one public constructor; PP-TSMv2's trunk has a file of its own, `pptsm.model.lcnet`.
 
 Shape legend: N clips, T frames a clip, S segments (frames that the shift mixes), C channels, H/W pixels,
 K classes. The trunk sees all frames as one batch, [N*T, C, H, W].
@@ -14,13 +14,14 @@ PP-TSM checkpoints, so that those load as they are.
 
 from collections.abc import Callable
 from itertools import islice
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 
+from pptsm.model.lcnet import Block, LCNetV2
 from pptsm.model.names import Activation, Depth, Network
+from pptsm.model.parts import scaled, temporal_shift
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -35,35 +36,6 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 LEAKY_SLOPE = 0.01
 # From this many blocks in the third stage on (R101, R152), plain TSM shifts every second block only.
 TSM_SPARSE_SHIFT_FROM = 23
-
-
-def temporal_shift(
-    frames: paddle.Tensor, num_segments: int, ratio: float, *, backward_first: bool = False
-) -> paddle.Tensor:
-    """Move a share of the channels one frame forward in time and the next share one frame back.
-
-    Args:
-        frames: [N*S, C, H, W]; the shift stays inside groups of `num_segments` frames.
-        num_segments: S.
-        ratio: share of the channels moved in each direction, in (0, 0.5].
-        backward_first: PP-TSM takes channels [0, C*ratio) from t-1 and [C*ratio, 2*C*ratio) from t+1;
-            True is the opposite order, that of mit-han-lab's TSM and mmaction2.
-
-    Returns:
-        [N*S, C, H, W]; zeros come in at both ends of a group.
-    """
-    if not backward_first:
-        return F.temporal_shift(frames, num_segments, ratio)
-    _, channels, height, width = frames.shape
-    fold = int(channels * ratio)
-    clips = frames.reshape([-1, num_segments, channels, height, width])
-    from_next, from_previous, unmoved = clips[:, 1:, :fold], clips[:, :-1, fold : 2 * fold], clips[:, :, 2 * fold :]
-    silence = paddle.zeros_like(clips[:, :1, :fold])
-    shifted = paddle.concat(
-        [paddle.concat([from_next, silence], axis=1), paddle.concat([silence, from_previous], axis=1), unmoved],
-        axis=2,
-    )
-    return shifted.reshape([-1, channels, height, width])
 
 
 class ConvNorm(nn.Layer):
@@ -178,9 +150,9 @@ class Trunk(nn.Layer):
         def shift_frames(frames: paddle.Tensor) -> paddle.Tensor:
             return temporal_shift(frames, num_segments, shift_ratio, backward_first=network == "tsm")
 
-        stem = _scaled(64, width)
+        stem = scaled(64, width)
         if vd:
-            half = _scaled(32, width)
+            half = scaled(32, width)
             self.conv1_1 = ConvNorm(3, half, 3, stride=2, activation=activation)
             self.conv1_2 = ConvNorm(half, half, 3, activation=activation)
             self.conv1_3 = ConvNorm(half, stem, 3, activation=activation)
@@ -196,7 +168,7 @@ class Trunk(nn.Layer):
             for index in range(num_blocks):
                 block = ResidualBlock(
                     channels_in,
-                    _scaled(STAGE_CHANNELS[stage], width),
+                    scaled(STAGE_CHANNELS[stage], width),
                     stride=2 if stage > 0 and index == 0 else 1,
                     bottleneck=depth in BOTTLENECK_DEPTHS,
                     vd=vd,
@@ -252,13 +224,23 @@ class VideoNetwork(nn.Layer):
 
     With T a larger multiple, the shift stays inside each group of segments and the mean goes over all
     frames, so several clips of one video can be scored together.
+
+    `classifier` names the last layer in the state dict; `head` is a layer, or a method of the trunk where that
+    layer is the trunk's.
     """
 
-    def __init__(self, backbone: Trunk, head: Head, num_segments: int) -> None:
+    def __init__(
+        self,
+        backbone: Trunk | LCNetV2,
+        head: Callable[[paddle.Tensor, int], paddle.Tensor],
+        num_segments: int,
+        classifier: str,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.num_segments = num_segments
+        self.head_names = [f"{classifier}.weight", f"{classifier}.bias"]
 
     def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
         _, num_frames, channels, height, width = clips.shape
@@ -269,6 +251,25 @@ class VideoNetwork(nn.Layer):
         frames = clips.reshape([-1, channels, height, width])
         return self.head(self.backbone(frames), num_frames)
 
+    def fuse(self) -> None:
+        """From now on compute with one convolution what is trained as several: for evaluation and export only."""
+        for _, block in self.parallel_blocks():
+            block.fuse()
+
+    @property
+    def computed_names(self) -> list[str]:
+        """Names in the state dict whose values follow from others'."""
+        return [f"{name}.dw_conv.{part}" for name, _ in self.parallel_blocks() for part in ("weight", "bias")]
+
+    def parallel_blocks(self) -> list[tuple[str, Block]]:
+        """The blocks of PP-TSMv2 that `fuse` is about, with their names."""
+        return [(name, layer) for name, layer in self.named_sublayers() if isinstance(layer, Block) and layer.parallel]
+
+
+def published_shift_ratio(network: Network, num_segments: int) -> float:
+    """The share of the channels that is moved in each direction: one segment's, and in TSM always an eighth."""
+    return 1 / 8 if network == "tsm" else min(1 / num_segments, 0.5)
+
 
 def build_model(
     network: Network = "pptsm",
@@ -278,55 +279,60 @@ def build_model(
     *,
     width: float = 1.0,
     shift: bool = True,
-    shift_ratio: float = 0.125,
+    shift_ratio: float | Literal["auto"] = "auto",
+    attention: bool = False,
     activation: Activation | None = None,
-    dropout: float = 0.5,
+    dropout: float | None = None,
 ) -> VideoNetwork:
     """Build a video classifier.
 
     Args:
-        network: "pptsm" (ResNet-vd, leaky ReLU, every block shifted) or "tsm" (plain ResNet as
+        network: "pptsm" (ResNet-vd, leaky ReLU, every block shifted), "tsm" (plain ResNet as
             mit-han-lab and mmaction2 train it: 7x7 stem, ReLU, opposite shift direction; every second
-            block shifted where the third stage has 23 blocks or more).
-        depth: 18, 34, 50, 101 or 152 layers.
+            block shifted where the third stage has 23 blocks or more) or "pptsm_v2" (PP-LCNetV2, ReLU,
+            one shift before the third stage).
+        depth: 18, 34, 50, 101 or 152 layers; of no effect in "pptsm_v2", which has one depth.
         num_classes: K.
         num_segments: S, the frames that the shift mixes.
         width: multiplies every channel count of the trunk; below 1 for small runs.
         shift: False takes the temporal shift out: the same network without any sense of order.
-        shift_ratio: share of the channels shifted in each direction, in (0, 0.5].
+        shift_ratio: share of the channels shifted in each direction, in (0, 0.5]; "auto" is the published
+            one, 1/S (in "tsm" 1/8).
+        attention: weigh the frames before the shift ("pptsm_v2" only).
         activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own.
-        dropout: probability of dropping a feature before the linear layer, in training only.
+        dropout: probability of dropping a feature before the linear layer, in training only; None is the
+            network's own, 0.5, in "pptsm_v2" 0.2.
 
     Returns:
         A layer whose `forward` takes [N, T, 3, H, W] (normalised RGB, T a multiple of S) and returns
         logits [N, K].
 
     Raises:
-        ValueError: for an unknown network or depth, or a number out of range.
+        ValueError: for an unknown network or depth, a number out of range, or attention where there is none.
     """
     if network not in get_args(Network):
         raise ValueError(f'network is "{network}"; known are {", ".join(get_args(Network))}')
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(f"depth is {depth}; known are {', '.join(map(str, BLOCKS_PER_STAGE))}")
-    if not 0 < shift_ratio <= 0.5:
-        raise ValueError(f"shift_ratio is {shift_ratio}; it must be above 0 and at most 0.5")
     if num_classes < 1 or num_segments < 1 or width <= 0:
         raise ValueError("num_classes and num_segments must be at least 1, width above 0")
+    if shift_ratio == "auto":
+        shift_ratio = published_shift_ratio(network, num_segments)
+    if not 0 < shift_ratio <= 0.5:
+        raise ValueError(f"shift_ratio is {shift_ratio}; it must be above 0 and at most 0.5")
+    if attention and network != "pptsm_v2":
+        raise ValueError(f"attention is a part of pptsm_v2; {network} has none")
     if activation is None:
         activation = "leaky_relu" if network == "pptsm" else "relu"
-    trunk = Trunk(
-        network,
-        depth,
-        num_segments,
-        width=width,
-        shift=shift,
-        shift_ratio=shift_ratio,
-        activation=nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU(),
-    )
+    if dropout is None:
+        dropout = 0.2 if network == "pptsm_v2" else 0.5
+    chosen = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
+    shifting: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio}
+    if network == "pptsm_v2":
+        lcnet = LCNetV2(
+            num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shifting
+        )
+        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc")
+    trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shifting)
     head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
-    return VideoNetwork(trunk, head, num_segments)
-
-
-def _scaled(channels: int, width: float) -> int:
-    # a multiple of 8, so that a shift of one eighth moves whole channels at any width
-    return max(8, round(channels * width / 8) * 8)
+    return VideoNetwork(trunk, head, num_segments, "head.fc")

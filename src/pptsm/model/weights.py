@@ -13,14 +13,13 @@ from pptsm.model.dialects import Arrays, state_dict_in, to_own_names
 from pptsm.model.network import VideoNetwork
 from pptsm.model.pickles import WeightsError, read_weights
 
-HEAD = ("head.fc.weight", "head.fc.bias")
-
 
 @dataclass(frozen=True)
 class LoadReport:
     """What became of each name: ours, except in `ignored`, which has the file's.
 
-    The head's names are in `reinitialised` where the file has none, or one for other classes.
+    The head's names are in `reinitialised` where the file has none, or one for other classes. Values that the network
+    computes from others are in no list but `ignored`.
     """
 
     loaded: list[str]
@@ -54,28 +53,37 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
 
     Raises:
         WeightsError: the file cannot be read safely, covers too little, or holds names that this network has
-            no place for; the model is then unchanged.
+            no place or another shape for; the model is then unchanged.
     """
     found = state_dict_in(read_weights(path))
     if not found:
         raise WeightsError(f"{path} holds no state dict (names with arrays).")
-    arrays, ignored = to_own_names(found, model.backbone.block_names)
-    if new_head:
-        arrays = {name: array for name, array in arrays.items() if name not in HEAD}
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    arrays, ignored = to_own_names(found, own, model.backbone.block_names)
+    # a file may hold them as they were before its training went on, so they are not taken from any
+    computed = [name for name in model.computed_names if arrays.pop(name, None) is not None]
+    own = {name: shape for name, shape in own.items() if name not in model.computed_names}
+    head = model.head_names
+    if new_head:
+        arrays = {name: array for name, array in arrays.items() if name not in head}
     fitting = {name: array for name, array in arrays.items() if own.get(name) == array.shape}
-    body = {name: int(np.prod(shape)) for name, shape in own.items() if name not in HEAD}
+    body = {name: int(np.prod(shape)) for name, shape in own.items() if name not in head}
     report = LoadReport(
         loaded=sorted(fitting),
         missing=sorted(set(body) - set(arrays)),
         unexpected=sorted(set(arrays) - set(own)),
-        reinitialised=[name for name in HEAD if name not in fitting],
+        reinitialised=[name for name in head if name not in fitting],
         wrong_shape=sorted(name for name in body if name in arrays and name not in fitting),
-        ignored=ignored,
+        ignored=ignored + computed,
         coverage=sum(size for name, size in body.items() if name in fitting) / sum(body.values()),
     )
-    # names without a place tell another architecture, however much of this one happens to fit
-    if report.coverage < min_coverage or report.unexpected:
+    if computed and (source := next((name for name in report.missing if ".dw_conv_list." in name), None)):
+        raise WeightsError(
+            f"{path} was saved for inference: it has {computed[0]}, but not what that was computed from ({source}), "
+            "which training and export begin with. Take the training weights of the same network."
+        )
+    # names without a place, or in another shape, tell another architecture, however much of this one happens to fit
+    if report.coverage < min_coverage or report.unexpected or report.wrong_shape:
         raise WeightsError(_misfit(path, report, arrays, own, min_coverage))
     model.set_state_dict({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitting.items()})
     return report
@@ -91,6 +99,7 @@ def _misfit(
     examples += [f"{name} has no place here" for name in report.unexpected[:3]]
     return (
         f"{path} does not fit this network: it fills {report.coverage:.1%} of it (at least {min_coverage:.1%} is asked "
-        f"for) and has {len(report.unexpected)} arrays without a place. {'; '.join(examples)}. "
-        "Check network, depth and width in params.yaml."
+        f"for) and has {len(report.unexpected)} arrays without a place, {len(report.wrong_shape)} of another shape. "
+        f"{'; '.join(examples)}. "
+        "Check network, depth, width, segments and attention in params.yaml."
     )

@@ -78,6 +78,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "params_text": re.sub(r"(?m)^compute:.*\n(?:[ \t#].*\n)*", "", sources.params.read_text(encoding="utf-8")),
         "classes": classes,
         "cards": cards,
+        "backbone": backbone,
         "clip": clip,
         "views": {sampling: words for sampling, words in _views(clip).items() if sampling in metrics["student"]},
         "rows": _accuracy_rows(cards, metrics),
@@ -146,17 +147,22 @@ def _views(clip: ClipSpec) -> dict[str, str]:
     }
 
 
+def backbone(network: dict[str, Any]) -> str:
+    """A card's trunk in words."""
+    width = "" if network["width"] == 1 else f", width {network['width']:g}"
+    return TRUNKS[network["network"]].format(depth=network["depth"]) + width
+
+
 def _accuracy_rows(cards: dict[str, Any], metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each role that was scored; a sampling that was not is None."""
     rows = []
     for role, samplings in metrics.items():
         card, network = cards[role], cards[role]["network"]
-        width = "" if network["width"] == 1 else f", width {network['width']:g}"
         taught = "yes" if card["distilled"] else "no"
         rows.append(
             {
                 "version": f"{TITLES[network['network']]} {role}" + ("" if network["shift"] else ", shift off"),
-                "backbone": TRUNKS[network["network"]].format(depth=network["depth"]) + width,
+                "backbone": backbone(network),
                 "distilled": taught if card["epochs"] else "as published",  # without epochs nothing was trained here
                 **{sampling: samplings.get(sampling) for sampling in SAMPLINGS},
             }

@@ -79,6 +79,7 @@ def run(
             clips = [middle_view(normalise(views[number][0]), spec.segments) for number in range(len(views))]
             agreement = compare(paddle_scorer(model), onnx_scorer(open_session(onnx)), clips)
             require(agreement, params.export.tolerance, f"the ONNX file of the {role}")
+            model.fuse()  # only now: the comparison was with the network as it was trained
             values[role] = {
                 "agreement": asdict(agreement) | {"classes": num_classes},
                 "parameters": count_parameters(model),
