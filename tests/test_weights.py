@@ -98,7 +98,7 @@ def test_a_start_is_a_folder_with_the_weights_and_their_origin(tmp_path: Path) -
     origin = json.loads((tmp_path / "start" / "source.json").read_text())
     assert origin == {"source": str(tmp_path / "mine.pdparams"), "sha256": digest}
     fetch_start("student", None, None, tmp_path / "start")
-    assert [path.name for path in (tmp_path / "start").iterdir()] == ["source.json"]
+    assert sorted(path.name for path in (tmp_path / "start").iterdir()) == [MARKER, "source.json"]
     assert json.loads((tmp_path / "start" / "source.json").read_text()) == {"source": None, "sha256": None}
 
 
