@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from pptsm.files import sha256_of
+from pptsm.files import MARKER, sha256_of
 from pptsm.ingest.starts import fetch_start
 from pptsm.model.network import build_model
 from pptsm.model.pickles import WeightsError, read_weights, write_arrays
