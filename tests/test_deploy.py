@@ -336,7 +336,12 @@ def test_answers_come_one_by_one_and_an_interrupted_list_is_whole(place: Path) -
     command = ["pptsm", "predict", "videos/1 ü.mp4", "endless.mp4", "--model", "model.onnx", "--json"]
     path = f"{place}{os.pathsep}{ROOT / 'src'}"
     with subprocess.Popen(
-        command, cwd=place, stdout=PIPE, stderr=PIPE, env=os.environ | {"PYTHONPATH": path}
+        command,
+        cwd=place,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=os.environ | {"PYTHONPATH": path},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  also where tests run in the background
     ) as running:
         assert running.stdout is not None
         lines = [running.stdout.readline(), running.stdout.readline()]  # before the second file is done with
