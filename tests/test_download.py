@@ -127,10 +127,10 @@ def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Pat
 
 
 def test_the_registry_names_every_row_of_the_published_table() -> None:
-    """Six PP-TSM files, three of PaddleX, the fights, four TSM files, four ImageNet starts; addresses are https."""
+    """Six PP-TSM files, six of PP-TSMv2, three of PaddleX, the fights, four TSM files, five ImageNet starts; all https."""
     known = known_weights()
-    assert len([name for name in known if "k400" in name]) == 13
-    assert len([name for name in known if "imagenet" in name]) == 4
+    assert len([name for name in known if "k400" in name]) == 19
+    assert len([name for name in known if "imagenet" in name]) == 5
     assert "pptsm-r50-fight-dense" in known
     assert all(row.url.startswith("https://") and row.note for row in known.values())
     assert all(row.published for name, row in known.items() if "imagenet" not in name)
