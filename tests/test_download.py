@@ -127,7 +127,7 @@ def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Pat
 
 
 def test_the_registry_names_every_row_of_the_published_table() -> None:
-    """Six PP-TSM files, six of PP-TSMv2, three of PaddleX, the fights, four TSM files, five ImageNet starts; all https."""
+    """PP-TSM: six files, PP-TSMv2: six, three of PaddleX, the fights, four TSM files, five ImageNet starts; https."""
     known = known_weights()
     assert len([name for name in known if "k400" in name]) == 19
     assert len([name for name in known if "imagenet" in name]) == 5
