@@ -263,7 +263,7 @@ def test_a_root_that_cannot_be_looked_into_is_a_sentence(tmp_path: Path) -> None
 def test_a_file_that_goes_after_it_was_listed_is_a_row(videos: Path) -> None:
     """Whether its turn has not come yet, or its decoding was given up."""
     gone = videos / "nan" / "gone.mp4"
-    params = params_with(index={"probe_timeout_sec": 20}).index
+    params = params_with(index={"probe_timeout_sec": 300}).index
     row = _probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
     assert row[["status", "reason"]].tolist() == ["unreadable", "cannot be read: No such file or directory"]
     assert row[["size_bytes", "sha256"]].tolist() == [0, ""]
