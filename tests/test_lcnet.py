@@ -228,12 +228,20 @@ def test_dropout_scales_features_in_evaluation_as_published() -> None:
 
 @pytest.mark.parametrize(
     ("name", "segments", "ratio"),
-    [("pptsm", 8, 1 / 8), ("pptsm", 16, 1 / 16), ("pptsm_v2", 16, 1 / 16), ("tsm", 16, 1 / 8), ("pptsm_v2", 1, 1 / 2)],
+    [
+        ("pptsm", 8, 1 / 8),
+        ("pptsm", 16, 1 / 16),
+        ("pptsm_v2", 16, 1 / 16),
+        ("tsm", 16, 1 / 8),
+        ("pptsm_v2", 1, 1 / 4),
+        ("pptsm", 2, 1 / 4),
+    ],
 )
 def test_the_published_shift_moves_one_segments_share(name: Network, segments: int, ratio: float) -> None:
-    """TSM moves an eighth whatever the segments; one segment has nothing to move, and builds."""
+    """TSM moves an eighth whatever the segments; of one or two segments a quarter, which computes."""
     assert published_shift_ratio(name, segments) == ratio
-    build_model(name, 18, 2, segments, width=0.125)
+    model = build_model(name, 18, 2, segments, width=0.125)
+    assert model(paddle.zeros([1, segments, 3, 32, 32])).shape == [1, 2]
 
 
 def test_auto_and_the_number_it_stands_for_are_one_network() -> None:

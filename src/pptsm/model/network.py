@@ -267,8 +267,11 @@ class VideoNetwork(nn.Layer):
 
 
 def published_shift_ratio(network: Network, num_segments: int) -> float:
-    """The share of the channels that is moved in each direction: one segment's, and in TSM always an eighth."""
-    return 1 / 8 if network == "tsm" else min(1 / num_segments, 0.5)
+    """The share of the channels that is moved in each direction: one segment's, and in TSM always an eighth.
+
+    Of two segments or one it is a quarter: Paddle's shift takes less than a half, and some channels must stay.
+    """
+    return 1 / 8 if network == "tsm" else 1 / num_segments if num_segments > 2 else 1 / 4
 
 
 def build_model(
@@ -296,7 +299,7 @@ def build_model(
         num_segments: S, the frames that the shift mixes.
         width: multiplies every channel count of the trunk; below 1 for small runs.
         shift: False takes the temporal shift out: the same network without any sense of order.
-        shift_ratio: share of the channels shifted in each direction, in (0, 0.5]; "auto" is the published
+        shift_ratio: share of the channels shifted in each direction, in (0, 0.5); "auto" is the published
             one, 1/S (in "tsm" 1/8).
         attention: weigh the frames before the shift ("pptsm_v2" only).
         activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own.
@@ -318,8 +321,8 @@ def build_model(
         raise ValueError("num_classes and num_segments must be at least 1, width above 0")
     if shift_ratio == "auto":
         shift_ratio = published_shift_ratio(network, num_segments)
-    if not 0 < shift_ratio <= 0.5:
-        raise ValueError(f"shift_ratio is {shift_ratio}; it must be above 0 and at most 0.5")
+    if not 0 < shift_ratio < 0.5:
+        raise ValueError(f"shift_ratio is {shift_ratio}; it must be above 0 and below 0.5")
     if attention and network != "pptsm_v2":
         raise ValueError(f"attention is a part of pptsm_v2; {network} has none")
     if activation is None:
