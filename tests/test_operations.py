@@ -503,6 +503,7 @@ def test_a_killed_make_serve_leaves_no_process(operation: Operation, project: Pa
     assert second.returncode == 1
     assert second.stderr.startswith("error: a server runs in this folder already")
     serving.kill()
+    serving.wait(60)
     _, left = psutil.wait_procs(family, 60)
     assert left == []
     with (project / ".prefect/server.lock").open("w") as lock:
