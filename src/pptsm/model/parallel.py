@@ -36,6 +36,7 @@ from pptsm.processor import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threa
 from pptsm.workers import die_with_the_starter
 
 RANK = "PADDLE_TRAINER_ID"
+READY = "PPTSM_RANK_READY"  # number of the open file that a rank writes into when it is about to join
 HERE = "127.0.0.1"
 LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
 GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
@@ -239,6 +240,10 @@ def _environments(places: Sequence[int | None]) -> list[dict[str, str]]:
 def _joined(rank: int, company: "_Company | None") -> Ranks:
     """This process among the ranks that its environment tells of."""
     ranks = Ranks(rank, int(os.environ[SIZE]), company)
+    if company is not None:
+        company.wait_until_ready()
+    elif READY in os.environ:
+        os.write(int(os.environ[READY]), b"ready")
     with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
         distributed.init_parallel_env()
     return ranks
@@ -248,6 +253,7 @@ class _Rank(NamedTuple):
     process: "subprocess.Popen[bytes]"
     log: IO[bytes]  # what it prints
     told: IO[bytes]  # what it wants a user to be told
+    ready: IO[bytes]  # not empty once it is about to join
 
 
 class _Company:
@@ -264,18 +270,28 @@ class _Company:
         # without names: nothing of them can be left
         log = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         told = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        ready = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         process = subprocess.Popen(
             [sys.executable, "-c", BE_RANK, str(os.getpid()), str(told.fileno())],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            pass_fds=[told.fileno()],
-            env=os.environ | environment,
+            pass_fds=[told.fileno(), ready.fileno()],
+            env=os.environ | environment | {READY: str(ready.fileno())},
         )
-        self.ranks.append(_Rank(process, log, told))
+        self.ranks.append(_Rank(process, log, told, ready))
         assert process.stdin is not None
         with process.stdin as pipe:
             pipe.write(call)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the others are about to join.
+
+        Paddle's joining keeps the interpreter's lock: of a rank that died before it, nobody could tell then.
+        """
+        while not all(_read(rank.ready) for rank in self.ranks):
+            if self._fallen.wait(LOOK_SEC) and self.reason is not None:
+                raise self.reason
 
     def watch(self) -> None:
         """Look after the ranks from now on."""
