@@ -106,7 +106,8 @@ def test_what_a_terminal_cannot_show_does_not_stop_the_command(tmp_path: Path) -
 
 def test_make_checks_before_dvc_reads_params_yaml() -> None:
     """DVC ends with "unexpected error" at a null, and with "[Errno 2]" at a root that is gone, before any stage."""
-    listed = run("make", "-n", "repro", cwd=ROOT).stdout.splitlines()
+    # under `make test`, make would say in which folder it is
+    listed = run("make", "--no-print-directory", "-n", "repro", cwd=ROOT).stdout.splitlines()
     assert [line.split("  #")[0] for line in listed[-2:]] == ["pptsm check", "dvc repro"]
 
 
