@@ -143,8 +143,12 @@ class Validate(Section):
     max_frames: Positive
     max_duration_sec: PositiveReal
     min_side_px: Positive
-    min_videos_per_class: Positive
+    min_videos_per_class: Count
+    max_imbalance: Annotated[float, Field(ge=1)] | None
+    min_class_coverage: Share
     max_unreadable_share: Share
+    leakage: Literal["error", "warning", "off"]
+    near_duplicate_bits: Annotated[int, Field(ge=0, lt=256)] | None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
