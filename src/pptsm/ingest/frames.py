@@ -9,11 +9,11 @@ import pandas as pd
 
 from pptsm.console import note, progress
 from pptsm.data.archive import archive_name, is_whole, write_archive
-from pptsm.data.video import VideoError
+from pptsm.data.video import VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
-from pptsm.workers import Unfinished, killable
+from pptsm.workers import Unfinished, ended_if_silent, killable, limit_memory
 
 LAYOUT = "3"  # part of every archive's key: raise it when the content of an archive changes
 
