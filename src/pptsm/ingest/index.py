@@ -1,4 +1,4 @@
-"""The index: one row a video file, with label, group, split and what decoding it showed.
+"""The index: one row a clip (a video file, or a part of one), with label, group, split and what decoding it showed.
 
 Nothing found under the root vanishes: a file that cannot be used stays in the table with status and
 reason, and takes part in no split.
@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from pptsm.console import note
@@ -18,6 +19,7 @@ from pptsm.data.video import VIDEO_SUFFIXES, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
+from pptsm.ingest.parts import cut_into_parts
 from pptsm.ingest.probe import probe_all
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
@@ -45,9 +47,11 @@ def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) 
     table, labels = plan_index([name for name in found if name not in closed], params)
     takes_part = table["status"] == "ok"
     planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
-    probed = planned.join(probe_all([found[name] for name in planned["id"]], params, workers))
+    paths = planned["path"].unique()
+    probes = probe_all([found[path] for path in paths], params, workers).set_axis(paths)
+    probed = cut_into_parts(planned.join(probes, on="path"), found, workers, params.probe_timeout_sec)
     why = [f"a folder that cannot be looked into: {shut(found[name])}" for name in closed]
-    folders = pd.DataFrame({"id": closed, "reason": why}).assign(status="unreadable", label_index=-1)
+    folders = pd.DataFrame({"id": closed, "path": closed, "reason": why}).assign(status="unreadable", label_index=-1)
     table = pd.concat([probed, table[~takes_part], folders]).fillna(EMPTY)
     if params.short_videos == "leave_out":
         short = (table["status"] == "ok") & (table["num_frames"] < min_frames)
@@ -66,8 +70,9 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
         params: section index.
 
     Returns:
-        A row for each file, and for each one that a list names and the root has not: columns id, label,
-        label_index, group, split, status and reason. Status "ok" stands for: takes part if it decodes.
+        A row for each file or annotated part of one, and for each that a list names and the root has not: columns id,
+        path, label, label_index, group, split, status and reason; and start_sec, end_sec and `where` the annotation
+        stands, NaN and empty for a whole file. Status "ok" stands for: takes part if it decodes.
 
     Raises:
         UserError: pattern, lists, label file or groups do not fit the files, too many of them are left out,
@@ -94,7 +99,7 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
         table.loc[takes_part, "group"] = [groups[name] for name in wanted]
     table.loc[takes_part, "split"] = assign_splits(table[takes_part], params)
     table.loc[~takes_part, "split"] = ""
-    return table, labels
+    return table.assign(path=table["id"], start_sec=np.nan, end_sec=np.nan, where=""), labels
 
 
 def find_videos(root: Path) -> dict[str, Path]:

@@ -31,4 +31,5 @@ def run(
     with whole_folder(out) as folder:
         if params.frames.source == "archive":
             note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
-            extract_all(videos, Path(params.index.root), folder, params.frames, params.compute.workers)
+            root, limit_sec = Path(params.index.root), params.index.probe_timeout_sec
+            extract_all(videos, root, folder, params.frames, params.compute.workers, limit_sec)
