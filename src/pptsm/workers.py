@@ -68,7 +68,7 @@ def killable(
                     yield Unfinished(f"decoding took longer than {timeout_sec:g} s")
                 except ProcessExpired as error:
                     crashed = Unfinished(f"the decoder crashed (exit code {error.exitcode})")
-                    yield HUNG if error.exitcode == -signal.SIGALRM else crashed
+                    yield HUNG if was_silent(error) else crashed
         except BaseException:
             pool.stop()  # otherwise the pool first finishes every job
             raise
@@ -101,6 +101,11 @@ def ended_if_silent(limit_sec: float) -> Iterator[None]:
         _silence_sec = 0.0
         if _may_be_ended:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def was_silent(error: ProcessExpired) -> bool:
+    """Whether a process ended by `ended_if_silent`."""
+    return bool(error.exitcode == -signal.SIGALRM)
 
 
 def sign_of_life() -> None:
