@@ -7,6 +7,7 @@ packets say whether decord can be trusted to read a whole file in order. Pixels 
 """
 
 import os
+import re
 import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
 CONTAINERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,m4v,h264,hevc,av1,ivf,flv,asf,ogg,mxf,dv,rm,nut"
 MOST_PIXELS = 1 << 26  # of a frame (8192x8192); beyond it a header is taken for damaged
 AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
+TRACK_LENGTH = re.compile(r"(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(\.\d+)?)")
+MICROSECONDS = 1_000_000  # a second, in which FFmpeg tells a container's length
 # Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 its time is then missing
@@ -338,6 +341,8 @@ def _read_packets(path: Path) -> _Packets:
             promised = promised * count // ticks  # the header also counts the time of dropped frames
         elif discarded and name == MOV:  # an edit list shows a part; the header counts the whole
             promised = len(stream.index_entries) - discarded
+        elif name == MATROSKA:
+            promised = _promised_by_length(container, stream, shown_at)
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
         tick_sec = float(stream.time_base or 0)
@@ -346,6 +351,20 @@ def _read_packets(path: Path) -> _Packets:
     )
     times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
     return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, dtype=np.int64))
+
+
+def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
+    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it does not.
+
+    The last frame may be shown as long as any other.
+    """
+    times = np.sort(np.array([time for time in shown_at if time is not None], dtype=np.int64))
+    told = TRACK_LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
+    if told is None or not container.duration or len(times) < 2:
+        return 0
+    told_sec = int(told["hours"]) * 3600 + int(told["minutes"]) * 60 + float(told["seconds"])
+    covered_sec = float((times[-1] + np.diff(times).max()) * stream.time_base)
+    return round(len(times) * min(told_sec, container.duration / MICROSECONDS) / covered_sec) if covered_sec > 0 else 0
 
 
 def _mpeg4_picture_bytes(packet: bytes) -> int:
