@@ -8,9 +8,9 @@ import pytest
 
 from conftest import default_values, merged, params_with
 from pptsm.errors import ParamsError, UserError
-from pptsm.ingest.annotations import by_folder, read_label_file, read_split_lists
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice, covering_seed, place, split_sizes
+from pptsm.ingest.texts import by_folder, read_label_file, read_split_lists
 from pptsm.params import check_params
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}

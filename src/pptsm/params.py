@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
+from pptsm.data.names import AnnotationFormat, Aspect, Crops, FrameRule, Sampling
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
@@ -59,6 +59,13 @@ def _file_or_none(value: Any) -> Any:
     return None if value == NO_FILE else value
 
 
+def _names(value: Any) -> Any:
+    """None, a name or a list of names as a list."""
+    if value is None or value == NO_FILE:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"names a precision now, none, fp16 or bf16: write {'fp16' if value else 'none'} for {value}")
@@ -69,6 +76,7 @@ PathText = Annotated[str, AfterValidator(_path_text)]
 ListFile = Annotated[
     str | None, BeforeValidator(_file_or_none), AfterValidator(lambda value: value and _path_text(value))
 ]
+PathTexts = Annotated[list[PathText], BeforeValidator(_names)]
 
 
 class Section(BaseModel):
@@ -89,6 +97,9 @@ class Motion(Section):
 
 class Index(Section):
     root: PathText
+    annotations: PathTexts
+    format: Literal["auto"] | AnnotationFormat
+    official_split: Annotated[int, Field(ge=1, le=3)]
     pattern: str
     exclude: list[str]
     short_videos: Literal["error", "leave_out"]
@@ -125,6 +136,8 @@ class Index(Section):
             raise ValueError(f"{sorted(both)} stand both in val_groups and in test_groups")
         if (self.train_list is None) != (self.test_list is None):
             raise ValueError("train_list and test_list go together: give both or neither")
+        if self.annotations and self.train_list:
+            raise ValueError("annotations and train_list both name the clips: give one of them")
         decided = "the lists" if self.train_list else "the pattern's group split" if "split" in names else None
         if self.test_groups and decided:
             raise ValueError(f"test_groups is given, but {decided} already say which videos are for the test")
@@ -133,6 +146,8 @@ class Index(Section):
     @property
     def may_have_validation(self) -> bool:
         """False where it is certain, before any video is seen, that none is for validation."""
+        if self.annotations and not self.test_groups:
+            return True
         if self.val_groups or self.train_list or self.test_groups:
             return bool(self.val_groups)
         return self.val_share > 0 or "split" in re.compile(self.pattern).groupindex

@@ -24,8 +24,8 @@ from pptsm.data.video import VIDEO_SUFFIXES, Probe, name_fault, probe, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
 from pptsm.files import naming_full_disk, remove, sha256_of, state_dir
-from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.ingest.splits import assign_splits, splits_of_folders
+from pptsm.ingest.texts import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.params import Index
 from pptsm.workers import Unfinished, killable
 

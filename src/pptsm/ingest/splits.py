@@ -14,7 +14,8 @@ from pptsm.data.table import SPLITS
 from pptsm.errors import UserError
 from pptsm.params import Index
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
+SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "validate"), "val")
 SEEDS_TRIED = 10_000
 SHOWN = 5  # examples in a sentence
 

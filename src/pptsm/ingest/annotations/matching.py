@@ -1,0 +1,75 @@
+"""Which of the files on disk an annotation means: by its path, by its name, or by its name without the suffix."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pptsm.ingest.annotations.reading import Faults, as_ids, without_suffix
+
+
+@dataclass(frozen=True)
+class Root:
+    """What lies below index.root: the ids of all videos and folders of frames."""
+
+    path: str
+    ids: frozenset[str]
+
+
+def by_path(clips: pd.DataFrame, root: Root, faults: Faults) -> list[str]:
+    """The `path` of each clip as an id: that of the file of this path, or of the only one that has another suffix.
+
+    Lists of frame folders have no suffixes. A path that is not there stays; one that leaves the root is a fault.
+    """
+    paths, outside = as_ids(list(clips["path"]), root.path)
+    faults.add_rows(
+        clips, outside, lambda row: f"names {row['path']!r}, which is no path below index.root ({root.path})"
+    )
+    if root.ids.issuperset(paths):
+        return paths
+    bare = ids_by(without_suffix, root.ids)
+    return [path if path in root.ids else _only(bare.get(without_suffix(path), [])) or path for path in paths]
+
+
+def by_keys(
+    clips: pd.DataFrame, known: dict[str, list[str]], keys: Sequence[Sequence[str]], faults: Faults
+) -> list[str]:
+    """The id of each clip, by the first of its keys that is known; empty where none is.
+
+    Args:
+        clips: column `where`.
+        known: key -> ids.
+        keys: for each clip in turn its first keys, then its second ones, and so on.
+        faults: gets a key that several ids have.
+    """
+    ids = [next((known[key] for key in tried if key in known), []) for tried in zip(*keys, strict=True)]
+    faults.add_rows(
+        clips.assign(number=range(len(clips))),
+        np.array([len(names) > 1 for names in ids], dtype=bool),
+        lambda row: f"may mean each of {sorted(ids[row['number']])[:3]}: leave the others out with index.exclude",
+    )
+    return [names[0] if names else "" for names in ids]
+
+
+def ids_by(key: Callable[[str], str], found: Collection[str]) -> dict[str, list[str]]:
+    """The ids that have a key, by it."""
+    ids = defaultdict(list)
+    for name in found:
+        ids[key(name)].append(name)
+    return dict(ids)
+
+
+def file_name(path: str) -> str:
+    """The last part of an id."""
+    return path.rpartition("/")[2]
+
+
+def stem(path: str) -> str:
+    """The last part of an id, without a video's suffix."""
+    return without_suffix(file_name(path))
+
+
+def _only(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ""
