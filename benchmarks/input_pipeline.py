@@ -67,7 +67,9 @@ def ways_of(video: Path, params_path: Path, folder: Path, most: int) -> dict[str
     params = load_params(params_path)
     uniform, dense = (clip_spec(params.clip, params.student.segments, sampling) for sampling in ("uniform", "dense"))
     num_frames = len(Video(video))
-    row = pd.DataFrame({"id": [video.name], "num_frames": [num_frames], "label_index": [0]})
+    row = pd.DataFrame(
+        {"id": [video.name], "path": video.name, "first_frame": 0, "num_frames": num_frames, "label_index": 0}
+    )
     archives, videos = FrameSource("archive", folder), FrameSource("video", video.parent)
     write_archive(folder / archive_name(video.name), video, num_frames, params.frames)
     for number, frame in enumerate(Video(video)):

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 
 from pptsm.data.clips import FrameSource
+from pptsm.data.table import Excerpt
 from pptsm.data.video import Video
 from pptsm.errors import UserError
 
@@ -53,10 +54,10 @@ def main() -> None:
                 measured.append((process.memory_info().rss / 1e6, process.num_fds()))
                 print(f"{number:6} clips  {measured[-1][0]:7.1f} MB  {measured[-1][1]:3} open files", flush=True)
             path = videos[number % len(videos)]
-            source.read(str(path), rng.integers(0, counts[path], size=8))
+            source.read(Excerpt(str(path), str(path), 0), rng.integers(0, counts[path], size=8))
             if number % 50 == 0:
                 try:
-                    source.read(str(broken), np.array([0]))
+                    source.read(Excerpt(str(broken), str(broken), 0), np.array([0]))
                 except UserError:
                     pass
                 else:

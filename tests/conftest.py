@@ -76,7 +76,8 @@ def good_index() -> pd.DataFrame:
         for group, split in (("a", "train"), ("b", "val"), ("c", "test")):
             name = f"{label}/{group}.mp4"
             digest = f"{index}{group}" * 32
-            rows.append((name, label, index, group, split, "ok", "", "decord", 30, 25.0, 64, 48, 1.2, 999, digest))
+            said = (name, name, label, index, group, split, "ok", "")
+            rows.append((*said, "decord", 0, 30, 25.0, 64, 48, 1.2, 999, digest))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from conftest import params_with
-from pptsm.errors import UserError
+from conftest import params_with, pptsm, write_params
+from pptsm.data.table import UNANNOTATED, UNLABELLED, load_index
+from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.annotations import annotated_labels, read_annotations
+from pptsm.ingest.index import plan_index
+from pptsm.ingest.splits import advice
 
 Write = Callable[[str, str], str]
 
@@ -213,7 +216,7 @@ air drumming,_bcd-efg_h2,3,13,train,0
 "zumba, fast",cdefghijkl3,100,110,train,0
 """
 VALIDATE = "label,youtube_id,time_start,time_end,split\nair drumming,defghijklm4,0,10,validate\n"
-UNLABELLED = "youtube_id,time_start,time_end,split\nefghijklmn5,0,10,test\n"
+TEST = "youtube_id,time_start,time_end,split\nefghijklmn5,0,10,test\n"
 
 
 def test_kinetics_is_found_by_name_in_whatever_folder(write: Write) -> None:
@@ -225,7 +228,7 @@ def test_kinetics_is_found_by_name_in_whatever_folder(write: Write) -> None:
         "test/efghijklmn5_000000_000010.mp4",
         "val/air drumming/other_000000_000010.mp4",
     ]
-    files = [write("train.csv", TRAIN), write("validate.csv", VALIDATE), write("test.csv", UNLABELLED)]
+    files = [write("train.csv", TRAIN), write("validate.csv", VALIDATE), write("test.csv", TEST)]
     clips = read(files, found)
     assert list(clips.index) == [
         found[0], found[1], "zumba, fast/cdefghijkl3_000100_000110.mp4", found[2], found[3]
@@ -428,3 +431,190 @@ def test_formats_are_told_apart_and_said(
     assert f"read as index.format {form} ({len(names)} files)" in capsys.readouterr().err
     pd.testing.assert_frame_equal(clips, read(names, format=form))
     assert "read as" not in capsys.readouterr().err
+
+
+# --- from annotations to the index -----------------------------------------------------------------------
+
+FILES = [f"p{person}/{number}.mp4" for person in range(6) for number in range(4)]
+SEED = 2  # deals the six people to all three splits
+
+
+def plan(annotations: str | list[str], ids: list[str] = FILES, **changes: object) -> pd.DataFrame:
+    """The plan's rows by id; the path tells the person, and nothing of the class."""
+    pattern = r"(?P<group>p\d)/(?P<label>\d).mp4"
+    changes = {"root": "videos", "annotations": annotations, "pattern": pattern, "split_seed": SEED} | changes
+    return plan_index(sorted(ids), params_with(index=changes).index)[0].set_index("id")
+
+
+def rows(ids: list[str], *more: str) -> str:
+    """A table of one's own: jump and run in turn."""
+    lines = [f"{name},{('jump', 'run')[number % 2]}" for number, name in enumerate(ids)]
+    return "\n".join(["path,label", *lines, *more])
+
+
+def test_annotations_tell_the_class_and_the_pattern_the_group(write: Write) -> None:
+    """A group that the table names goes before; a file outside the pattern is a group of its own; shares decide."""
+    ids = [*FILES, "loose.mp4"]
+    table = plan(write("mine.csv", rows(ids)), ids)
+    assert table.loc[["p0/0.mp4", "p0/1.mp4", "loose.mp4"], "label"].tolist() == ["jump", "run", "jump"]
+    assert table.loc[["p0/0.mp4", "p5/3.mp4", "loose.mp4"], "group"].tolist() == ["p0", "p5", "loose.mp4"]
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+    assert set(table["split"]) == {"train", "val", "test"}
+    named = rows(FILES).replace("\n", ",team\n").replace("path,label,team", "path,label,group") + ",team"
+    assert set(plan(write("mine.csv", named), train_share=1.0, val_share=0.0, test_share=0.0)["group"]) == {"team"}
+
+
+def test_parts_of_a_file_are_rows_of_their_own_and_fall_to_one_split(write: Write) -> None:
+    """Their ids have the seconds; where nothing tells a group it is the file."""
+    text = "path,label,start_sec,end_sec\n" + "\n".join(
+        f"{name},{label},{start},{start + 1.5}" for name in FILES for start, label in enumerate(("jump", "run"))
+    )
+    table = plan(write("mine.csv", text), pattern="(?P<label>.*)")
+    assert len(table) == 2 * len(FILES)
+    row = table.loc["p0/0.mp4#1-2.5"]
+    assert row[["path", "label", "group", "start_sec", "end_sec", "where"]].tolist() == [
+        "p0/0.mp4", "run", "p0/0.mp4", 1, 2.5, "mine.csv line 3"
+    ]  # fmt: skip
+    assert (table.groupby("path")["split"].nunique() == 1).all()
+
+
+def test_files_that_no_annotation_names_and_clips_that_are_gone_stay_rows(write: Write) -> None:
+    """With label and reason, up to the shares; above them the sentence names the parameter."""
+    name = write("mine.csv", rows(FILES[:-1], "gone/1.mp4,swim"))
+    table = plan(name, max_missing_share=0.05)
+    assert table.loc["gone/1.mp4", ["label", "status", "split"]].tolist() == ["swim", "missing", ""]
+    assert table.loc["gone/1.mp4", "label_index"] == 2
+    assert table.loc[FILES[-1], ["label", "status", "reason", "split"]].tolist() == ["", "unlisted", UNANNOTATED, ""]
+    with pytest.raises(UserError, match=r"1 of the 24 videos in index.annotations are not in videos, .*max_missing_sh"):
+        plan(name, max_missing_share=0.04)
+    with pytest.raises(UserError, match=r"1 of the 24 videos are named by no annotation: .*max_unlisted_share"):
+        plan(name, max_missing_share=0.05, max_unlisted_share=0.04)
+
+
+def test_what_is_excluded_is_neither_missed_nor_unlisted(write: Write) -> None:
+    """Also where a clip is found by its name alone; of two files of a name, one may be excluded."""
+    text = "label,youtube_id,time_start,time_end,split\n" + "\n".join(
+        f"{label},{number:011d},0,10,{split}"
+        for number, (label, split) in enumerate([("jump", "train"), ("run", "train"), ("run", "val"), ("run", "val")])
+    )
+    ids = [f"{folder}/{number:011d}_000000_000010.mp4" for folder in ("a", "b") for number in range(3)]
+    changes = {"max_missing_share": 0.0, "max_unlisted_share": 0.0}
+    table = plan(write("k.csv", text), [*ids, "c/00000000003.mp4"], exclude=["b/*", "c/*"], **changes)
+    assert table["status"].to_dict() == {
+        **dict.fromkeys(ids[:3], "ok"), **dict.fromkeys(ids[3:], "excluded"), "c/00000000003.mp4": "excluded"
+    }  # fmt: skip
+    assert table["label"].tolist()[:3] == ["jump", "run", "run"]
+
+
+def test_videos_of_a_test_without_labels_take_no_part(write: Write) -> None:
+    """They count in no share."""
+    files = [write("train.csv", TRAIN + "run,ghijklmnop7,0,10,train,0\n"), write("test.csv", TEST)]
+    ids = ["x/_bcd-efg_h2.mp4", "x/ghijklmnop7.mp4", "x/efghijklmn5.mp4"]
+    table = plan(files, ids, max_missing_share=0.5, max_unlisted_share=0.0)
+    assert table.loc["x/efghijklmn5.mp4", ["status", "reason", "label_index"]].tolist() == ["unlisted", UNLABELLED, -1]
+    assert table["status"].value_counts().to_dict() == {"ok": 2, "missing": 2, "unlisted": 1}
+
+
+def test_the_numbers_of_annotations_are_the_order_of_the_classes(write: Write) -> None:
+    """label_file goes before; without either, they are sorted by name."""
+    ids = [f"{number}.mp4" for number in range(12)]
+    numbered = write("all.list", "\n".join(f"{number}.mp4 {11 - number}" for number in range(12)))
+    table = plan(numbered, ids, format="list")
+    assert table["label_index"].to_dict() == {f"{number}.mp4": 11 - number for number in range(12)}
+    names = write("names.txt", "\n".join(f"class {number:02d}" for number in range(12)))
+    table = plan(numbered, ids, format="list", label_file=names)
+    assert table.loc["0.mp4", ["label", "label_index"]].tolist() == ["class 11", 11]
+    order = write("order.txt", "run\njump\n")
+    assert set(plan(write("mine.csv", rows(FILES)), label_file=order).loc["p0/0.mp4", ["label"]]) == {"jump"}
+    assert plan(write("mine.csv", rows(FILES)), label_file=order).loc["p0/0.mp4", "label_index"] == 1
+    with pytest.raises(UserError, match=r"classes \['run'\] are not in index.label_file .*, which names \['jump'\]"):
+        plan(write("mine.csv", rows(FILES)), label_file=write("order.txt", "jump\n"))
+
+
+def test_held_out_groups_go_with_annotations_unless_these_have_splits(write: Write) -> None:
+    """Groups of the pattern."""
+    table = plan(write("mine.csv", rows(FILES)), test_groups=["p0"], val_groups=["p1"])
+    assert table.groupby("group")["split"].first().to_dict() == {
+        "p0": "test", "p1": "val", "p2": "train", "p3": "train", "p4": "train", "p5": "train"
+    }  # fmt: skip
+    train, test = write("train.csv", rows(FILES[4:])), write("test.csv", rows(FILES[:4]))
+    table = plan([train, test], val_groups=["p1"])
+    assert table["split"].value_counts().to_dict() == {"train": 16, "val": 4, "test": 4}
+    with pytest.raises(UserError, match="test_groups is given, but the annotations already say"):
+        plan([train, test], test_groups=["p1"])
+
+
+def test_advice_is_given_only_where_shares_decide(write: Write) -> None:
+    """A test list that misses a class is no matter of the seed; what falls to a split by its hash is."""
+    train, test = write("train.csv", rows(FILES[4:])), write("test.csv", "path,label\np0/0.mp4,jump\n")
+    shares: dict[str, Any] = {"train_share": 0.8, "val_share": 0.0, "test_share": 0.2}
+    table = plan([train, test], max_unlisted_share=0.2, **shares)
+    params = params_with(index={"annotations": [train], "pattern": "(?P<label>.*)", "split_seed": SEED, **shares}).index
+    assert advice(table[table["split"] != ""], params) is None
+    drawn = plan(write("mine.csv", rows(FILES)), **shares)
+    drawn.loc[drawn["split"] == "test", "label"] = "jump"
+    assert "test has no video of 'run'" in str(advice(drawn, params))
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ({"annotations": "a.csv", "train_list": "a", "test_list": "b"}, "annotations and train_list both name the clips"),
+    ({"annotations": 3}, "annotations is 3, but should be a valid list"),
+    ({"annotations": [""]}, "is no path: it is empty"),
+    ({"format": "ava"}, "format is 'ava', but should be 'auto' or should be 'csv'"),
+    ({"official_split": 4}, "official_split is 4, but should be less than or equal to 3"),
+])  # fmt: skip
+def test_parameters_that_contradict_themselves_are_refused(change: dict[str, object], sentence: str) -> None:
+    """Before anything is read."""
+    with pytest.raises(ParamsError, match=sentence):
+        params_with(index=change)
+
+
+# --- real videos -----------------------------------------------------------------------------------------
+
+
+def index_of(folder: Path, root: Path, **changes: object) -> pd.DataFrame:
+    """The index that the command writes, by id."""
+    write_params(folder / "params.yaml", {"index": {"root": str(root), **changes}})
+    pptsm("index", "--out", "index.csv", "--labels", "labels.txt", cwd=folder)
+    return load_index(folder / "index.csv").set_index("id")
+
+
+@pytest.mark.slow
+def test_real_videos_are_indexed_by_a_table_of_ones_own(shared: Path, write: Write, tmp_path: Path) -> None:
+    """Nine people, three actions: classes of another kind than the folders, actors as groups, parts of a file."""
+    root = shared / "data" / "weizmann"
+    names = [f"{action}/{actor}_{action}.avi" for action in ("bend", "run", "walk") for actor in ("lena", "eli", "ira")]
+    whole = [f"{name},{name[:4] if 'bend' in name else 'goes'},train,{name.split('/')[1][:3]}" for name in names[:6]]
+    parts = [f"{name},goes,test,{name.split('/')[1][:3]},0.2,0.8" for name in names[6:]]
+    lines = ["path,label,split,group,start_sec,end_sec", *(f"{line},," for line in whole), *parts]
+    table = index_of(tmp_path, root, annotations=write("mine.csv", "\n".join(lines)), max_unlisted_share=1.0)
+    used = table[table["split"] != ""]
+    assert used["label"].value_counts().to_dict() == {"bend": 3, "goes": 6}
+    assert used["group"].value_counts().to_dict() == {"len": 3, "eli": 3, "ira": 3}
+    cut = used.loc["walk/lena_walk.avi#0.2-0.8"]
+    assert cut["path"] == "walk/lena_walk.avi"
+    assert cut["first_frame"] == pytest.approx(0.2 * cut["fps"], abs=1)
+    assert cut["num_frames"] == pytest.approx(0.6 * cut["fps"], abs=1)
+    assert cut["duration_sec"] == pytest.approx(0.6, abs=0.05)
+    assert (tmp_path / "labels.txt").read_text() == "bend\ngoes\n"
+
+
+@pytest.mark.slow
+def test_real_videos_are_indexed_by_the_official_lists_of_ucf101(shared: Path, tmp_path: Path) -> None:
+    """A part of the dataset under its lists: groups from the names, the rest missing, logits in the official order."""
+    root = shared / "data" / "ucf_style"
+    lists = shared / "reference" / "ucf101"
+    pattern = r"(?P<label>[^/]+)/v_[^/]*_(?P<group>g\d+)_c\d+\.[^/]*"
+    changes = {"annotations": str(lists), "pattern": pattern, "max_missing_share": 1.0, "max_unlisted_share": 1.0}
+    table = index_of(tmp_path, root, **changes)
+    there = table[table["status"] != "missing"]
+    assert sorted(there.index) == sorted(path.relative_to(root).as_posix() for path in root.rglob("*.avi"))
+    assert set(there["status"]) == {"ok"}
+    official = {line.split()[0] for line in (lists / "testlist01.txt").read_text().splitlines()}
+    assert set(there.index[there["split"] == "test"]) == official & set(there.index)
+    assert set(there["group"]) <= {f"g{number:02d}" for number in range(1, 26)}
+    assert len(table) == 13_320
+    assert there.loc[there["label"] == "TaiChi", "label_index"].unique().tolist() == [90]
+    old = {"train_list": "trainlist01.txt", "test_list": "testlist01.txt", "label_file": "classInd.txt"}
+    changes |= {"annotations": None} | {name: str(lists / file) for name, file in old.items()}
+    pd.testing.assert_frame_equal(index_of(tmp_path, root, **changes), table)

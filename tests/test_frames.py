@@ -12,6 +12,7 @@ from PIL import Image
 from conftest import moving_square, params_with, spec_with
 from pptsm.data.archive import read_frames, write_archive
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.table import Excerpt
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Video, VideoError, probe, write_video
 from pptsm.errors import UserError
@@ -33,6 +34,8 @@ def rows_of(*paths: Path) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [f"run/{path.name}" for path in paths],
+            "path": [f"run/{path.name}" for path in paths],
+            "first_frame": 0,
             "num_frames": 12,
             "sha256": [sha256_of(path) for path in paths],
             "label_index": 0,
@@ -199,7 +202,7 @@ def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Pa
 def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
     """A bad clip is never replaced by another one."""
     with pytest.raises(UserError, match=r"clip 'run/none\.mp4' cannot be read"):
-        FrameSource("archive", tmp_path).read("run/none.mp4", np.array([0]))
+        FrameSource("archive", tmp_path).read(Excerpt("run/none.mp4", "run/none.mp4", 0), np.array([0]))
 
 
 def test_training_straight_from_video_sees_nearly_the_same_frames(video: Path, tmp_path: Path) -> None:

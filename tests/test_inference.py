@@ -10,6 +10,7 @@ from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.geometry import Frames
 from pptsm.data.spec import ClipSpec
+from pptsm.data.table import Excerpt
 from pptsm.data.transforms import Pixels, normalise
 from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.scoring import score_videos
@@ -24,15 +25,18 @@ class Noise(FrameSource):
     def __init__(self) -> None:
         super().__init__("archive", Path("nowhere"))
 
-    def read(self, video_id: str, indices: np.ndarray) -> Frames:
+    def read(self, excerpt: Excerpt, indices: np.ndarray) -> Frames:
         """[T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
-        frames = np.random.default_rng(int(video_id)).integers(0, 256 - 40 * int(video_id), (30, 24, 40, 3))
+        number = int(excerpt.id)
+        frames = np.random.default_rng(number).integers(0, 256 - 40 * number, (30, 24, 40, 3))
         return Frames(frames[indices].astype(np.uint8), (40, 24))
 
 
 def videos_of(sampling: str, spec: ClipSpec = CLIP) -> EvaluationVideos:
     """Five videos; labels are not in the order of the rows."""
-    rows = pd.DataFrame({"id": list("01234"), "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]})
+    ids = list("01234")
+    columns = {"id": ids, "path": ids, "first_frame": 0, "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]}
+    rows = pd.DataFrame(columns)
     return EvaluationVideos(rows, Noise(), spec, sampling)  # type: ignore[arg-type]
 
 

@@ -29,7 +29,8 @@ RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0
 
 def clips_of_videos(number: int) -> TrainingClips:
     """Of videos a, b, c ..., which nobody reads."""
-    rows = pd.DataFrame({"id": list("abcdefghijklmnopqrstuvwxyz")[:number], "num_frames": 8, "label_index": 0})
+    names = list("abcdefghijklmnopqrstuvwxyz")[:number]
+    rows = pd.DataFrame({"id": names, "path": names, "first_frame": 0, "num_frames": 8, "label_index": 0})
     return TrainingClips(rows, FrameSource("video", Path()), ["one"], spec_with(), params_with().training, 1, 0)
 
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from conftest import ROOT, TINY, moving_square, params_with, pptsm, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.table import load_labels, save_labels
+from pptsm.data.table import Excerpt, load_labels, save_labels
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
 from pptsm.evaluation.tables import in_words
@@ -213,9 +213,9 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     """Uniform: those that were scored. Dense: the middle one of three clips, and the page says so."""
 
     class Watched(FrameSource):
-        def read(self, video_id: str, indices: np.ndarray) -> np.ndarray:
+        def read(self, excerpt: Excerpt, indices: np.ndarray) -> np.ndarray:
             asked.append(indices.tolist())
-            return super().read(video_id, indices)
+            return super().read(excerpt, indices)
 
     asked: list[list[int]] = []
     params = load_params(run / "params.yaml").model_copy(update={"sampling": sampling})

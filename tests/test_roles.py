@@ -64,7 +64,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 grey = 30 + 180 * label_index + number
                 write_video(path, np.full((8, 32, 32, 3), grey, dtype=np.uint8), 10, "mpeg4")
-                row = {"id": name, "label": label, "label_index": label_index, "group": f"{label}{number}"}
+                row = {
+                    "id": name,
+                    "path": name,
+                    "label": label,
+                    "label_index": label_index,
+                    "group": f"{label}{number}",
+                }
                 row |= {"split": split, "status": "ok", "num_frames": 8, "reason": "", "sha256": ""}
                 rows.append(dict.fromkeys(COLUMNS, 0) | row)
     save_index(pd.DataFrame(rows), tmp_path / "index.csv")

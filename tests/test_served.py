@@ -86,7 +86,8 @@ def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, 
     (tmp_path / "videos" / "2.mp4").write_text("text")
     ids = ["3.mp4", "1.mp4", "2.mp4", "0.mp4"]
     rows = pd.DataFrame({"id": ids, "label": LABELS[0], "top1": LABELS[1], "score1": 0.5}, index=[7, 5, 3, 1])
-    found = serve(model, tmp_path / "videos", rows, sampling).answers  # type: ignore[arg-type]
+    videos = pd.DataFrame({"id": ids, "path": ids, "first_frame": 0, "num_frames": 9})
+    found = serve(model, tmp_path / "videos", videos, rows, sampling).answers  # type: ignore[arg-type]
     assert found["id"].tolist() == ids
     predictor = Predictor(model, sampling)  # type: ignore[arg-type]
     for row in found.drop(2).to_dict("records"):

@@ -251,7 +251,8 @@ def test_prediction_and_evaluation_see_the_frames_that_sampling_chose(
     monkeypatch.chdir(tmp_path)
     params, spec = params_with(**CLIP), spec_with(segments=8, **CLIP["clip"])
     files = [library(name) for name in ENTRANCES]
-    videos = pd.DataFrame({"id": [file.name for file in files], "num_frames": 100, "label_index": 0})
+    names = [file.name for file in files]
+    videos = pd.DataFrame({"id": names, "path": names, "first_frame": 0, "num_frames": 100, "label_index": 0})
     videos["sha256"] = [sha256_of(file) for file in files]
     extract_all(videos, files[0].parent, tmp_path / "frames", params.frames, 1)
     archives = EvaluationVideos(videos, FrameSource("archive", tmp_path / "frames"), spec, sampling)

@@ -134,7 +134,9 @@ def views(
     try:
         opened = Video(video)
         opened.require_whole()
-        row = pd.DataFrame({"id": [video.name], "num_frames": [len(opened)], "label_index": [0]})
+        row = pd.DataFrame(
+            {"id": [video.name], "path": video.name, "first_frame": 0, "num_frames": len(opened), "label_index": 0}
+        )
         with tempfile.TemporaryDirectory() as folder:
             frames = FrameSource("video", video.parent)
             if source == "archive":

@@ -1,4 +1,4 @@
-"""A frame archive: one ZIP of JPEGs a video, stored without compression, readable at random.
+"""A frame archive: one ZIP of JPEGs a clip, stored without compression, readable at random.
 
 Members are `img_00001.jpg`, `img_00002.jpg`, ... as in the classic frame folders. An archive is a few
 times faster to version than loose files and opens in any file manager. Its comment is JSON and says the video's native
@@ -9,14 +9,18 @@ import json
 import os
 import zipfile
 import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data.geometry import Frames, Size, resized_size
 from pptsm.data.pixels import decode_jpeg, encode_jpeg, resized
-from pptsm.data.video import Video, VideoError
+from pptsm.data.video import Span, Video, VideoError
 from pptsm.files import whole_file
 from pptsm.params import Frames as Settings
 
@@ -58,7 +62,7 @@ TAIL_BYTES = 1 << 16  # the directory of 1,100 frames; that of a longer video is
 
 
 def archive_name(video_id: str) -> str:
-    """Path of a video's archive below the frames folder."""
+    """Path below the frames folder of the archive of a row of the index."""
     return f"{video_id}.zip"
 
 
@@ -67,26 +71,66 @@ def member_name(index: int) -> str:
     return f"img_{index + 1:05d}.jpg"
 
 
-def write_archive(path: Path, video: Path, num_frames: int, settings: Settings) -> None:
-    """Decode the first `num_frames` frames of a video into an archive.
+class Wanted(NamedTuple):
+    """An archive to be written, and the part of a video that it holds."""
 
-    It is whole or absent, but for a power cut: `is_whole` tells.
+    archive: Path
+    span: Span
+
+
+def write_archives(video: Path, wanted: Sequence[Wanted], settings: Settings) -> None:
+    """Decode a video once, in order, as far as it is needed, and write an archive of each part of it.
+
+    Each is whole or absent, but for a power cut: `is_whole` tells.
 
     Raises:
         VideoError: fewer frames decode.
     """
-    count = 0
+    waiting = deque(sorted(wanted, key=lambda each: each.span.first))
+    count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
+    with ExitStack() as unfinished:
+        begun: list[_Writer] = []
+        for number, frame in enumerate(Video(video)):
+            while waiting and waiting[0].span.first == number:
+                begun.append(_Writer(*waiting.popleft(), unfinished))
+            if begun:  # frames that several parts share are encoded once
+                jpeg = encode_jpeg(_scaled_down(frame, settings.short_side_px), settings.jpeg_quality)
+                begun = [writer for writer in begun if writer.add(jpeg, frame.shape)]
+            count = number + 1
+            if count == stop:
+                return
+        raise VideoError(f"{count} frames decode, {stop} were counted before")
+
+
+def write_archive(archive: Path, video: Path, num_frames: int, settings: Settings) -> None:
+    """Decode the first `num_frames` frames of a video into an archive, as `write_archives`."""
+    write_archives(video, [Wanted(archive, Span(0, num_frames))], settings)
+
+
+class _Writer:
+    """An archive that is being written; what is left of it when `unfinished` ends is removed."""
+
+    def __init__(self, path: Path, span: Span, unfinished: ExitStack) -> None:
+        self._open = unfinished.enter_context(ExitStack())
+        self._zip = self._open.enter_context(_new_zip(path))
+        self._span = span
+
+    def add(self, jpeg: bytes, shape: tuple[int, ...]) -> bool:
+        """Write the next frame, of native `shape` [H, W, 3]; whether more are to come."""
+        count = len(self._zip.infolist())
+        # a fixed date: the same video gives the same bytes
+        self._zip.writestr(zipfile.ZipInfo(member_name(count), date_time=(1980, 1, 1, 0, 0, 0)), jpeg)
+        if count + 1 < self._span.num_frames:
+            return True
+        self._zip.comment = json.dumps({"native": [shape[1], shape[0]]}).encode()
+        self._open.close()
+        return False
+
+
+@contextmanager
+def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     with whole_file(path, settle=False) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        for count, frame in enumerate(Video(video), start=1):
-            # a fixed date: the same video gives the same bytes
-            member = zipfile.ZipInfo(member_name(count - 1), date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, encode_jpeg(_scaled_down(frame, settings.short_side_px), settings.jpeg_quality))
-            if count == num_frames:
-                break
-        if count < num_frames:
-            raise VideoError(f"{count} frames decode, {num_frames} were counted before")
-        height, width = frame.shape[:2]
-        archive.comment = json.dumps({"native": [width, height]}).encode()
+        yield archive
 
 
 def is_whole(path: Path, num_frames: int) -> bool:

@@ -18,32 +18,33 @@ from pptsm.data.geometry import Frames
 from pptsm.data.names import Sampling
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
+from pptsm.data.table import Excerpt, excerpts
 from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
-from pptsm.data.video import Video, VideoError
+from pptsm.data.video import Part, Video, VideoError
 from pptsm.errors import UserError, unusable
 from pptsm.params import Params, Training
 
 
 class FrameSource:
-    """Where frames come from: the archives below a folder, or the video files themselves."""
+    """Where frames come from: the archives below a folder, one a clip, or the video files themselves."""
 
     def __init__(self, kind: Literal["archive", "video"], folder: Path) -> None:
         self.kind = kind
         self.folder = folder.absolute()  # for processes that were started in another working folder
 
-    def read(self, video_id: str, indices: NDArray[np.int64]) -> Frames:
-        """The frames at 0-based `indices`, with the video's native size.
+    def read(self, excerpt: Excerpt, indices: NDArray[np.int64]) -> Frames:
+        """The frames at 0-based `indices` of a clip, with the video's native size.
 
         Raises:
             UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
         """
         try:
             if self.kind == "archive":
-                return read_frames(self.folder / archive_name(video_id), indices)
-            return Video(self.folder / video_id).frames(indices)
+                return read_frames(self.folder / archive_name(excerpt.id), indices)
+            return Video(self.folder / excerpt.path).frames(excerpt.first_frame + indices)
         except VideoError as error:
             again = "frames` extracts" if self.kind == "archive" else "index` looks at"
-            raise UserError(f"clip {video_id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
+            raise UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
 
 
 def frame_source(params: Params, frames: Path) -> FrameSource:
@@ -81,7 +82,7 @@ class TrainingClips:
         seed: int,
         epoch: int,
     ) -> None:
-        self.ids = videos["id"].tolist()
+        self.excerpts = excerpts(videos)
         self.num_frames = videos["num_frames"].tolist()
         self.label_indices = videos["label_index"].tolist()
         self.source = source
@@ -91,19 +92,19 @@ class TrainingClips:
         self.mirrored = mirrored_labels(labels, training.flip_labels)
 
     def __len__(self) -> int:
-        return len(self.ids) * self.training.clips_per_video
+        return len(self.excerpts) * self.training.clips_per_video
 
     def video_of(self, number: int) -> str:
-        """The id of the video that clip `number` is drawn from."""
-        return str(self.ids[number % len(self.ids)])
+        """The id of the row that clip `number` is drawn from."""
+        return str(self.excerpts[number % len(self.excerpts)].id)
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         rng = np.random.default_rng([*self.seed_epoch, number])
-        video = number % len(self.ids)
+        video = number % len(self.excerpts)
         indices = self._indices(self.num_frames[video], rng)
         flip = self.training.flip == "horizontal" and rng.random() < 0.5
         clip = training_clip(
-            self.source.read(self.ids[video], indices),
+            self.source.read(self.excerpts[video], indices),
             self.spec,
             rng,
             crop=self.training.crop,
@@ -123,7 +124,7 @@ class EvaluationVideos:
     """All views of each video, in the table's order: `videos[i]` is (pixels [V*S, 3, H, W], label)."""
 
     def __init__(self, videos: pd.DataFrame, source: FrameSource, spec: ClipSpec, sampling: Sampling) -> None:
-        self.ids = videos["id"].tolist()
+        self.excerpts = excerpts(videos)
         self.num_frames = videos["num_frames"].tolist()
         self.label_indices = videos["label_index"].tolist()
         self.source = source
@@ -131,12 +132,12 @@ class EvaluationVideos:
         self.sampling = sampling
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.excerpts)
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)
         once, places = np.unique(indices, return_inverse=True)  # the clips of a dense view share frames
-        views = views_of(self.source.read(self.ids[number], once), self.spec, self.sampling, places)
+        views = views_of(self.source.read(self.excerpts[number], once), self.spec, self.sampling, places)
         return views, np.int64(self.label_indices[number])
 
 
@@ -148,16 +149,17 @@ def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> N
     return rule(num_frames, spec.segments).ravel()
 
 
-def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of a video file, normalised.
+def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:
+    """Evaluation views [V*S, 3, H, W] of a video file or of a part of it, normalised.
 
     Raises:
-        VideoError: the file cannot be decoded, or is cut off.
+        VideoError: the file cannot be decoded, is cut off, or has no such part.
     """
     video = Video(path)
     video.require_whole()
-    once, places = np.unique(evaluation_indices(len(video), spec, sampling), return_inverse=True)
-    return normalise(views_of(video.frames(once), spec, sampling, places))
+    span = video.span(part)
+    once, places = np.unique(evaluation_indices(span.num_frames, spec, sampling), return_inverse=True)
+    return normalise(views_of(video.frames(span.first + once), spec, sampling, places))
 
 
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:

@@ -1,9 +1,9 @@
-"""The index as a table: its columns, and how it is written and read."""
+"""The index as a table: its columns, and how it is written and read. A row is a clip: a file, or a part of one."""
 
 import io
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,10 +17,13 @@ DECODED = ("ok", "truncated", "unreadable")
 STATUSES = (*DECODED, "short", "missing", "unlisted", "unmatched", "excluded")
 UNLISTED = "in neither split list"  # the reasons of "unlisted"
 OTHER_CLASS = "its class is in neither split list"
+UNANNOTATED = "no annotation names it"
+UNLABELLED = "its annotation gives it no label"
 
-# column -> type; `id` is the path below the root, with / between folders
+# column -> type
 COLUMNS: Mapping[str, str] = {
-    "id": "str",
+    "id": "str",  # the path; of a part of a file also the part, in seconds: "day.mp4#12.5-20"
+    "path": "str",  # of the file below the root, with / between folders
     "label": "str",
     "label_index": "int64",  # -1 where the label is not known, or its class takes no part
     "group": "str",
@@ -28,14 +31,34 @@ COLUMNS: Mapping[str, str] = {
     "status": "str",  # one of STATUSES
     "reason": "str",
     "decoder": "str",  # decord or pyav: which of them reads the file; empty where none does
-    "num_frames": "int64",
+    "first_frame": "int64",  # the clip's first in the file, from 0
+    "num_frames": "int64",  # of the clip
     "fps": "float64",
     "width": "int64",
     "height": "int64",
-    "duration_sec": "float64",
-    "size_bytes": "int64",
+    "duration_sec": "float64",  # of the clip
+    "size_bytes": "int64",  # of the file, as its hash
     "sha256": "str",
 }
+
+
+class Excerpt(NamedTuple):
+    """Where a row's frames are: in `path`, from `first_frame` on; its archive is named by `id`."""
+
+    id: str
+    path: str
+    first_frame: int
+
+
+def excerpts(videos: pd.DataFrame) -> list[Excerpt]:
+    """An `Excerpt` for each row."""
+    columns = (videos[name].tolist() for name in Excerpt._fields)
+    return [Excerpt(*row) for row in zip(*columns, strict=True)]
+
+
+def clip_id(path: str, start_sec: float, end_sec: float) -> str:
+    """The id of a part of a file; that of a whole file is its path."""
+    return f"{path}#{start_sec:.10g}-{end_sec:.10g}"
 
 
 def save_index(table: pd.DataFrame, path: Path) -> None:

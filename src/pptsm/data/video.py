@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,28 @@ REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 
 SMALLEST_PICTURE_BYTES = {"vp9": 1}
 OTHER_SMALLEST_PICTURE_BYTES = 16
 SMALL_PACKET_BYTES = 1000  # in larger ones nobody hides so small a picture, and looking takes time
+
+
+# A part of a file may end this much after it: seconds in annotations are rounded, and frames last.
+PAST_END_SEC = 0.5
+EARLY_SEC = 0.0005  # times are written with three digits
+
+
+class Span(NamedTuple):
+    """A part of a file by its frames."""
+
+    first: int
+    num_frames: int
+
+
+class Seconds(NamedTuple):
+    """A part of a file by time, from its first frame on: the frames that begin at `start` or later, before `end`."""
+
+    start: float
+    end: float
+
+
+Part = Span | Seconds | None  # None: the whole file
 
 
 class VideoError(Exception):
@@ -140,6 +162,25 @@ class Video:
         height, width = images[0].shape[:2]
         return Frames(images, (width, height))
 
+    def span(self, part: Part) -> Span:
+        """The frames of a part of the file.
+
+        Raises:
+            VideoError: there is no frame in it, or it ends after the file.
+        """
+        if part is None:
+            return Span(0, len(self))
+        if isinstance(part, Span):
+            return part
+        begins_sec = self._by_number.begins_sec
+        end_sec = begins_sec[-1] + (np.median(np.diff(begins_sec)) if len(begins_sec) > 1 else 0.0)
+        if part.end > end_sec + PAST_END_SEC:
+            raise VideoError(f"it lasts {end_sec:.2f} s, so nothing is at {part.start:g} to {part.end:g} s")
+        first, stop = np.searchsorted(begins_sec, np.array(part) - EARLY_SEC)
+        if first == stop:
+            raise VideoError(f"no frame begins between {part.start:g} and {part.end:g} s")
+        return Span(int(first), int(stop - first))
+
     def require_whole(self) -> None:
         """Refuse a file that `probe` calls cut off, for the reason that it gives.
 
@@ -212,6 +253,7 @@ class _Packets:
     width: int  # as stored, before turning
     height: int
     times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not tell that
+    tick_sec: float  # the unit of times
     keys: NDArray[np.int64]  # numbers of the frames from which decoding can start
 
     @property
@@ -269,11 +311,12 @@ def _read_packets(path: Path) -> _Packets:
             promised = len(stream.index_entries) - discarded
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
+        tick_sec = float(stream.time_base or 0)
     indexed = (
         indexed and not discarded and len(set(shown_at)) == count and _keys_divide(np.array(shown_at), np.array(keys))
     )
     times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
-    return _Packets(count - discarded, promised, fps, width, height, times, np.array(keys, dtype=np.int64))
+    return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, dtype=np.int64))
 
 
 def _mpeg4_picture_bytes(packet: bytes) -> int:
@@ -347,6 +390,20 @@ class _Pyav:
 
     def __len__(self) -> int:
         return self.packets.count if self.packets.indexed else self._decodable[0]
+
+    @property
+    def begins_sec(self) -> NDArray[np.float64]:
+        """When each frame is shown, from the first one on; by the frame rate where packets do not tell.
+
+        Raises:
+            VideoError: neither tells.
+        """
+        if self.packets.indexed:
+            times = self.packets.times
+            return np.asarray((times - times[0]) * self.packets.tick_sec, dtype=np.float64)
+        if self.fps <= 0:
+            raise VideoError("the file does not say when its frames are shown")
+        return np.arange(len(self)) / self.fps
 
     @property
     def problem(self) -> str:

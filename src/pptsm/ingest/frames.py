@@ -1,15 +1,16 @@
-"""Extracting the frames of many videos into archives, in parallel, each video's work done only once."""
+"""Extracting the frames of many clips into archives, in parallel, each video decoded only once."""
 
 import os
 import shutil
+from collections import defaultdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.archive import archive_name, is_whole, write_archive
-from pptsm.data.video import VideoError
+from pptsm.data.archive import Wanted, archive_name, is_whole, write_archives
+from pptsm.data.video import Span, VideoError
 from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
@@ -19,53 +20,60 @@ LAYOUT = "3"  # part of every archive's key: raise it when the content of an arc
 
 
 def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, workers: Literal["auto"] | int) -> None:
-    """Write the archive of every row's video below `folder`, in parallel.
+    """Write the archive of every row below `folder`, in parallel.
 
     Finished archives also live in a store keyed by the video's content and the settings, and are linked
     in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
 
     Args:
-        videos: columns `id`, `num_frames` and `sha256`.
+        videos: columns `id`, `path`, `first_frame`, `num_frames` and `sha256`.
         root: folder of the videos.
 
     Raises:
         UserError: a video that the index called readable does not decode (any more).
     """
     store = state_dir("frames")
-    archives = [
-        (str(name), int(count), _stored(store, str(digest), params))
-        for name, count, digest in zip(videos["id"], videos["num_frames"], videos["sha256"], strict=True)
-    ]
-    # one job an archive: files of the same content share theirs
-    first = {stored: (root / name, count, stored, params) for name, count, stored in archives}
-    done = killable(_extract_into_store, first.values(), workers, timeout_sec=None)  # the index knows that they decode
-    for (video, *_), fault in zip(first.values(), progress(done, "frames", "videos", total=len(first)), strict=True):
+    wanted = [_wanted(store, row, params) for row in videos.itertuples()]
+    # one job a video; files of the same content, and rows of the same frames, share their archive
+    parts: dict[Any, list[Wanted]] = defaultdict(list)
+    for digest, each in zip(videos["sha256"], wanted, strict=True):
+        parts[digest].append(each)
+    files = dict(zip(videos["sha256"], videos["path"], strict=True))
+    jobs = [(root / files[digest], list(dict.fromkeys(each)), params) for digest, each in parts.items()]
+    done = killable(_extract_into_store, jobs, workers, timeout_sec=None)  # the index knows that they decode
+    for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):
         if reason := fault.reason if isinstance(fault, Unfinished) else fault:
             raise UserError(
                 f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
             )
-    for name, _, stored in archives:
-        _link(stored, folder / archive_name(name))
+    for name, each in zip(videos["id"], wanted, strict=True):
+        _link(each.archive, folder / archive_name(name))
 
 
-def _extract_into_store(video: Path, num_frames: int, stored: Path, params: Frames) -> str:
+def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames) -> str:
     """Runs in a worker; what keeps the video from being extracted, or nothing."""
+    missing = []
     try:
-        if is_whole(stored, num_frames):
-            return ""
-        if stored.exists():
-            note(f"frames: {stored} is damaged: {video} is extracted again")
-        if stored.is_dir():  # a file is replaced in one step: another run may be linking it
-            remove(stored)
-        write_archive(stored, video, num_frames, params)
+        for each in wanted:
+            if is_whole(each.archive, each.span.num_frames):
+                continue
+            if each.archive.exists():
+                note(f"frames: {each.archive} is damaged: {video} is extracted again")
+            if each.archive.is_dir():  # a file is replaced in one step: another run may be linking it
+                remove(each.archive)
+            missing.append(each)
+        if missing:
+            write_archives(video, missing, params)
     except VideoError as error:
         return str(error)
     return ""
 
 
-def _stored(store: Path, digest: str, params: Frames) -> Path:
+def _wanted(store: Path, row: Any, params: Frames) -> Wanted:
     settings = f"{params.short_side_px or 'native'}-q{params.jpeg_quality}-v{LAYOUT}"
-    return store / settings / digest[:2] / f"{digest}.zip"
+    span = Span(int(row.first_frame), int(row.num_frames))
+    part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
+    return Wanted(store / settings / row.sha256[:2] / f"{row.sha256}{part}.zip", span)
 
 
 def _link(stored: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.table import load_index, load_labels, read_table
+from pptsm.data.table import excerpts, load_index, load_labels, read_table
 from pptsm.errors import unusable
 from pptsm.files import sha256_of
 from pptsm.model.names import TITLES, TRUNKS
@@ -188,14 +188,15 @@ def _wrong_clips(
     Of several dense clips the strip is the middle one.
     """
     wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
-    num_frames = dict(zip(index["id"], index["num_frames"], strict=True))
+    row_of = {excerpt.id: (excerpt, count) for excerpt, count in zip(excerpts(index), index["num_frames"], strict=True)}
     clips = []
     for place, row in enumerate(wrong.to_dict("records")):
         strip = None
         if place < params.report.wrong_clips:
-            indices = evaluation_indices(num_frames[row["id"]], clip, params.sampling)
+            excerpt, count = row_of[row["id"]]
+            indices = evaluation_indices(count, clip, params.sampling)
             middle = (clip_NT := indices.reshape(-1, clip.segments))[len(clip_NT) // 2]
-            strip = figures.strip(frames.read(row["id"], middle).pixels)
+            strip = figures.strip(frames.read(excerpt, middle).pixels)
         clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
     return clips
 

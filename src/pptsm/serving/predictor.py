@@ -1,6 +1,6 @@
 """Classify video files with an exported ONNX file; needs neither Paddle nor params.yaml."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pptsm.data.clips import views_of_file
 from pptsm.data.names import Sampling
-from pptsm.data.video import VideoError
+from pptsm.data.video import Part, VideoError
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.evaluation.metrics import ranking, softmax, video_logits
 from pptsm.serving.metadata import ModelMetadata
@@ -48,14 +48,14 @@ class Predictor:
         self.metadata = ModelMetadata.of(session, onnx_file)
         self.sampling: Sampling = sampling or self.metadata.clip.sampling
 
-    def predict(self, path: Path, top_k: int = 5) -> list[Guess]:
-        """The `top_k` most probable classes of a video, best first.
+    def predict(self, path: Path, top_k: int = 5, part: Part = None) -> list[Guess]:
+        """The `top_k` most probable classes of a video or of a part of it, best first.
 
         Raises:
-            VideoError: the file cannot be decoded, or is cut off.
+            VideoError: the file cannot be decoded, is cut off, or has no such part.
         """
         clip = self.metadata.clip
-        views = views_of_file(path, clip, self.sampling)
+        views = views_of_file(path, clip, self.sampling, part)
         views = views.reshape(-1, *clip.shape)  # [V, S, 3, H, W]
         logits_VK = np.concatenate(
             [self._score(views[start : start + BATCH_VIEWS]) for start in range(0, len(views), BATCH_VIEWS)]
@@ -66,7 +66,12 @@ class Predictor:
 
 
 def predict_files(
-    files: list[Path], model: Path, sampling: Sampling | None, top_k: int, timeout_sec: float
+    files: list[Path],
+    model: Path,
+    sampling: Sampling | None,
+    top_k: int,
+    timeout_sec: float,
+    parts: Sequence[Part] | None = None,
 ) -> Iterator[Answer]:
     """Classify files one by one, in their order, in a process that is killed where a file keeps it busy or crashes it.
 
@@ -76,8 +81,9 @@ def predict_files(
         sampling: None: the one that the model was trained for.
         top_k: how many classes.
         timeout_sec: a file that takes longer is answered with an error.
+        parts: what to look at of each; None: at all of it.
     """
-    jobs = [(file, top_k) for file in files]
+    jobs = [(file, top_k, part) for file, part in zip(files, parts or [None] * len(files), strict=True)]
     answers = killable(_predict, jobs, 1, timeout_sec, _open_predictor, (model, sampling))
     for file, answer in zip(files, answers, strict=True):
         yield Answer(file, [], answer.reason) if isinstance(answer, Unfinished) else answer
@@ -91,9 +97,9 @@ def _open_predictor(model: Path, sampling: Sampling | None) -> None:
     _predictor = Predictor(model, sampling)
 
 
-def _predict(file: Path, top_k: int) -> Answer:
+def _predict(file: Path, top_k: int, part: Part) -> Answer:
     assert _predictor is not None
     try:
-        return Answer(file, _predictor.predict(file, top_k))
+        return Answer(file, _predictor.predict(file, top_k, part))
     except VideoError as error:
         return Answer(file, [], str(error))

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pptsm.console import progress
 from pptsm.data.names import Sampling
+from pptsm.data.video import Span
 from pptsm.errors import UserError
 from pptsm.evaluation.tables import TOP
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
@@ -85,17 +86,22 @@ def _in_words(row: dict[Hashable, Any]) -> str:
     return f"  {row['id']}: evaluated {row['top1']} ({row['score1']:.1%}), served {answer}"
 
 
-def serve(model: Path, root: Path, predictions: pd.DataFrame, sampling: Sampling) -> Served:
+def serve(model: Path, root: Path, videos: pd.DataFrame, predictions: pd.DataFrame, sampling: Sampling) -> Served:
     """Ask the exported file about original videos.
 
     Args:
         model: the ONNX file.
         root: folder of the videos.
-        predictions: evaluation's rows of them (`tables.prediction_rows`).
+        videos: rows of the index.
+        predictions: evaluation's rows of them (`tables.prediction_rows`), in any order.
         sampling: the one of `predictions`.
     """
-    files = [root / video_id for video_id in predictions["id"]]
-    found = predict_files(files, model, sampling, 1, TIMEOUT_SEC)
+    predictions = predictions.set_index("id").loc[videos["id"]].reset_index()
+    files = [root / path for path in videos["path"]]
+    part_of_file = videos["path"] != videos["id"]
+    spans = zip(videos["first_frame"], videos["num_frames"], strict=True)
+    parts = [Span(*map(int, span)) if cut else None for span, cut in zip(spans, part_of_file, strict=True)]
+    found = predict_files(files, model, sampling, 1, TIMEOUT_SEC, parts)
     rows = [
         {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}
         if answer.error is None

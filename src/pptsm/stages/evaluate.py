@@ -100,10 +100,9 @@ def run(
             note(f"evaluate: distilled against plain student, {sampling}: {gain.in_words()}")
     headline = table[(table["role"] == "student") & (table["sampling"] == params.sampling)]
     note("evaluate: asking the exported file about the original videos, as `pptsm predict` does")
-    asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))["id"]
-    served = serve(
-        export / FILES["student"], Path(params.index.root), headline[headline["id"].isin(asked)], params.sampling
-    )
+    asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))
+    asked = videos[videos["id"].isin(asked["id"])]
+    served = serve(export / FILES["student"], Path(params.index.root), asked, headline, params.sampling)
     note(f"evaluate: {served.in_words()}")
     if metrics["student"][params.sampling]["above_chance"]:  # else the last digit decides, and the report tells why
         served.require(params.evaluate.served_agreement)

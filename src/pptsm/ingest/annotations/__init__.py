@@ -4,6 +4,7 @@ A file a format; this one checks what they have in common. `read_annotations` op
 """
 
 from collections.abc import Collection
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,23 @@ def read_annotations(params: Index, found: Collection[str]) -> pd.DataFrame:
     if params.format == "auto":
         note(f"index: {', '.join(params.annotations)}: read as index.format {form} ({len(files)} files)")
     faults = Faults()
-    clips = _read(form, files, params, Root(params.root, frozenset(found)), faults)
-    clips = pd.DataFrame({name: clips.get(name, missing) for name, missing in COLUMNS.items()})
+    clips = _complete(_read(form, files, params, _root(params, found), faults))
     if clips.empty and not faults.count:
         raise UserError(f"index.annotations name no clips: {', '.join(map(str, files[:5]))} have no line of one.")
+    _find_faults(clips, faults)
+    faults.raise_any()
+    return clips
+
+
+def read_split_lists(train_list: str, test_list: str, params: Index, found: Collection[str]) -> pd.DataFrame:
+    """The clips of index.train_list and index.test_list: those of `read_annotations`, their labels left to the names.
+
+    Raises:
+        UserError: a list cannot be read, or names a video twice.
+    """
+    faults = Faults()
+    splits = {Path(train_list): "train", Path(test_list): "test"}
+    clips = _complete(ucf101.read_lists(splits, _root(params, found), faults))
     _find_faults(clips, faults)
     faults.raise_any()
     return clips
@@ -69,6 +83,16 @@ def annotated_labels(params: Index) -> list[str] | None:
             return lists.labels(files, params.label_file) or lists.numbers(files)
         case _:
             return None
+
+
+def _root(params: Index, found: Collection[str]) -> Root:
+    aside = {name for pattern in params.exclude for name in found if fnmatchcase(name, pattern)}
+    return Root(params.root, frozenset(found) - aside, frozenset(aside))
+
+
+def _complete(clips: pd.DataFrame) -> pd.DataFrame:
+    """All columns, of those that a format does not have empty ones."""
+    return pd.DataFrame({name: clips.get(name, missing) for name, missing in COLUMNS.items()}, index=clips.index)
 
 
 def _format(params: Index, files: list[Path]) -> AnnotationFormat:

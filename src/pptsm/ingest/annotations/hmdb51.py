@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pptsm.ingest.annotations.matching import Root, by_keys, file_name, ids_by
+from pptsm.ingest.annotations.matching import Root, by_keys, file_name
 from pptsm.ingest.annotations.reading import SPLIT_NUMBER, Faults, read_lines
 from pptsm.ingest.texts import plain
 
@@ -32,7 +32,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     clips = pd.concat(parts, ignore_index=True)
     clips = clips[clips["split"] != ""].reset_index(drop=True)
     named = [f"{label}/{name}" for label, name in zip(clips["label"], clips["name"], strict=True)]
-    known = ids_by(file_name, root.ids) | ids_by(_in_folder, root.ids)
+    known = root.by(file_name) | root.by(_in_folder)
     ids = by_keys(clips, known, [list(map(_in_folder, named)), list(clips["name"])], faults)
     clips["path"] = [name or path for name, path in zip(ids, named, strict=True)]
     return clips

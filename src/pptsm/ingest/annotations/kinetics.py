@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pptsm.errors import UserError
-from pptsm.ingest.annotations.matching import Root, by_keys, ids_by, stem
+from pptsm.ingest.annotations.matching import Root, by_keys, stem
 from pptsm.ingest.annotations.own import named_splits, read_table
 from pptsm.ingest.annotations.reading import Faults, split_of_file
 
@@ -40,7 +40,7 @@ def _paths(clips: pd.DataFrame, root: Root, faults: Faults) -> pd.Series:
     names = clips["youtube_id"]
     for column in ("time_start", "time_end"):
         names = names + "_" + _six_digits(clips, column, faults)
-    ids = by_keys(clips, ids_by(stem, root.ids), [list(names), list(clips["youtube_id"])], faults)
+    ids = by_keys(clips, root.by(stem), [list(names), list(clips["youtube_id"])], faults)
     there = pd.Series(ids, index=clips.index)
     folders = (clips["label"] + "/").mask(clips["label"] == "", "")
     return there.mask(there == "", folders + names + ".mp4")

@@ -12,10 +12,21 @@ from pptsm.ingest.annotations.reading import Faults, as_ids, without_suffix
 
 @dataclass(frozen=True)
 class Root:
-    """What lies below index.root: the ids of all videos and folders of frames."""
+    """What lies below index.root.
+
+    Attributes:
+        path: of the root.
+        ids: of all videos and folders of frames that may take part.
+        aside: of those that index.exclude leaves out. One is meant only where none of the others can be.
+    """
 
     path: str
     ids: frozenset[str]
+    aside: frozenset[str]
+
+    def by(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        """The ids that have a key, by it."""
+        return {name: ids[:1] for name, ids in ids_by(key, self.aside).items()} | ids_by(key, self.ids)
 
 
 def by_path(clips: pd.DataFrame, root: Root, faults: Faults) -> list[str]:
@@ -29,8 +40,8 @@ def by_path(clips: pd.DataFrame, root: Root, faults: Faults) -> list[str]:
     )
     if root.ids.issuperset(paths):
         return paths
-    bare = ids_by(without_suffix, root.ids)
-    return [path if path in root.ids else _only(bare.get(without_suffix(path), [])) or path for path in paths]
+    there, bare = root.ids | root.aside, root.by(without_suffix)
+    return [path if path in there else _only(bare.get(without_suffix(path), [])) or path for path in paths]
 
 
 def by_keys(

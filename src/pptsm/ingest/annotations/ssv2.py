@@ -11,7 +11,7 @@ import pandas as pd
 
 from pptsm.console import note
 from pptsm.errors import UserError
-from pptsm.ingest.annotations.matching import Root, by_keys, ids_by, stem
+from pptsm.ingest.annotations.matching import Root, by_keys, stem
 from pptsm.ingest.annotations.reading import Faults, places, read_text, splits_of_files
 
 
@@ -34,7 +34,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     if (order := labels(files)) is not None:
         unknown = ~clips["label"].isin([*order, ""])
         faults.add_rows(clips, unknown, lambda row: f"has the class {row['label']!r}, which the labels do not name")
-    ids = by_keys(clips, ids_by(stem, root.ids), [list(clips["id"])], faults)
+    ids = by_keys(clips, root.by(stem), [list(clips["id"])], faults)
     clips["path"] = [name or f"{number}.webm" for name, number in zip(ids, clips["id"], strict=True)]
     return clips
 
