@@ -99,6 +99,13 @@ def test_a_path_may_be_absolute_below_the_root_and_lack_its_suffix(write: Write,
     assert list(clips.index) == ["a/1.mp4", "a/2.avi", "a/3.webm", "a/4"]
 
 
+def test_lines_are_counted_through_line_breaks_in_quotes(write: Write) -> None:
+    """And past empty lines: the number is that of an editor."""
+    text = 'path,label\n"a\nb.mp4",run\n\nc.mp4,run\n"d\n\ne.mp4",run\nf.mp4,run\n'
+    clips = read(write("mine.csv", text))
+    assert clips["where"].str.split().str[-1].tolist() == ["2", "5", "6", "9"]
+
+
 @pytest.mark.parametrize(("line", "sentence"), [
     ("../1.mp4,run,train,,,", r"line 6 names '../1.mp4', which is no path below index.root \(videos\)"),
     ("a/../../1.mp4,run,train,,,", "line 6 names 'a/../../1.mp4', which is no path below"),

@@ -315,8 +315,9 @@ def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
                 f"classes {unknown[:10]} are not in {where}, which names {labels[:5]}"
                 f"{' ...' if len(labels) > 5 else ''}."
             )
-    spelling = {plain(label): label for label in labels}
-    table["label"] = [spelling.get(plain(label), label) for label in table["label"]]
+    of_class = {plain(label): label for label in labels}
+    spelling = {label: of_class.get(plain(label), label) for label in table["label"].unique()}
+    table["label"] = table["label"].map(spelling).astype("str")
     return labels
 
 

@@ -1,12 +1,13 @@
 """Which format the files of index.annotations have, where index.format leaves it to them."""
 
+import io
 import re
 from pathlib import Path
 
 from pptsm.data.names import AnnotationFormat
 from pptsm.errors import UserError
 from pptsm.ingest.annotations import kinetics, lists, own, ucf101
-from pptsm.ingest.annotations.reading import SPLIT_NUMBER, read_lines
+from pptsm.ingest.annotations.reading import SPLIT_NUMBER, read_text
 
 
 def format_of(files: list[Path]) -> AnnotationFormat:
@@ -46,7 +47,7 @@ def _by_names(files: list[Path]) -> AnnotationFormat | None:
 
 
 def _first_line(file: Path) -> str:
-    lines = read_lines(file)["text"]
-    if lines.empty:
-        raise UserError(f"the annotations {str(file)!r} are empty.")
-    return str(lines[0])
+    for line in io.StringIO(read_text(file)):
+        if line.strip():
+            return line.strip()
+    raise UserError(f"the annotations {str(file)!r} are empty.")

@@ -35,21 +35,19 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     return clips
 
 
-def _paths(clips: pd.DataFrame, root: Root, faults: Faults) -> pd.Series:
+def _paths(clips: pd.DataFrame, root: Root, faults: Faults) -> list[str]:
     """The id of each clip; where it is not there, as a downloader would name it."""
-    names = clips["youtube_id"]
-    for column in ("time_start", "time_end"):
-        names = names + "_" + _six_digits(clips, column, faults)
-    ids = by_keys(clips, root.by(stem), [list(names), list(clips["youtube_id"])], faults)
-    there = pd.Series(ids, index=clips.index)
-    folders = (clips["label"] + "/").mask(clips["label"] == "", "")
-    return there.mask(there == "", folders + names + ".mp4")
+    starts, ends = (_six_digits(clips, column, faults) for column in ("time_start", "time_end"))
+    bare = clips["youtube_id"].tolist()
+    names = [f"{name}_{start}_{end}" for name, start, end in zip(bare, starts, ends, strict=True)]
+    ids = by_keys(clips, root.by(stem), [names, bare], faults)
+    gone = zip(ids, clips["label"].tolist(), names, strict=True)
+    return [there or (f"{label}/{name}.mp4" if label else f"{name}.mp4") for there, label, name in gone]
 
 
-def _six_digits(clips: pd.DataFrame, column: str, faults: Faults) -> pd.Series:
+def _six_digits(clips: pd.DataFrame, column: str, faults: Faults) -> list[str]:
     """Whole seconds as the file names have them."""
     seconds = pd.to_numeric(clips[column], errors="coerce")
     wrong = ~seconds.between(0, 999_999)
     faults.add_rows(clips, wrong, lambda row: f"has {column} {row[column]!r}, which is no number of seconds")
-    whole = seconds.mask(wrong, 0).astype(int)
-    return whole.map({number: f"{number:06d}" for number in whole.unique()})
+    return [f"{number:06d}" for number in seconds.mask(wrong, 0).astype(int).tolist()]

@@ -1,6 +1,5 @@
 """Which of the files on disk an annotation means: by its path, by its name, or by its name without the suffix."""
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -34,14 +33,14 @@ def by_path(clips: pd.DataFrame, root: Root, faults: Faults) -> list[str]:
 
     Lists of frame folders have no suffixes. A path that is not there stays; one that leaves the root is a fault.
     """
-    paths, outside = as_ids(list(clips["path"]), root.path)
+    paths, outside = as_ids(clips["path"].tolist(), root.path)
     faults.add_rows(
         clips, outside, lambda row: f"names {row['path']!r}, which is no path below index.root ({root.path})"
     )
     if root.ids.issuperset(paths):
         return paths
     there, bare = root.ids | root.aside, root.by(without_suffix)
-    return [path if path in there else _only(bare.get(without_suffix(path), [])) or path for path in paths]
+    return [path if path in there or not bare else _of_other_suffix(path, bare) for path in paths]
 
 
 def by_keys(
@@ -55,7 +54,9 @@ def by_keys(
         keys: for each clip in turn its first keys, then its second ones, and so on.
         faults: gets a key that several ids have.
     """
-    ids = [next((known[key] for key in tried if key in known), []) for tried in zip(*keys, strict=True)]
+    ids: list[list[str]] = [known.get(key, []) for key in keys[0]]
+    for tried in keys[1:]:
+        ids = [names or known.get(key, []) for names, key in zip(ids, tried, strict=True)]
     faults.add_rows(
         clips.assign(number=range(len(clips))),
         np.array([len(names) > 1 for names in ids], dtype=bool),
@@ -66,10 +67,10 @@ def by_keys(
 
 def ids_by(key: Callable[[str], str], found: Collection[str]) -> dict[str, list[str]]:
     """The ids that have a key, by it."""
-    ids = defaultdict(list)
+    ids: dict[str, list[str]] = {}
     for name in found:
-        ids[key(name)].append(name)
-    return dict(ids)
+        ids.setdefault(key(name), []).append(name)
+    return ids
 
 
 def file_name(path: str) -> str:
@@ -82,5 +83,6 @@ def stem(path: str) -> str:
     return without_suffix(file_name(path))
 
 
-def _only(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ""
+def _of_other_suffix(path: str, bare: dict[str, list[str]]) -> str:
+    names = bare.get(without_suffix(path), [])
+    return names[0] if len(names) == 1 else path

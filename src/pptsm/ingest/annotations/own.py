@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -52,26 +54,22 @@ def read_table(path: Path, faults: Faults) -> pd.DataFrame:
         UserError: it cannot be read, or is no CSV.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    rows, numbers = [], []
     try:
         header = [name.strip().lower() for name in next(reader, [])]
-        for row in reader:
-            if len(row) == len(header):
-                rows.append(row)
-                numbers.append(reader.line_num)
-            elif any(row):
-                faults.add(
-                    f"{path.name} line {reader.line_num} has {len(row)} fields, but its header has {len(header)} (a "
-                    'comma in a name needs quotes around it: "a, b")'
-                )
+        first, rows = reader.line_num + 1, list(reader)
     except csv.Error as error:
         raise UserError(f"the annotations {str(path)!r} are no CSV, line {reader.line_num}: {error}.") from None
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise UserError(f"the annotations {str(path)!r} have the columns {', '.join(twice)} more than once.")
+    numbers: Sequence[int] = range(first, first + len(rows))
+    if reader.line_num >= first + len(rows):  # quotes hold line breaks
+        numbers = list(accumulate((1 + "".join(row).count("\n") for row in rows[:-1]), initial=first))
+    if set(map(len, rows)) != {len(header)} or not all(map(any, rows)):
+        rows, numbers = _of_width(len(header), rows, numbers, path, faults)
     columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    table = pd.DataFrame({name: [cell.strip() for cell in cells] for name, cells in zip(header, columns, strict=True)})
+    table = pd.DataFrame({name: list(map(str.strip, cells)) for name, cells in zip(header, columns, strict=True)})
     table["where"] = places(path, numbers)
-    return table[(table[header] != "").any(axis=1)] if header and (table[header[0]] == "").any() else table
+    return table
 
 
 def named_splits(clips: pd.DataFrame, faults: Faults) -> pd.Series:
@@ -83,6 +81,22 @@ def named_splits(clips: pd.DataFrame, faults: Faults) -> pd.Series:
         lambda row: f"has the split {row['split']!r}; known are {', '.join(SPLIT_NAMES)}",
     )
     return splits
+
+
+def _of_width(
+    width: int, rows: list[list[str]], numbers: Sequence[int], path: Path, faults: Faults
+) -> tuple[list[list[str]], list[int]]:
+    """The rows of so many fields with their lines; another is a fault. Empty ones, as spreadsheets leave, are none."""
+    good = []
+    for number, row in zip(numbers, rows, strict=True):
+        if len(row) == width and any(row):
+            good.append((row, number))
+        elif any(row):
+            faults.add(
+                f"{path.name} line {number} has {len(row)} fields, but its header has {width} (a comma in a name needs "
+                'quotes around it: "a, b")'
+            )
+    return [row for row, _ in good], [number for _, number in good]
 
 
 def _require_columns(path: Path, header: list[str]) -> None:
