@@ -448,7 +448,7 @@ SEED = 2  # deals the six people to all three splits
 
 def plan(annotations: str | list[str], ids: list[str] = FILES, **changes: object) -> pd.DataFrame:
     """The plan's rows by id; the path tells the person, and nothing of the class."""
-    pattern = r"(?P<group>p\d)/(?P<label>\d).mp4"
+    pattern = r"(?P<group>p\d)/\d.mp4"
     changes = {"root": "videos", "annotations": annotations, "pattern": pattern, "split_seed": SEED} | changes
     return plan_index(sorted(ids), params_with(index=changes).index)[0].set_index("id")
 
@@ -476,7 +476,7 @@ def test_parts_of_a_file_are_rows_of_their_own_and_fall_to_one_split(write: Writ
     text = "path,label,start_sec,end_sec\n" + "\n".join(
         f"{name},{label},{start},{start + 1.5}" for name in FILES for start, label in enumerate(("jump", "run"))
     )
-    table = plan(write("mine.csv", text), pattern="(?P<label>.*)")
+    table = plan(write("mine.csv", text), pattern="")
     assert len(table) == 2 * len(FILES)
     row = table.loc["p0/0.mp4#1-2.5"]
     assert row[["path", "label", "group", "start_sec", "end_sec", "where"]].tolist() == [
@@ -556,7 +556,7 @@ def test_advice_is_given_only_where_shares_decide(write: Write) -> None:
     train, test = write("train.csv", rows(FILES[4:])), write("test.csv", "path,label\np0/0.mp4,jump\n")
     shares: dict[str, Any] = {"train_share": 0.8, "val_share": 0.0, "test_share": 0.2}
     table = plan([train, test], max_unlisted_share=0.2, **shares)
-    params = params_with(index={"annotations": [train], "pattern": "(?P<label>.*)", "split_seed": SEED, **shares}).index
+    params = params_with(index={"annotations": [train], "pattern": "", "split_seed": SEED, **shares}).index
     assert advice(table[table["split"] != ""], params) is None
     drawn = plan(write("mine.csv", rows(FILES)), **shares)
     drawn.loc[drawn["split"] == "test", "label"] = "jump"
@@ -567,7 +567,7 @@ def test_advice_is_given_only_where_shares_decide(write: Write) -> None:
     ({"annotations": "a.csv", "train_list": "a", "test_list": "b"}, "annotations and train_list both name the clips"),
     ({"annotations": 3}, "annotations is 3, but should be a valid list"),
     ({"annotations": [""]}, "is no path: it is empty"),
-    ({"format": "ava"}, "format is 'ava', but should be 'auto' or should be 'csv'"),
+    ({"format": "ava"}, "format is 'ava', but should be 'auto', 'csv', 'kinetics'"),
     ({"official_split": 4}, "official_split is 4, but should be less than or equal to 3"),
 ])  # fmt: skip
 def test_parameters_that_contradict_themselves_are_refused(change: dict[str, object], sentence: str) -> None:

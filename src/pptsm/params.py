@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pptsm.data.names import AnnotationFormat, Aspect, Crops, FrameRule, Sampling
+from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
@@ -59,13 +59,6 @@ def _file_or_none(value: Any) -> Any:
     return None if value == NO_FILE else value
 
 
-def _names(value: Any) -> Any:
-    """None, a name or a list of names as a list."""
-    if value is None or value == NO_FILE:
-        return []
-    return [value] if isinstance(value, str) else value
-
-
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"names a precision now, none, fp16 or bf16: write {'fp16' if value else 'none'} for {value}")
@@ -73,10 +66,19 @@ def _no_bool(value: Any) -> Any:
 
 
 PathText = Annotated[str, AfterValidator(_path_text)]
+
+
+def _as_list(value: Any) -> Any:
+    if value is None or value in ("", NO_FILE):
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+Annotations = Annotated[list[PathText], BeforeValidator(_as_list)]
+AnnotationFormat = Literal["auto", "csv", "kinetics", "ucf101", "hmdb51", "ssv2", "list", "paddlex"]
 ListFile = Annotated[
     str | None, BeforeValidator(_file_or_none), AfterValidator(lambda value: value and _path_text(value))
 ]
-PathTexts = Annotated[list[PathText], BeforeValidator(_names)]
 
 
 class Section(BaseModel):
@@ -97,12 +99,12 @@ class Motion(Section):
 
 class Index(Section):
     root: PathText
-    annotations: PathTexts
-    format: Literal["auto"] | AnnotationFormat
-    official_split: Annotated[int, Field(ge=1, le=3)]
     pattern: str
     exclude: list[str]
     short_videos: Literal["error", "leave_out"]
+    annotations: Annotations
+    format: AnnotationFormat
+    official_split: Annotated[int, Field(ge=1, le=3)]
     group_file: ListFile
     label_file: ListFile
     train_share: Share
@@ -126,7 +128,7 @@ class Index(Section):
             raise ValueError(f"pattern is no regular expression: {error}") from None
         if unknown := sorted(set(names) - PATTERN_GROUPS):
             raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
-        if "label" not in names:
+        if "label" not in names and not self.annotations:
             raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
         if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
             raise ValueError("train_share, val_share and test_share do not add up to 1")
@@ -158,8 +160,12 @@ class Validate(Section):
     max_frames: Positive
     max_duration_sec: PositiveReal
     min_side_px: Positive
-    min_videos_per_class: Positive
+    min_videos_per_class: Count
+    max_imbalance: Annotated[float, Field(ge=1)] | None
+    min_class_coverage: Share
     max_unreadable_share: Share
+    leakage: Literal["error", "warning", "off"]
+    near_duplicate_bits: Annotated[int, Field(ge=0, lt=256)] | None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -6,4 +6,3 @@ Sampling = Literal["uniform", "dense"]
 FrameRule = Literal["official", "centred", "twice"]
 Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
 Crops = Literal["center", "three", "ten"]
-AnnotationFormat = Literal["csv", "kinetics", "ucf101", "hmdb51", "ssv2", "list", "paddlex"]  # of index.annotations

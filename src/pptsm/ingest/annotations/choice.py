@@ -4,10 +4,10 @@ import io
 import re
 from pathlib import Path
 
-from pptsm.data.names import AnnotationFormat
 from pptsm.errors import UserError
 from pptsm.ingest.annotations import kinetics, lists, own, ucf101
 from pptsm.ingest.annotations.reading import SPLIT_NUMBER, read_text
+from pptsm.params import AnnotationFormat
 
 
 def format_of(files: list[Path]) -> AnnotationFormat:
