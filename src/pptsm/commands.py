@@ -212,8 +212,8 @@ def convert(
     from pptsm.deploy.gate import compare, middle_view, require
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.files import sha256_of, whole_file
-    from pptsm.ingest.annotations import read_label_file
     from pptsm.ingest.download import locate_weights
+    from pptsm.ingest.texts import read_label_file
     from pptsm.model.card import network_arguments
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
