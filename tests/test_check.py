@@ -28,6 +28,14 @@ def test_every_other_stage_comes_after_it() -> None:
     [
         ({"sampling": "dens"}, ["sampling is 'dens'"]),
         ({"index": {"root": "nowhere"}}, ["index.root is 'nowhere', but there is no such folder"]),
+        ({"index": {"root": "drawn", "annotations": ["no.csv"]}}, ["index.annotations is 'no.csv', but there is no"]),
+        (
+            {"index": {"root": "drawn", "annotations": "params.yaml"}},
+            [
+                "index.annotations names 'params.yaml', which lies neither in data/annotations nor below",
+                "cp -r params.yaml",
+            ],
+        ),
         (
             {"index": {"root": "drawn", "label_file": "no.txt", "group_file": "no.csv"}},
             ["index.group_file is 'no.csv', but there is no such file", "index.label_file is 'no.txt'"],

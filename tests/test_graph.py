@@ -23,11 +23,12 @@ def test_deps_name_exactly_the_code_that_the_stage_runs(stage: str) -> None:
 
 
 def test_graph_and_command_have_the_same_stages_in_the_same_order() -> None:
-    """Section, stage and module carry one name; of a start it is that of its role, of the baseline the student's."""
+    """Section, stage and module carry one name; of a start it is that of its role, of the baseline the
+    student's, of what checks the frames that of the validation."""
     assert list(GRAPH) == list(STAGES)
     for name, stage in GRAPH.items():
         assert stage["cmd"].startswith(f"pptsm {name} ")
-        section = "student" if name == "baseline" else name.removesuffix("_start")
+        section = "student" if name == "baseline" else name.removesuffix("_start").removesuffix("_frames")
         if "params.yaml" in stage["deps"]:  # the whole file is its section
             continue
         assert section in {str(entry).split(".")[0] for entry in stage["params"]}

@@ -14,7 +14,8 @@ from pptsm.data.video import Probe, write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
 from pptsm.files import MARKER
-from pptsm.ingest.index import _broken, _probe_all, build_index
+from pptsm.ingest.index import build_index
+from pptsm.ingest.probe import _broken, probe_all
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 
@@ -264,7 +265,7 @@ def test_a_file_that_goes_after_it_was_listed_is_a_row(videos: Path) -> None:
     """Whether its turn has not come yet, or its decoding was given up."""
     gone = videos / "nan" / "gone.mp4"
     params = params_with(index={"probe_timeout_sec": 300}).index
-    row = _probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
+    row = probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
     assert row[["status", "reason"]].tolist() == ["unreadable", "cannot be read: No such file or directory"]
     assert row[["size_bytes", "sha256"]].tolist() == [0, ""]
     assert _broken(gone, "took too long") == ("", Probe.unreadable("took too long"))

@@ -75,10 +75,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for role, _ in networks:
         epochs.to_csv(folder / f"reports/{role}.csv", index=False)
     facts = {"videos": 6, "usable": 6, "status": {"ok": 6}, "splits": {"train": 2, "val": 2, "test": 2}, "groups": 3}
-    facts |= {"classes": 2, "frames": 180, "hours": 0.1, "unused": []}
+    facts |= {"classes": 2, "frames": 180, "hours": 0.1}
     (folder / "reports/validation").mkdir()
-    checked = {"success": True, "expectations": 20, "faults": [], "warnings": [], "facts": facts}
+    checked = {"success": True, "expectations": 20, "suites": {"index": {"rules": 20, "faults": 0, "warnings": 0}}}
+    checked |= {"faults": [], "warnings": [], "facts": facts, "unused": [], "coverage": None}
+    frames = checked | {"facts": {"archives": 6, "bytes": 99, "compared": 6}}
     (folder / "reports/validation/result.json").write_text(json.dumps(checked))
+    (folder / "reports/validation/frames.json").write_text(json.dumps(frames))
     exported = {"agreement": {"clips": 4, "max_relative_difference": 1e-7}, "parameters": 9, "macs_per_view": 9}
     exported |= {"onnx_bytes": 9, "latency_ms_per_view": 1.0, "revision": "1", "computed_with": "test"}
     (folder / "reports/export.json").write_text(json.dumps(exported))
@@ -126,6 +129,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "models/baseline/card.json": [remove, empty, binary, cut, other],
     "models/export/model.onnx": [remove, empty, binary, cut, other],
     "reports/validation/result.json": [remove, empty, binary, cut, other],
+    "reports/validation/frames.json": [remove, empty, binary, cut, other],
     "reports/evaluation/metrics.json": [remove, empty, binary, cut, other],
     "reports/evaluation/predictions.csv": [remove, empty, binary, cut, other, wrong_kind],
     "reports/evaluation/classes.csv": [remove, empty, binary, cut, other],
@@ -135,6 +139,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
 READ = {
     "validate": ["data/index.csv", "data/labels.txt"],
     "frames": ["data/index.csv"],
+    "validate_frames": ["data/index.csv", "data/frames"],
     "teacher": ["data/index.csv", "data/labels.txt", "data/frames"],
     "student": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher/card.json", "models/teacher"],
     "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/teacher/card.json"],

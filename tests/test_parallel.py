@@ -200,6 +200,21 @@ def test_a_rank_that_dies_ends_the_others_with_its_last_lines(place: Path) -> No
     assert not [each for each in company if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
+def test_a_rank_that_dies_before_it_joins_ends_the_first(place: Path) -> None:
+    """While it still imports: Paddle's joining would wait for it, deaf to everything."""
+    with training(teacher={"epochs": 5000}) as process:
+        until, ranks = time.monotonic() + 120, list[psutil.Process]()
+        while not ranks:
+            assert time.monotonic() < until
+            children = psutil.Process(process.pid).children()
+            ranks = [each for each in children if "be_rank" in " ".join(each.cmdline())]
+        ranks[0].kill()
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "process 1 of 2 (counted from 0) was killed by SIGKILL" in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_end_of_the_first_is_that_of_all(place: Path, end: signal.Signals) -> None:
     """Whatever it dies of, nothing of its company is left."""

@@ -29,6 +29,7 @@ def test_everything_is_made(tiny_project: Path) -> None:
         "models/export/teacher.onnx",
         "models/export/inference/model.pdiparams",
         "reports/validation/docs/index.html",
+        "reports/validation/frames_docs/index.html",
         "reports/evaluation/metrics.json",
         "reports/accuracy.md",
     ):
@@ -176,11 +177,11 @@ def test_a_parameter_reruns_the_stages_whose_result_it_decides(
 
 def test_a_docstring_in_ingest_trains_nothing(tiny_project: Path) -> None:
     """The stages that take in what comes from outside run again, no other."""
-    file = tiny_project / "src" / "pptsm" / "ingest" / "validation.py"
+    file = tiny_project / "src" / "pptsm" / "ingest" / "validation" / "expectations.py"
     before = file.read_text()
     file.write_text(before.replace('"""Great', '"""The great', 1))
     try:
-        expected = {"motion", "index", "validate", "frames", "teacher_start", "student_start"}
+        expected = {"motion", "index", "validate", "frames", "validate_frames", "teacher_start", "student_start"}
         assert set(would_run(tiny_project)) == expected
     finally:
         file.write_text(before)

@@ -27,6 +27,7 @@ SMALLEST: dict[str, Any] = {"teacher": {"epochs": 1}, "student": {"epochs": 1}, 
 # A second run of a stage, where some of its keys are read under other settings only.
 AGAIN: dict[str, dict[str, Any]] = {
     "validate": {"student": {"epochs": 0, "start": "any"}},
+    "validate_frames": {"frames": {"source": "archive"}},
     "student": {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}},
     "baseline": {"student": {"baseline": True}},
     "export": {},  # with an index that has no validation split

@@ -28,7 +28,19 @@ from pptsm.report.advice import advice, doubts
 from pptsm.report.gather import Sources, gather
 from pptsm.report.page import render
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.stages import baseline, evaluate, export, frames, index, report, student, student_start, teacher, validate
+from pptsm.stages import (
+    baseline,
+    evaluate,
+    export,
+    frames,
+    index,
+    report,
+    student,
+    student_start,
+    teacher,
+    validate,
+    validate_frames,
+)
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows
@@ -74,6 +86,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         index.run(table, labels)
         validate.run(table, labels, checked, Path("docs"))
         frames.run(table, checked, archives)
+        validate_frames.run(table, archives, Path("frames_checked"), Path("frames.json"), Path("frames_docs"))
         student_start.run(start)
         teacher.run(table, labels, archives, start, untrained, Path("teacher.csv"))
         student.run(table, labels, archives, start, untrained, start, trained, Path("student.csv"))
@@ -84,7 +97,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
         evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
         report.run(
-            table, labels, archives, *networks, checked,
+            table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("accuracy.md"), Path("index.html"),
         )  # fmt: skip
@@ -97,7 +110,7 @@ def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     networks = [run / "teacher", run / "baseline", run / "student"]
     outcome = evaluation or run / "evaluation"
     exported = run / "export.json", run / "export/model.onnx"
-    return Sources(*files, networks, run / "result.json", outcome, *exported, histories)
+    return Sources(*files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories)
 
 
 def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:

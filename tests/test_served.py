@@ -1,13 +1,15 @@
 """Served accuracy: the exported file through the code of `pptsm predict`, against what evaluation answered."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import moving_square
-from pptsm.data.video import write_video
+from conftest import moving_square, pptsm
+from pptsm.data.video import Span, write_video
 from pptsm.errors import UserError
 from pptsm.serving.predictor import Predictor
 from pptsm.serving.served import Served, _is_tie, serve
@@ -95,3 +97,34 @@ def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, 
         assert (row["served"], row["score"]) == (best.label, best.score)
     assert "not a readable video" in found["error"][2]
     shutil.rmtree(tmp_path / "videos")
+
+
+def test_a_part_of_a_file_is_asked_for_by_seconds(tmp_path: Path) -> None:
+    """It is answered as the clip that an annotation cuts out, and otherwise than the whole file."""
+    model = exported(tmp_path, network())
+    video = tmp_path / "long.mp4"
+    frames = np.concatenate([moving_square(30), moving_square(30, seed=150)[::-1]])
+    write_video(video, frames, 10, "h264")
+    done = pptsm("predict", video, "--model", model, "--json", "--start", 3, "--end", 5.5, cwd=tmp_path)
+    said = [(guess["label"], guess["score"]) for guess in json.loads(done.stdout)[0]["top"]]
+    predictor = Predictor(model)
+    assert said == [(guess.label, guess.score) for guess in predictor.predict(video, 5, Span(30, 25))]
+    assert said != [(guess.label, guess.score) for guess in predictor.predict(video, 5)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--start", 3], "--start (3.0) and --end (None) go together"),
+        (["--start", 3, "--end", 3], "the start first"),
+        (["--start", 3, "--end", 9], "it lasts 6.00 s, so nothing is at 3 to 9 s"),
+    ],
+)
+def test_a_part_that_is_none_has_a_sentence(tmp_path: Path, options: list[object], sentence: str) -> None:
+    """And the exit code says so."""
+    model = exported(tmp_path, network())
+    write_video(tmp_path / "long.mp4", moving_square(60), 10, "h264")
+    done = pptsm("predict", "long.mp4", "--model", model, *options, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr

@@ -208,7 +208,7 @@ def fixed_network(depth: Literal[18, 34] = 18) -> VideoNetwork:
     """A small one in which no clip of a batch bears upon another: no dropout, batch norm with fixed statistics."""
     model = build_model("pptsm", depth, 4, 2, width=0.125, dropout=0.0)
     recipe = params_with(training={"batch_norm": "frozen", "precise_bn_every": 0}).training
-    prepare(model, recipe)
+    prepare(model, recipe, 1)
     into_training(model, recipe)
     return model
 
@@ -491,7 +491,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_all_else_moves(case: str) -> None:
     changes, stays = FROZEN_BY[case]
     recipe = params_with(training=changes).training
     model = build_model("pptsm", 18, 4, 2, width=0.125)
-    prepare(model, recipe)
+    prepare(model, recipe, 1)
     optimizer = build_optimizer([model], recipe)
     optimizer.set_lr(0.1)
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
@@ -512,15 +512,13 @@ def test_batch_norm_is_synchronised_on_gpus_and_refused_on_cpus(monkeypatch: pyt
     recipe = params_with(training={"batch_norm": "synchronised", "freeze_stages": 1}).training
     model = build_model("pptsm", 18, 4, 2, width=0.125)
     kinds = {type(layer) for layer in model.sublayers()}
-    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 1)  # whatever tests before this one have joined
-    prepare(model, recipe)
+    prepare(model, recipe, 1)
     assert {type(layer) for layer in model.sublayers()} == kinds
-    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
     with pytest.raises(UserError, match=r"2 processes compute on CPUs.*Set training\.batch_norm to local"):
-        prepare(model, recipe)
+        prepare(model, recipe, 2)
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     before = {name: value.numpy() for name, value in model.state_dict().items()}
-    prepare(model, recipe)
+    prepare(model, recipe, 2)
     norms = [layer for layer in model.sublayers() if "BatchNorm" in type(layer).__name__]
     assert len(norms) > 20
     assert all(isinstance(norm, paddle.nn.SyncBatchNorm) for norm in norms)
@@ -535,7 +533,6 @@ def test_synchronised_batch_norm_is_refused_where_a_batch_cannot_be_dealt_out_eq
 ) -> None:
     """One GPU would compute a part more than the others, and wait for them."""
     recipe = params_with(training={"batch_norm": "synchronised", "batch_size": 16}).training
-    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 3)
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     with pytest.raises(UserError, match=r"16 clips of training\.batch_size .* 3 GPUs\. Set it to a multiple of 3"):
-        prepare(build_model("pptsm", 18, 4, 2, width=0.125), recipe)
+        prepare(build_model("pptsm", 18, 4, 2, width=0.125), recipe, 3)

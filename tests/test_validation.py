@@ -9,7 +9,8 @@ import pytest
 
 from conftest import good_index, params_with, pptsm, write_params
 from pptsm.data.table import OTHER_CLASS, UNLISTED, save_index
-from pptsm.ingest.validation import save_result, sentences, validate_index
+from pptsm.ingest.validation.index import validate_index
+from pptsm.ingest.validation.result import save_result, sentences
 
 
 def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ BREAKS = [
     ),
     ("split", 2, "", "every class is in each split", "class jump: 2 usable videos (train 1, val 1, test 0)"),
     ("label", 5, "swim", "every label is a known class", "run/c.mp4 (class swim, test): label is swim"),
-    ("id", 1, "jump/a.mp4", "every file has one row", "jump/a.mp4 (class jump, val): id is jump/a.mp4"),
+    ("id", 1, "jump/a.mp4", "every clip has one row", "jump/a.mp4 (class jump, val): id is jump/a.mp4"),
     ("status", 0, "unreadable", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/a.mp4"),
     ("status", 1, "truncated", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/b.mp4"),
     ("width", 3, 8, "width is at least 16 pixels", "run/a.mp4 (class run, train): width is 8"),
@@ -76,7 +77,7 @@ def test_files_that_take_no_part_do_not_dilute_the_unreadable_ones(tmp_path: Pat
     table = pd.concat([table, beside], ignore_index=True)
     limits = {"max_unreadable_share": 0.16, "min_videos_per_class": 2}
     result = validate_index(table, ["jump", "run"], params_with(validate=limits).validate_, tmp_path / "a", ["test"])
-    assert [fault.rows for fault in result.faults] == [
+    assert [fault.lines.first for fault in result.faults] == [
         ["1 of 6 files (16.7%)", "  jump/a.mp4 (class jump, no split: unreadable, the file is empty)"]
     ]
     limits["max_unreadable_share"] = 0.17
@@ -116,14 +117,14 @@ def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
     table.loc[6:, "reason"] = ["", "", UNLISTED, OTHER_CLASS]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
     assert result.success, sentences(result, INDEX)
-    assert {warning.what: warning.rows for warning in result.warnings} == {
+    assert {warning.what: warning.lines.first for warning in result.warnings} == {
         "1 files that index.pattern does not match": ["a.mp4 (class jump, no split: unmatched, )"],
         "1 videos that the split lists name, but that are not there": ["b.mp4 (class jump, no split: missing, )"],
         "1 videos of the lists' classes that no split list names": [
             f"c.mp4 (class jump, no split: unlisted, {UNLISTED})"
         ],
     }
-    assert [line.split()[0] for line in result.facts["unused"]] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert [line.split()[0] for line in result.unused.first] == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
     table.loc[1, "split"], table.loc[1, "group"] = "train", "d"
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "a", ["test", "train"])
     assert result.success, sentences(result, INDEX)
-    assert [warning.rows for warning in result.warnings] == [["jump: not in val"]]
+    assert [warning.lines.first for warning in result.warnings] == [["jump: not in val"]]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "b", ["test", "train", "val"])
     assert "class jump: 3 usable videos (train 2, val 0, test 1)" in sentences(result, INDEX)
     assert "another index.split_seed" in sentences(result, INDEX)
@@ -145,7 +146,7 @@ def test_the_same_file_on_two_sides_is_a_warning(tmp_path: Path) -> None:
     table.loc[2, "sha256"] = table.loc[0, "sha256"]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
     assert result.success
-    assert result.warnings[0].rows == ["jump/a.mp4 (train) = jump/c.mp4 (test)"]
+    assert result.warnings[0].lines.first == ["jump/a.mp4 (train) = jump/c.mp4 (test)"]
 
 
 def test_of_many_files_the_first_are_named_and_where_the_others_are(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_of_many_files_the_first_are_named_and_where_the_others_are(tmp_path: Pa
     assert lines[-1].strip() == "... and 20 more, see data/index.csv"
     save_result(result, tmp_path / "result.json", INDEX)
     saved = json.loads((tmp_path / "result.json").read_text())
-    for rows in (saved["warnings"][0]["rows"], saved["facts"]["unused"]):
+    for rows in (saved["warnings"][0]["rows"], saved["unused"]):
         assert len(rows) == 51
         assert rows[-1] == "... and 10 more, see data/index.csv"
 

@@ -30,6 +30,7 @@ from pptsm.stages import (
     teacher,
     teacher_start,
     validate,
+    validate_frames,
 )
 
 STAGES = {
@@ -38,6 +39,7 @@ STAGES = {
     "index": index,
     "validate": validate,
     "frames": frames,
+    "validate_frames": validate_frames,
     "teacher_start": teacher_start,
     "student_start": student_start,
     "teacher": teacher,

@@ -10,6 +10,7 @@ import typer
 from pptsm.errors import UserError
 
 if TYPE_CHECKING:
+    from pptsm.data.video import Seconds
     from pptsm.params import Params
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
@@ -27,6 +28,11 @@ def predict(
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
     timeout_sec: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a file may take.")] = 600,
+    start_sec: Annotated[
+        float | None,
+        typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S on,"),
+    ] = None,
+    end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="up to second S.")] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -46,7 +52,10 @@ def predict(
     from pptsm.serving.predictor import Predictor, predict_files
 
     files: list[Path] = []
+    part = _part(start_sec, end_sec)
     if results is not None:
+        if part is not None:
+            raise UserError("--results looks at whole videos: leave out --start and --end.")
         if as_json or len(videos) != 1:
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     else:
@@ -63,7 +72,7 @@ def predict(
         print(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
         return
     failed = 0
-    found = predict_files(files, model, sampling, top_k, timeout_sec)
+    found = predict_files(files, model, sampling, top_k, timeout_sec, [part] * len(files))
     if as_json:
         say("[")
     try:
@@ -87,6 +96,18 @@ def predict(
             say("]")
     if failed:
         raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
+
+
+def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":
+    from pptsm.data.video import Seconds
+
+    if start_sec is None and end_sec is None:
+        return None
+    if start_sec is None or end_sec is None or start_sec >= end_sec:
+        raise UserError(
+            f"--start ({start_sec}) and --end ({end_sec}) go together, the start first: --start 10 --end 20."
+        )
+    return Seconds(start_sec, end_sec)
 
 
 def views(

@@ -66,6 +66,16 @@ def _no_bool(value: Any) -> Any:
 
 
 PathText = Annotated[str, AfterValidator(_path_text)]
+
+
+def _as_list(value: Any) -> Any:
+    if value is None or value in ("", NO_FILE):
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+Annotations = Annotated[list[PathText], BeforeValidator(_as_list)]
+AnnotationFormat = Literal["auto", "csv", "kinetics", "ucf101", "hmdb51", "ssv2", "list", "paddlex"]
 ListFile = Annotated[
     str | None, BeforeValidator(_file_or_none), AfterValidator(lambda value: value and _path_text(value))
 ]
@@ -92,6 +102,8 @@ class Index(Section):
     pattern: str
     exclude: list[str]
     short_videos: Literal["error", "leave_out"]
+    annotations: Annotations
+    format: AnnotationFormat
     group_file: ListFile
     label_file: ListFile
     train_share: Share
@@ -143,8 +155,12 @@ class Validate(Section):
     max_frames: Positive
     max_duration_sec: PositiveReal
     min_side_px: Positive
-    min_videos_per_class: Positive
+    min_videos_per_class: Count
+    max_imbalance: Annotated[float, Field(ge=1)] | None
+    min_class_coverage: Share
     max_unreadable_share: Share
+    leakage: Literal["error", "warning", "off"]
+    near_duplicate_bits: Annotated[int, Field(ge=0, lt=256)] | None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -5,6 +5,7 @@ times faster to version than loose files and opens in any file manager. Its comm
 size, which decides where a pixel goes: an archive is a cache, and stores frames in whatever size it likes.
 """
 
+import io
 import json
 import os
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pptsm.data.geometry import Frames, Size, resized_size
 from pptsm.data.pixels import decode_jpeg, encode_jpeg, resized
@@ -192,3 +194,38 @@ def native_size(comment: bytes | str) -> Size:
             "it does not say the video's native size, as archives of older versions; extract again "
             "(`dvc repro --force --single-item frames`)"
         ) from None
+
+
+class ArchiveFacts(NamedTuple):
+    """What an archive tells without any frame being decoded."""
+
+    num_frames: int
+    native: Size  # of the video
+    short_side_px: int  # of the frames in it
+    bytes: int
+
+
+def archive_facts(path: Path) -> ArchiveFacts:
+    """Read an archive's directory, and the header of its first frame.
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            directory, comment = _own_directory(os.pread(file.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
+            num_frames = len(directory)
+            if num_frames:
+                head = LOCAL_HEADER_BYTES + len(member_name(0))
+                first = os.pread(file.fileno(), int(directory["bytes"][0]), int(directory["at"][0]) + head)
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    num_frames, comment = len(archive.infolist()), archive.comment
+                    first = archive.read(member_name(0))
+        with Image.open(io.BytesIO(first)) as image:  # reads the header only
+            return ArchiveFacts(num_frames, _native_size(comment), min(image.size), size)
+    except FileNotFoundError:
+        raise VideoError(f"there is no {path}") from None
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise VideoError(f"{path}: {error}") from None

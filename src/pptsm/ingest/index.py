@@ -6,32 +6,24 @@ reason, and takes part in no split.
 
 import os
 import re
-import sqlite3
-import zlib
-from contextlib import closing, suppress
-from dataclasses import asdict
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import diskcache
 import numpy as np
 import pandas as pd
 
-from pptsm.console import note, progress
+from pptsm.console import note
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
-from pptsm.data.video import VIDEO_SUFFIXES, Probe, name_fault, probe, shown
+from pptsm.data.video import VIDEO_SUFFIXES, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
-from pptsm.files import naming_full_disk, remove, sha256_of, state_dir
 from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
 from pptsm.ingest.parts import cut_into_parts
+from pptsm.ingest.probe import probe_all
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.params import Index
-from pptsm.workers import Unfinished, killable
 
-PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
@@ -56,7 +48,7 @@ def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) 
     takes_part = table["status"] == "ok"
     planned = table[takes_part].drop(columns=["status", "reason"]).reset_index(drop=True)
     paths = planned["path"].unique()
-    probes = _probe_all([found[path] for path in paths], params, workers).set_axis(paths)
+    probes = probe_all([found[path] for path in paths], params, workers).set_axis(paths)
     probed = cut_into_parts(planned.join(probes, on="path"), found, workers, params.probe_timeout_sec)
     why = [f"a folder that cannot be looked into: {shut(found[name])}" for name in closed]
     folders = pd.DataFrame({"id": closed, "path": closed, "reason": why}).assign(status="unreadable", label_index=-1)
@@ -259,71 +251,3 @@ def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
     spelling = {plain(label): label for label in labels}
     table["label"] = [spelling.get(plain(label), label) for label in table["label"]]
     return labels
-
-
-def _hash_and_probe(path: Path) -> tuple[str, Probe]:
-    """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoders."""
-    if fault := name_fault(path):
-        return "", Probe.unreadable(fault)
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        return "", Probe.unreadable(f"cannot be read: {error.strerror}")
-    key = f"{PROBE_VERSION}-{version('decord')}-{version('av')}-{digest}"
-    store = state_dir("probes")
-    # what the store cannot give or keep costs only the decoding
-    with (
-        suppress(KeyError, sqlite3.Error, diskcache.Timeout, zlib.error, ValueError, TypeError),
-        _opened(store) as known,
-    ):
-        return digest, Probe(**known[key])
-    result = probe(path)
-    with suppress(sqlite3.Error, diskcache.Timeout), naming_full_disk(store), _opened(store) as known:
-        known.set(key, asdict(result))
-    return digest, result
-
-
-def _opened(store: Path) -> diskcache.Cache:
-    return diskcache.Cache(str(store), disk=diskcache.JSONDisk)
-
-
-def _remove_if_damaged(store: Path) -> None:
-    """Probes that cannot be read are forgotten; a store that is only in use, or on a full disk, is not."""
-    file = store / diskcache.core.DBNAME
-    if not file.exists():
-        return
-    try:
-        with closing(sqlite3.connect(file)) as database:
-            damaged = database.execute("PRAGMA quick_check").fetchone() != ("ok",)
-    except sqlite3.Error as error:
-        primary = error.sqlite_errorcode & 0xFF
-        damaged = file.is_dir() or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    if damaged:
-        note(f"index: the probes in {store} are damaged and forgotten: all videos are decoded again")
-        remove(store)
-
-
-def _probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
-    rows = []
-    _remove_if_damaged(state_dir("probes"))
-    note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
-    found = killable(_hash_and_probe, [(path,) for path in paths], workers, params.probe_timeout_sec)
-    for path, answer in zip(paths, progress(found, "index", "videos", total=len(paths)), strict=True):
-        digest, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
-        row = {"duration_sec": result.duration_sec, "size_bytes": _size_of(path), "sha256": digest}
-        rows.append(asdict(result) | row)
-    return pd.DataFrame(rows)
-
-
-def _broken(path: Path, reason: str) -> tuple[str, Probe]:
-    try:
-        return sha256_of(path), Probe.unreadable(reason)
-    except OSError:
-        return "", Probe.unreadable(reason)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # it went while the others were decoded
-        return 0

@@ -24,7 +24,7 @@ from pptsm.model.names import TITLES, TRUNKS
 from pptsm.params import Params
 from pptsm.report import figures
 from pptsm.report.advice import advice, doubts
-from pptsm.report.inputs import CardOf, Exported, Metrics, Validation, read_json
+from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Validation, read_json
 
 SAMPLINGS = ("uniform", "dense")
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
@@ -42,6 +42,7 @@ class Sources:
     labels: Path
     networks: list[Path]  # folders of the training stages; what is in them says which role it has
     validation: Path  # JSON
+    frames_validation: Path  # JSON
     evaluation: Path  # folder
     card: Path  # JSON of the export
     onnx: Path
@@ -69,6 +70,9 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     headline = _of(predictions, "student", params.sampling)
     histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
     validation = read_json(sources.validation, "the validation's result", "validate", TypeAdapter(Validation))
+    checked_frames = read_json(
+        sources.frames_validation, "the frames' validation", "validate_frames", TypeAdapter(FramesValidation)
+    )
     if not sources.onnx.is_file():
         raise unusable("the exported file", sources.onnx, "there is no such file", "export")
     return {
@@ -89,6 +93,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "metrics": metrics,
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
+        "checked_frames": checked_frames,
         "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
         "curves": figures.training_curves(histories),
         "seconds_hint": {role: _speed(table) for role, table in histories.items() if len(table)},

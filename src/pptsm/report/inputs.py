@@ -50,7 +50,6 @@ class Facts(BaseModel):
     classes: int
     frames: int
     hours: float
-    unused: list[str]
 
 
 class Warned(BaseModel):
@@ -60,12 +59,56 @@ class Warned(BaseModel):
     rows: list[str]
 
 
+class Suite(BaseModel):
+    """Rules of one kind, and how many of them do not hold."""
+
+    rules: int
+    faults: int
+    warnings: int
+
+
+class ClassCoverage(BaseModel):
+    """Of a class's videos that lists name, those that are there."""
+
+    named: int
+    found: int
+    share: float
+
+
+class Coverage(BaseModel):
+    """The same of all classes; the one that lacks most comes first."""
+
+    named: int
+    found: int
+    classes: list[ClassCoverage]
+
+
 class Validation(BaseModel):
-    """The result of the validation."""
+    """The result of the index's validation."""
 
     expectations: int
+    suites: dict[str, Suite]
     warnings: list[Warned]
     facts: Facts
+    unused: list[str]
+    coverage: Coverage | None
+
+
+class FramesFacts(BaseModel):
+    """What the frames' validation counted."""
+
+    archives: int
+    bytes: int
+    compared: int
+
+
+class FramesValidation(BaseModel):
+    """The result of the frames' validation."""
+
+    expectations: int
+    suites: dict[str, Suite]
+    warnings: list[Warned]
+    facts: FramesFacts
 
 
 class Agreement(BaseModel):

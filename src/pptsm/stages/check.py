@@ -6,6 +6,7 @@ DVC, which reads params.yaml before any stage, calls "unexpected error" or "[Err
 """
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from pptsm.params import NO_FILE, Params, load_params
 from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath
 
 CONTENT = "params.yaml can be used.\n"
+ANNOTATIONS = Path("data/annotations")  # a dependency of stage index (dvc.yaml)
 
 
 def run(
@@ -34,6 +36,10 @@ def run(
     for name in ("group_file", "label_file", "train_list", "test_list"):
         if (file := getattr(params.index, name)) is not None:
             faults += _missing(name, file, "file", f"one, or {NO_FILE}")
+    for file in params.index.annotations:
+        faults += (
+            _unseen(file, params.index.root) if Path(file).exists() else _missing("annotations", file, "file", "one")
+        )
     if faults:
         raise ParamsError("\n".join(f"{params_path}: {fault}" for fault in faults))
     if out is None:
@@ -48,6 +54,18 @@ def _will_be_drawn(params: Params, drawn: Path | None) -> bool:
     if drawn is None:
         return params.motion.videos_per_class > 0
     return Path(params.index.root).resolve().is_relative_to(drawn.resolve())
+
+
+def _unseen(file: str, root: str) -> list[str]:
+    """A sentence if DVC would not see a change of this file."""
+    place = Path(file).resolve()
+    if any(place.is_relative_to(folder) for folder in (ANNOTATIONS.resolve(), Path(root).resolve())):
+        return []
+    return [
+        f"index.annotations names {file!r}, which lies neither in {ANNOTATIONS} nor below index.root ({root!r}): DVC "
+        f"would not see its content change. Put it there: cp -r {shlex.quote(file)} {ANNOTATIONS}/, and name "
+        f"{str(ANNOTATIONS / place.name)!r}."
+    ]
 
 
 def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str) -> list[str]:

@@ -22,6 +22,7 @@ StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the traine
 BaselineIn = Annotated[Path, typer.Option("--baseline", help="Folder of the student trained without a teacher.")]
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
 HistoryOut = Annotated[Path, typer.Option("--history", help="CSV to write, a row an epoch.")]
+DocsOut = Annotated[Path, typer.Option("--docs", help="Folder of the HTML pages to write.")]
 OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]
 OutFolder = Annotated[
     Path,

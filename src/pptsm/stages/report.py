@@ -26,6 +26,7 @@ def run(
     student: StudentIn,
     baseline: BaselineIn,
     validation: Annotated[Path, typer.Option("--validation", help="Result of the validate stage.")],
+    frames_validation: Annotated[Path, typer.Option("--frames-validation", help="That of the validate_frames stage.")],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder of the evaluate stage.")],
     card: Annotated[Path, typer.Option("--card", help="JSON of the export stage.")],
     onnx: Annotated[Path, typer.Option("--onnx", help="The exported file.")],
@@ -48,8 +49,9 @@ def run(
     from pptsm.report.page import render
 
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
+    networks = [teacher, baseline, student]
     sources = Sources(
-        params_path, index, labels, [teacher, baseline, student], validation, evaluation, card, onnx, histories
+        params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories
     )
     values = gather(params, sources, frame_source(params, frames))
     with whole_file(markdown) as markdown_partial, whole_file(html) as html_partial:

@@ -15,14 +15,18 @@ from pptsm.params import Training
 BATCH_NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
-def prepare(model: VideoNetwork, recipe: Training) -> None:
+def prepare(model: VideoNetwork, recipe: Training, processes: int) -> None:
     """Once, before its optimiser is built: choose the kind of batch norm, and let what is frozen not learn.
+
+    Args:
+        model: the network.
+        recipe: section training.
+        processes: that train together.
 
     Raises:
         UserError: batch norm shall be synchronised over several processes that compute on CPUs, or that would have
             unequal shares of a batch.
     """
-    processes = paddle.distributed.get_world_size()
     if recipe.batch_norm == "synchronised" and processes > 1:
         if paddle.get_device() == "cpu":
             raise UserError(

@@ -83,7 +83,7 @@ def train(
 
     learners = objective.learners
     for learner in learners:
-        prepare(learner, recipe)
+        prepare(learner, recipe, ranks.size)
     optimizer = build_optimizer(learners, recipe)
     precision = precision_of(recipe.amp, role)
     scaler = precision.scaler
