@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,8 +225,8 @@ def archive_facts(path: Path) -> ArchiveFacts:
                     num_frames, comment = len(archive.infolist()), archive.comment
                     first = archive.read(member_name(0))
         with Image.open(io.BytesIO(first)) as image:  # reads the header only
-            return ArchiveFacts(num_frames, _native_size(comment), min(image.size), size)
+            return ArchiveFacts(num_frames, native_size(comment), min(image.size), size)
     except FileNotFoundError:
         raise VideoError(f"there is no {path}") from None
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
         raise VideoError(f"{path}: {error}") from None
