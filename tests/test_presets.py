@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from conftest import GOLDEN, ROOT, pptsm
 from pptsm.data.clips import clips_of_a_video
 from pptsm.errors import UserError
-from pptsm.ingest.annotations import read_label_file
 from pptsm.ingest.download import known_weights
+from pptsm.ingest.texts import read_label_file
 from pptsm.model.card import network_arguments
 from pptsm.model.network import build_model
 from pptsm.model.pickles import as_arrays, write_arrays

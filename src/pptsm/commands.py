@@ -138,8 +138,9 @@ def views(
     import numpy as np
     import pandas as pd
 
-    from pptsm.data.archive import archive_name, write_archive
+    from pptsm.data.archive import archive_name
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
+    from pptsm.data.kept import write_archive
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
     from pptsm.data.video import Video, VideoError
@@ -212,8 +213,8 @@ def convert(
     from pptsm.deploy.gate import compare, middle_view, require
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.files import sha256_of, whole_file
-    from pptsm.ingest.annotations import read_label_file
     from pptsm.ingest.download import locate_weights
+    from pptsm.ingest.texts import read_label_file
     from pptsm.model.card import network_arguments
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
