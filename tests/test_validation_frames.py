@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from conftest import good_index, moving_square, params_with, pptsm, write_params
-from pptsm.data.archive import archive_facts, archive_name, write_archive
+from pptsm.data.archive import archive_name, facts_of
 from pptsm.data.clips import FrameSource
+from pptsm.data.kept import Wanted, kept_name, write_archive, write_kept
 from pptsm.data.table import save_index
-from pptsm.data.video import VideoError, write_video
+from pptsm.data.video import Span, VideoError, write_video
 from pptsm.ingest.validation.frames import validate_frames
 from pptsm.ingest.validation.result import Result, sentences
 
@@ -58,7 +59,7 @@ def test_whole_frames_pass_with_their_pages_and_bytes(made: Path) -> None:
     assert not result.warnings
     assert result.expectations == 6
     size = sum(file.stat().st_size for file in (made / "frames").rglob("*.zip"))
-    assert result.facts == {"archives": 6, "bytes": size, "compared": 6}
+    assert result.facts == {"kept": 6, "bytes": size, "compared": 6}
     assert (made / "docs/index.html").is_file()
 
 
@@ -95,12 +96,12 @@ def of_another_size(archive: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "rule", "said"),
     [
-        (remove, "every usable clip has its archive", "run/b.mp4 (class run, val): there is no "),
-        (cut, "every usable clip has its archive", "run/b.mp4 (class run, val): "),
-        (stray, "no archive that no row of the index names", "run/old.zip"),
-        (shorter, "as many frames as the index says", "its archive has 29 frames, the index says 30"),
+        (remove, "the frames of every usable clip are there", "run/b.mp4 (class run, val): there is no "),
+        (cut, "the frames of every usable clip are there", "run/b.mp4 (class run, val): "),
+        (stray, "no file that no row of the index names", "run/old.zip"),
+        (shorter, "as many frames as the index says", "its file has 29 frames, the index says 30"),
         (larger, "frames.short_side_px (32)", "its frames' short side is +4 pixels off"),
-        (of_another_size, "of the size that the index says", "is of 40 x 48, the index says 48 x 40"),
+        (of_another_size, "of the size that the index says", "are of 40 x 48, the index says 48 x 40"),
     ],
 )
 def test_an_archive_that_is_not_what_the_index_says_is_named(
@@ -144,26 +145,41 @@ def test_a_clip_that_looks_like_one_of_another_split_is_what_the_parameter_says(
         assert len(fault.lines.first) == 1
 
 
+def test_short_gop_clips_are_held_to_the_same_rules(made: Path, tmp_path: Path) -> None:
+    """Five whole ones, and one with a frame too few."""
+    settings = params_with().frames.model_copy(update={"source": "short_gop", "short_side_px": 33})
+    for row in index().itertuples():
+        clip = tmp_path / "frames" / kept_name("short_gop", row.id)
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        write_kept(made / "videos" / row.path, [Wanted(clip, Span(0, 29 if row.id == "run/b.mp4" else 30))], settings)
+    source, limits = FrameSource("short_gop", tmp_path / "frames"), params_with().validate_
+    result = validate_frames(index(), source, 33, limits, tmp_path / "docs", 1)
+    assert [fault.lines.first for fault in result.faults] == [
+        ["run/b.mp4 (class run, val): its file has 29 frames, the index says 30"]
+    ]
+    assert result.facts["kept"] == 6
+
+
 def test_straight_from_videos_only_looks_are_compared(made: Path) -> None:
     """There are no archives to check."""
     source = FrameSource("video", made / "videos")
     result = validate_frames(index(), source, SIDE, params_with().validate_, made / "docs of videos", 1)
     assert result.success
     assert result.expectations == 1
-    assert result.facts == {"archives": 0, "bytes": 0, "compared": 6}
+    assert result.facts == {"kept": 0, "bytes": 0, "compared": 6}
 
 
 def test_the_facts_of_an_archive_cost_no_decoding(made: Path, tmp_path: Path) -> None:
     """Of ours and of one that another tool packed; a file that is none is refused."""
     ours = made / "frames/jump/a.mp4.zip"
-    facts = archive_facts(ours)
+    facts = facts_of(ours)
     assert facts == (30, (48, 40), 32, ours.stat().st_size)
     other = tmp_path / "other.zip"
     other.write_bytes(ours.read_bytes().replace(b"PK\5\6", b"PK\5\6", 1))
-    assert archive_facts(other).num_frames == 30
+    assert facts_of(other).num_frames == 30
     other.write_text("no archive")
     with pytest.raises(VideoError, match=r"other\.zip"):
-        archive_facts(other)
+        facts_of(other)
 
 
 def test_the_stage_lets_whole_frames_through_with_a_file_that_never_changes(made: Path, tmp_path: Path) -> None:
