@@ -138,8 +138,9 @@ def views(
     import numpy as np
     import pandas as pd
 
-    from pptsm.data.archive import archive_name, write_archive
+    from pptsm.data.archive import archive_name
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
+    from pptsm.data.kept import write_archive
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
     from pptsm.data.video import Video, VideoError

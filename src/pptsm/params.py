@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
+from pptsm.data.names import Aspect, Crops, FrameRule, Kept, Sampling, Source
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
@@ -175,9 +175,16 @@ class Validate(Section):
 
 
 class Frames(Section):
-    source: Literal["archive", "video"]
+    source: Source
     short_side_px: Annotated[int, Field(ge=16)] | None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    crf: Annotated[int, Field(ge=1, le=51)]
+    key_frame_every: Annotated[int, Field(ge=1, le=250)]
+
+    @property
+    def kept(self) -> Kept:
+        """The form in which frames are kept; where training reads the videos, that of `pptsm views`."""
+        return "archive" if self.source == "video" else self.source
 
 
 class Clip(Section):
@@ -413,7 +420,7 @@ class Params(Section):
         if self.compute.device == "cpu" and isinstance(self.compute.devices, list):
             raise ValueError("compute.devices is a list of GPUs, but compute.device is cpu: take a number, or auto")
         side, wanted = self.frames.short_side_px, self.clip.resize_px
-        if self.frames.source == "archive" and side is not None and side < wanted:
+        if self.frames.source != "video" and side is not None and side < wanted:
             raise ValueError(
                 f"frames.short_side_px ({side}) is below clip.resize_px ({wanted}): every frame would first be shrunk, "
                 f"then enlarged. Set short_side_px to {wanted} or more, or to null"

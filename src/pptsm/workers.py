@@ -1,15 +1,19 @@
 """Jobs in processes that can be killed: some broken videos keep a decoder busy for ever, or crash it.
 
 The only kind of pool in the project: probing, extracting and predicting use it, and so does the preparation of clips.
+How long a video takes to decode nobody can tell beforehand. So what decodes gives a sign of life with each frame, and
+is ended when none comes: a file of hours has hours, and one that hangs has a minute.
 """
 
 import concurrent.futures
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -18,6 +22,7 @@ from pebble import ProcessExpired, ProcessPool
 from pptsm.processor import pool_size
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+JOB_BYTES = 4 << 30  # memory of a process that decodes; frames of 8192x8192 in H.264 take 2 GB
 
 Result = TypeVar("Result")
 
@@ -27,6 +32,9 @@ class Unfinished:
     """What stands in the place of a result where a job was killed or crashed."""
 
     reason: str
+
+
+HUNG = Unfinished("the decoder hung")  # and gave no sign of life for too long
 
 
 def killable(
@@ -59,7 +67,8 @@ def killable(
                 except concurrent.futures.TimeoutError:
                     yield Unfinished(f"decoding took longer than {timeout_sec:g} s")
                 except ProcessExpired as error:
-                    yield Unfinished(f"the decoder crashed (exit code {error.exitcode})")
+                    crashed = Unfinished(f"the decoder crashed (exit code {error.exitcode})")
+                    yield HUNG if was_silent(error) else crashed
         except BaseException:
             pool.stop()  # otherwise the pool first finishes every job
             raise
@@ -73,10 +82,49 @@ def process_pool(
     return ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
 
 
+_may_be_ended = False  # whether this process belongs to a pool
+_silence_sec = 0.0  # how long it may give no sign of life; 0: for ever
+
+
+@contextmanager
+def ended_if_silent(limit_sec: float) -> Iterator[None]:
+    """Within it, a process of a pool is ended where `sign_of_life` is not called for so long; any other goes on.
+
+    The system's alarm does it, without a handler: a decoder that keeps the interpreter's lock does not stop it.
+    """
+    global _silence_sec  # noqa: PLW0603  a process does one job at a time
+    _silence_sec = limit_sec if _may_be_ended else 0.0
+    sign_of_life()
+    try:
+        yield
+    finally:
+        _silence_sec = 0.0
+        if _may_be_ended:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def was_silent(error: ProcessExpired) -> bool:
+    """Whether a process ended by `ended_if_silent`."""
+    return bool(error.exitcode == -signal.SIGALRM)
+
+
+def sign_of_life() -> None:
+    """Say that work goes on; it costs a microsecond."""
+    if _silence_sec:
+        signal.setitimer(signal.ITIMER_REAL, _silence_sec)
+
+
+def limit_memory() -> None:
+    """For `prepare`: a file whose header promises giant frames then gets an error, and the machine keeps its memory."""
+    resource.setrlimit(resource.RLIMIT_DATA, (JOB_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
+    global _may_be_ended  # noqa: PLW0603  once a process
     starter = multiprocessing.parent_process()
     assert starter is not None
     die_with_the_starter(starter.pid)
+    _may_be_ended = True
     if prepare is not None:
         prepare(*prepare_with)
 

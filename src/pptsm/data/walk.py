@@ -11,8 +11,8 @@ from pptsm.data.video import VIDEO_SUFFIXES
 def videos_below(folder: Path) -> list[Path]:
     """The video files of a folder and its subfolders, sorted; links are followed, hidden names are not taken.
 
-    What only a reader will find bad is listed too: a link to nothing, a file that goes while this looks, and in the
-    place of its videos a folder that cannot be looked into. A dataset that is there in part must not shrink unseen.
+    What only a reader will find bad is listed too: a link to nothing, a pipe, a file that goes while this looks, and in
+    the place of its videos a folder that cannot be looked into. A dataset that is there in part must not shrink unseen.
     """
     return sorted(_walk(folder, frozenset()))
 
@@ -46,7 +46,7 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
         mode = _mode(path)
         if stat.S_ISDIR(mode):
             yield from _walk(path, above | {real})
-        elif path.suffix.lower() in VIDEO_SUFFIXES and (stat.S_ISREG(mode) or not mode):
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
 
 

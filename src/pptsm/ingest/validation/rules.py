@@ -32,7 +32,7 @@ class Rule:
 
 # fmt: off
 INDEX = (
-    Rule("index", "rows", "", kind="columns", values=tuple(COLUMNS),
+    Rule("index", "header", "", kind="columns", values=tuple(COLUMNS),
          says="the columns are those of an index"),
     Rule("index", "rows", "id", kind="unique",
          says="every clip has one row"),

@@ -45,6 +45,7 @@ def index_tables(
         "leakage": params.leakage,
     }
     tables = {
+        "header": Table(table.head(0), _clip_with_value),
         "rows": Table(table, _clip_with_value),
         "clips": _clips(usable),
         "classes": _classes(table, usable, unused, labels, asked),
