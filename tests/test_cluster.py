@@ -1,22 +1,25 @@
-"""Probing and extraction on a Dask cluster: the same bytes as here, whoever is lost; and a sentence where it cannot be."""
+"""Probing and extraction on a Dask cluster: the same bytes as here, whoever is lost; a sentence where it cannot be."""
 
 import contextlib
 import http.server
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from conftest import ROOT, pptsm, run, write_params
+from conftest import ROOT, moving_square, params_with, pptsm, write_params
+from pptsm.data.video import write_video
+from pptsm.errors import ParamsError
 from test_corpus import CORPUS
 from test_video import KINDS, encode
 
@@ -109,11 +112,13 @@ def project(tmp_path: Path) -> Path:
     return project
 
 
-def use(project: Path, address: str | None) -> None:
-    index = {"root": "videos", "pattern": "(?P<label>[^/]+)/[^/]+", "probe_timeout_sec": 15}
+def use(project: Path, address: str | None, limit_sec: float = 15) -> None:
+    """Write params.yaml."""
+    index = {"root": "videos", "pattern": "(?P<label>[^/]+)/[^/]+", "probe_timeout_sec": limit_sec}
+    shares = {"train_share": 1.0, "val_share": 0.0, "test_share": 0.0}
     write_params(
         project / "params.yaml",
-        {"index": index, "frames": {"short_side_px": None}, "clip": {"resize_px": 224}},
+        {"index": index | shares, "training": {"keep": "last"}},
         {"compute": {"cluster": address, "workers": 2}},
     )
 
@@ -122,6 +127,16 @@ def made_in(project: Path) -> dict[str, bytes]:
     """The index and the archives."""
     files = [project / "index.csv", *(project / "frames").rglob("*.zip")]
     return {file.relative_to(project).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """A folder with two videos of two classes."""
+    project = tmp_path / "project"
+    for label in ("one", "two"):
+        (project / "videos" / label).mkdir(parents=True)
+        write_video(project / "videos" / label / "a.mp4", moving_square(12, seed=len(label)), 10, "mpeg4")
+    return project
 
 
 @pytest.fixture
@@ -165,3 +180,155 @@ def test_who_loses_a_worker_makes_the_same_bytes(cluster: Cluster, project: Path
         kill(lost)
     assert command.returncode == 0
     assert made_in(project) == expected
+
+
+def test_who_is_interrupted_leaves_no_process_on_the_cluster(cluster: Cluster, project: Path) -> None:
+    """The workers stay, ready for the next command; a file that keeps one of their processes busy is let go."""
+    use(project, cluster.scheduler(), limit_sec=3000)
+    worker = cluster.worker()
+    before = {child.pid for child in psutil.Process(worker.pid).children(recursive=True)}
+    (project / "videos" / "one" / "for ever.avi").rename(project / "videos" / "one" / "00 for ever.avi")
+
+    def own_processes() -> list[psutil.Process]:
+        return [child for child in psutil.Process(worker.pid).children(recursive=True) if child.pid not in before]
+
+    with subprocess.Popen(["pptsm", *INDEX], cwd=project, stderr=subprocess.PIPE) as command:
+        until = time.monotonic() + 120
+        while not any(child.cpu_times().user > 3 for child in own_processes()):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        command.send_signal(signal.SIGINT)
+        command.communicate(timeout=60)
+    until = time.monotonic() + 30
+    while own_processes():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    (project / "videos" / "one" / "00 for ever.avi").unlink()
+    pptsm(*INDEX, cwd=project)
+    assert not list((project / ".pptsm" / "cluster").iterdir())
+
+
+def refusal(project: Path, within_sec: float) -> str:
+    """What the command says that cannot do it, and leaves undone."""
+    started = time.monotonic()
+    done = pptsm(*INDEX, cwd=project, check=False)
+    assert time.monotonic() - started < within_sec
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (project / "index.csv").exists()
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return sentence
+
+
+def test_no_scheduler_is_a_sentence(few: Path) -> None:
+    """Neither hangs nor goes on here: whoever names a cluster means it."""
+    use(few, "tcp://127.0.0.1:9")
+    said = refusal(few, 60)
+    assert "compute.cluster is tcp://127.0.0.1:9, but no Dask scheduler can be reached there" in said
+    assert "set compute.cluster to null" in said
+
+
+def test_something_else_that_listens_is_a_sentence(few: Path) -> None:
+    """Such as the port of Dask's own page."""
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        use(few, f"tcp://127.0.0.1:{server.server_port}")
+        assert "no Dask scheduler can be reached there" in refusal(few, 90)
+        server.shutdown()
+
+
+def test_a_scheduler_without_workers_is_a_sentence(cluster: Cluster, few: Path) -> None:
+    """It would wait for ever."""
+    address = cluster.scheduler()
+    use(few, address)
+    said = refusal(few, 60)
+    assert "its scheduler has no worker for the jobs" in said
+    assert f"`dask worker {address}`" in said
+
+
+def test_a_scheduler_that_goes_is_a_sentence(cluster: Cluster, project: Path) -> None:
+    """In the middle of the work."""
+    use(project, cluster.scheduler(), limit_sec=3000)
+    cluster.worker()
+    with subprocess.Popen(["pptsm", *INDEX], cwd=project, stderr=subprocess.PIPE, text=True) as command:
+        until = time.monotonic() + 120
+        while not list((project / ".pptsm").rglob("*.json")):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        kill(cluster.started[0])
+        _, said = command.communicate(timeout=120)
+    assert command.returncode == 1
+    assert "Traceback" not in said
+    assert "of compute.cluster is gone" in said
+
+
+def test_a_worker_with_other_decoders_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:
+    """Its frames would not be the same."""
+    other = tmp_path / "other"
+    (other / "av-17.0.0.dist-info").mkdir(parents=True)
+    (other / "av-17.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: av\nVersion: 17.0.0\n")
+    use(few, cluster.scheduler())
+    cluster.worker(PYTHONPATH=f"{other}:{os.environ.get('PYTHONPATH', '')}")
+    said = refusal(few, 90)
+    assert re.search(r"worker tcp://127\.0\.0\.1:\d+ on \S+ has av 17\.0\.0, but here it is 18", said)
+
+
+def test_a_worker_with_other_code_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:
+    """Of another checkout."""
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    with (tmp_path / "src" / "pptsm" / "data" / "video.py").open("a") as file:
+        file.write("# another\n")
+    use(few, cluster.scheduler())
+    cluster.worker(PYTHONPATH=str(tmp_path / "src"))
+    assert "has the code of pptsm " in refusal(few, 90)
+
+
+def test_a_worker_without_the_package_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:
+    """Dask alone does not decode."""
+    (tmp_path / "pptsm.py").write_text("raise ModuleNotFoundError('no pptsm')")
+    use(few, cluster.scheduler())
+    cluster.worker(PYTHONPATH=str(tmp_path))
+    assert "cannot import pptsm" in refusal(few, 90)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "says"), [("", "does not see"), ("videos", "does not see"), ("videos/two", "a.mp4")]
+)
+def test_a_worker_that_does_not_see_the_files_is_a_sentence(
+    cluster: Cluster, few: Path, hidden: str, says: str
+) -> None:
+    """Not an index of missing files: the project's folder, or the videos, are not on a shared disk."""
+    place = few / hidden
+    can = subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "none", str(place)], capture_output=True, check=False
+    )
+    if can.returncode:
+        pytest.skip("needs the right to mount something")
+    use(few, cluster.scheduler())
+    cluster.worker("unshare", "-m", "sh", "-c", f'mount -t tmpfs none "{place}" && exec "$0" "$@"')
+    said = refusal(few, 90)
+    assert says in said
+    assert "worker tcp://127.0.0.1:" in said
+
+
+def test_dask_is_not_imported_without_a_cluster(few: Path) -> None:
+    """It takes a second, and need not be installed."""
+    program = """
+import sys
+sys.modules["distributed"] = sys.modules["dask"] = None  # importing them fails from now on
+from pptsm.cli import main
+main()
+"""
+    use(few, None)
+    done = subprocess.run([sys.executable, "-c", program, *INDEX], cwd=few, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    use(few, "tcp://127.0.0.1:9")
+    done = subprocess.run([sys.executable, "-c", program, *INDEX], cwd=few, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the package distributed is not installed here: pip install" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["host:8786", "tcp://host", "http://host:8786", "", "tcp:// host:1", 8786])
+def test_what_is_no_address_is_refused_with_the_parameters(address: object) -> None:
+    with pytest.raises(ParamsError, match=r"compute\.cluster"):
+        params_with(compute={"cluster": address})

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import islice
 from multiprocessing import current_process
 from pathlib import Path
@@ -106,7 +107,8 @@ def _connected(address: str) -> Iterator[Any]:
             f"compute.cluster is {address}, but the package distributed is not installed here: "
             'pip install "distributed>=2026.7,<2027", or set compute.cluster to null.'
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in a sentence
+    for name in (name for name in logging.root.manager.loggerDict if name.startswith("distributed")):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in a sentence
     client = _in_time(Client, address)
     try:
         _require_workers(client, address)
@@ -142,22 +144,20 @@ def _in_time(connect: Callable[..., Any], address: str) -> Any:
 
 
 def _require_workers(client: Any, address: str) -> None:
-    """Wait for a worker, and refuse those whose interpreter or Dask could not even read what they are sent."""
+    """Wait for a worker, and refuse those that could not even read what they are sent: it would end them."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SEC)
-        found = client.get_versions(packages=["pptsm"])
+        found = client.get_versions()
+        modules = client.run(find_spec, "pptsm.cluster", on_error="return")
     except Exception as error:  # TimeoutError, and what a scheduler of another version makes of the question
-        raise _no_workers(address, f"none in {CONNECT_SEC} s ({error})") from None
-    own = found["client"]
-    others = {"the scheduler": found["scheduler"], **{f"worker {name}": at for name, at in found["workers"].items()}}
-    for name, at in others.items():
-        if at is None or "packages" not in at:
-            raise _no_workers(address, f"{name} did not answer")
-        wanted = ("python", "dask", "distributed") if name == "the scheduler" else own["packages"].keys()
-        for package in (each for each in wanted if each in ("python", "dask", "distributed")):
-            _require_equal(package, at["packages"].get(package), own["packages"][package], name)
-        if name != "the scheduler" and at["packages"].get("pptsm") is None:
-            raise UserError(f"{name} of compute.cluster {address} cannot import pptsm: {REMEDY}")
+        raise _no_workers(address, f"none in {CONNECT_SEC} s: {error}") from None
+    own = found["client"]["packages"]
+    for name, at in {"the scheduler": found["scheduler"], **found["workers"]}.items():
+        for what in ("python", "dask", "distributed"):
+            _require_equal(what, at["packages"][what], own[what], f"{name} of compute.cluster")
+    for name, module in modules.items():
+        if module is None or isinstance(module, Exception):
+            raise UserError(f"{name} of compute.cluster cannot import pptsm.cluster ({module}): {REMEDY}")
 
 
 REMEDY = "start it in an environment made by `make setup` from the same checkout (docs/operations.md)."
