@@ -1,6 +1,8 @@
 """Annotation files of all formats: what is read, what is told apart, and what is refused with its line."""
 
+import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from conftest import params_with, pptsm, write_params
 from pptsm.data.table import UNANNOTATED, UNLABELLED, load_index
@@ -17,6 +21,43 @@ from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice
 
 Write = Callable[[str, str], str]
+
+# Of files that are none: what may stand in them, and be their names.
+TEXTS = [
+    "",
+    "path,label\na.mp4,run\nb/c.avi,jump\n",
+    "path,label,split,group,start_sec,end_sec\na.mp4,run,train,x,1,2\na.mp4,jump,train,y,2,3\n",
+    "label,youtube_id,time_start,time_end,split\nrun,1,0,10,train\njump,a,1,2,train\n",
+    "run/1.mp4 1\na/a.avi 2\n",
+    "a.mp4 1\nb/c.avi 0\n",
+    "0 run\n1 jump\n",
+    '[{"id": "1", "template": "[x] y"}]',
+    '{"x y": "0"}',
+]
+PIECES = [
+    *',"[]{}:;\n\r\t\\\0é \ufeff\u2028',
+    "../",
+    "/",
+    "-1",
+    "1e400",
+    "nan",
+    "null",
+    "9" * 30,
+    "train",
+    "val",
+    '"id"',
+    ".mp4 ",
+]
+FILE_NAMES = [
+    "train.csv",
+    "my.csv",
+    "val.txt",
+    "trainlist01.txt",
+    "testlist01.txt",
+    "classInd.txt",
+    "run_test_split1.txt",
+]
+FILE_NAMES += ["train.json", "labels.json", "label.txt", "train.txt", "test.list"]
 
 
 @pytest.fixture
@@ -154,6 +195,14 @@ def test_text_of_another_encoding_is_refused_with_its_line(tmp_path: Path) -> No
     refused("mine.csv' are not UTF-8 text .line 3.", str(tmp_path / "mine.csv"))
 
 
+@pytest.mark.parametrize("name", ["label.txt", "classInd.txt"])
+def test_an_order_of_classes_alone_names_no_clips(write: Write, name: str) -> None:
+    """The other file was forgotten."""
+    refused(
+        f"{name} gives the order of the classes; a file that names clips is missing", write(name, "1 run\n2 jump\n")
+    )
+
+
 def test_five_faults_are_shown_and_the_others_counted(write: Write) -> None:
     """Of all kinds together."""
     text = MINE + "\n".join(f"c{number}.mp4,,train,,," for number in range(7)) + "\n../x.mp4,run,train,,,\n"
@@ -181,6 +230,26 @@ def test_a_quarter_of_a_million_kinetics_clips_are_matched_in_seconds(write: Wri
     clips = read(name, found)
     assert time.process_time() - start < 20  # 2 s where nothing else runs
     assert clips.index.isin(found).sum() == 225_000
+
+
+@pytest.mark.parametrize("form", ["auto", "csv", "kinetics", "ucf101", "hmdb51", "ssv2", "list", "paddlex"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_in_the_files_there_is_a_sentence_and_no_trace(
+    tmp_path: Path, form: str, data: st.DataObject
+) -> None:
+    """Texts of all formats with pieces put in their midst, under names of all formats."""
+    folder = tmp_path / "any"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in data.draw(st.lists(st.sampled_from(FILE_NAMES), min_size=1, max_size=2, unique=True)):
+        text = data.draw(st.sampled_from(TEXTS))
+        for piece in data.draw(st.lists(st.sampled_from(PIECES), max_size=3)):
+            place = data.draw(st.integers(0, len(text)))
+            text = text[:place] + piece + text[place + 1 :]
+        (folder / name).write_text(text, newline="")
+    with contextlib.suppress(UserError):
+        plan(str(folder), ["a.mp4", "b/c.avi", "run/1.mp4"], format=form, max_missing_share=1.0, max_unlisted_share=1.0)
 
 
 # --- which split a file is for ---------------------------------------------------------------------------

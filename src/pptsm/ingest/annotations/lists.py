@@ -11,7 +11,7 @@ import pandas as pd
 
 from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_path
-from pptsm.ingest.annotations.reading import Faults, read_lines, splits_of_files, without_suffix
+from pptsm.ingest.annotations.reading import Faults, read_lines, require_lists, splits_of_files, without_suffix
 from pptsm.ingest.texts import read_label_file
 
 LINE = re.compile(r"(.*\S)[ \t]+(\d{1,9})")
@@ -28,9 +28,10 @@ def read(files: list[Path], order: list[str] | None, root: Root, faults: Faults)
         root: what is there.
         faults: gets those lines that are none, and numbers without a class.
     """
-    splits = splits_of_files([file for file in files if not is_labels(file)])
-    clips = pd.concat([_numbered(file, faults).assign(split=split) for file, split in splits.items()])
-    clips = clips.reset_index(drop=True)
+    own = [file for file in files if not is_labels(file)]
+    require_lists(own, files)
+    parts = [_numbered(file, faults).assign(split=split) for file, split in splits_of_files(own).items()]
+    clips = pd.concat(parts, ignore_index=True)
     if order is None:
         clips["label"] = clips["number"].astype(str)
     else:

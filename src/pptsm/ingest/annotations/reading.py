@@ -118,6 +118,15 @@ def places(path: Path, numbers: Sequence[int] | range, what: str = "line") -> li
     return [f"{start}{number}" for number in numbers]
 
 
+def require_lists(lists: Sequence[Path], files: Sequence[Path]) -> None:
+    """Raise a UserError where none of the files names clips."""
+    if not lists:
+        names = ", ".join(file.name for file in files)
+        raise UserError(
+            f"index.annotations: {names} gives the order of the classes; a file that names clips is missing."
+        )
+
+
 def split_of_file(path: Path) -> str:
     """train, val or test, if just one of them is a word of the file's name; else empty."""
     words = re.findall("[a-z]+", path.stem.lower())

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pptsm.data.video import VIDEO_SUFFIXES
 from pptsm.ingest.annotations.matching import Root, by_path
-from pptsm.ingest.annotations.reading import Faults, read_lines, splits_of_files
+from pptsm.ingest.annotations.reading import Faults, read_lines, require_lists, splits_of_files
 from pptsm.ingest.texts import plain, read_label_file
 
 # "Class/video.avi 1" or "Class/my video.avi": the path ends with the last word that ends like a video
@@ -21,7 +21,9 @@ OFFICIAL = re.compile(r"(train|test)list", re.IGNORECASE)
 
 def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     """The clips of all lists; the class is the folder, and the number behind it must be that of classInd.txt."""
-    clips = read_lists(_splits([file for file in files if not is_order(file)]), root, faults)
+    lists = [file for file in files if not is_order(file)]
+    require_lists(lists, files)
+    clips = read_lists(_splits(lists), root, faults)
     clips["label"] = [path.rpartition("/")[0].rpartition("/")[2] for path in clips["path"]]
     faults.add_rows(clips, clips["label"] == "", lambda row: f'is {row["path"]!r}, not "Class/video.avi"')
     if (order := labels(files)) is not None:
