@@ -81,7 +81,7 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing
 
 LEVELS = [
-    {"params", "errors", "console", "files", "processor", "workers", "prefect_access"},
+    {"params", "errors", "console", "files", "processor", "workers", "cluster", "prefect_access"},
     {"data", "model"},
     {"ingest", "evaluation"},
     {"deploy", "serving", "training", "report"},

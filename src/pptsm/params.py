@@ -347,8 +347,14 @@ class Compute(Section):
     device: Device
     devices: Devices
     workers: Literal["auto"] | Count
+    cluster: Annotated[str, Field(pattern=r"^(tcp|tls)://\S+:\d{1,5}$")] | None
     batch_views: Positive
     save_every_min: NonNegativeReal
+
+    @property
+    def where(self) -> int | str:
+        """Where videos are probed and extracted: on a cluster, if there is one, or in so many processes here."""
+        return self.cluster or self.workers
 
 
 class Params(Section):

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -25,6 +25,7 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 JOB_BYTES = 4 << 30  # memory of a process that decodes; frames of 8192x8192 in H.264 take 2 GB
 
 Result = TypeVar("Result")
+Workers = int | str  # processes here, "auto" for as many as there are cores; or the address of a cluster
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ HUNG = Unfinished("the decoder hung")  # and gave no sign of life for too long
 def killable(
     work: Callable[..., Result],
     jobs: Iterable[tuple[Any, ...]],
-    workers: Literal["auto"] | int,
+    workers: Workers,
     timeout_sec: float | None,
     prepare: Callable[..., None] | None = None,
     prepare_with: tuple[Any, ...] = (),
@@ -52,26 +53,46 @@ def killable(
     Args:
         work: a function of a module.
         jobs: its arguments.
-        workers: how many processes, as `compute.workers`.
+        workers: how many processes here, as `compute.workers`, or the cluster that has them.
         timeout_sec: a job that runs longer is killed, the others go on; None: no limit.
         prepare: called in each process with `prepare_with`, before its first job.
 
     Raises:
+        UserError: the cluster cannot do it.
         Exception: whatever `work` raises.
     """
-    with process_pool(pool_size(workers), prepare, prepare_with) as pool:
+    if isinstance(workers, int) or workers == "auto":
+        size = pool_size("auto" if isinstance(workers, str) else workers)
+        return _here(process_pool(size, prepare, prepare_with), work, jobs, timeout_sec)
+    from pptsm.cluster import on_cluster  # imports Dask, which nobody else needs
+
+    return on_cluster(workers, work, jobs, timeout_sec, prepare, prepare_with)
+
+
+def _here(
+    pool: ProcessPool, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
+) -> Iterator[Result | Unfinished]:
+    with pool:
         try:
             for running in [pool.schedule(work, args=job, timeout=timeout_sec) for job in jobs]:
-                try:
-                    yield running.result()
-                except concurrent.futures.TimeoutError:
-                    yield Unfinished(f"decoding took longer than {timeout_sec:g} s")
-                except ProcessExpired as error:
-                    crashed = Unfinished(f"the decoder crashed (exit code {error.exitcode})")
-                    yield HUNG if was_silent(error) else crashed
+                yield outcome(running, timeout_sec)
         except BaseException:
             pool.stop()  # otherwise the pool first finishes every job
             raise
+
+
+def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | None) -> Result | Unfinished:
+    """Wait for a job of a pool.
+
+    Raises:
+        Exception: whatever the job raised.
+    """
+    try:
+        return running.result()
+    except concurrent.futures.TimeoutError:
+        return Unfinished(f"decoding took longer than {timeout_sec:g} s")
+    except ProcessExpired as error:
+        return HUNG if was_silent(error) else Unfinished(f"the decoder crashed (exit code {error.exitcode})")
 
 
 def process_pool(

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from pptsm.data.video import Span, VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
-from pptsm.workers import Unfinished, ended_if_silent, killable, limit_memory
+from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
 LAYOUT = "3"  # part of every file's key: raise it when the content of one changes
 
@@ -24,7 +24,7 @@ def extract_all(
     root: Path,
     folder: Path,
     params: Frames,
-    workers: Literal["auto"] | int,
+    workers: Workers,
     limit_sec: float = 0.0,
 ) -> None:
     """Write the kept frames of every row below `folder`, in parallel.

@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,11 +24,12 @@ from pptsm.ingest.probe import probe_all
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.ingest.texts import by_folder, plain, read_groups, read_label_file, refuse_alike
 from pptsm.params import Index
+from pptsm.workers import Workers
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
-def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) -> tuple[pd.DataFrame, list[str]]:
+def build_index(params: Index, min_frames: int, workers: Workers) -> tuple[pd.DataFrame, list[str]]:
     """Find, label, split and probe the videos under `params.root`; only those that take part are opened.
 
     Args:

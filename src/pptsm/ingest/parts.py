@@ -1,20 +1,17 @@
 """From the seconds of annotated parts of files to their frames."""
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from pptsm.data.video import Seconds, Span, Video, VideoError, silence_sec
 from pptsm.errors import UserError
-from pptsm.workers import Unfinished, ended_if_silent, killable, limit_memory
+from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
 SHOWN = 10  # faults in a sentence
 
 
-def cut_into_parts(
-    clips: pd.DataFrame, found: dict[str, Path], workers: Literal["auto"] | int, limit_sec: float
-) -> pd.DataFrame:
+def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers, limit_sec: float) -> pd.DataFrame:
     """Fill in `first_frame`, and of parts of files `num_frames` and `duration_sec`.
 
     Args:

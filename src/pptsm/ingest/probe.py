@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -15,12 +14,12 @@ from pptsm.console import note, progress
 from pptsm.data.video import Probe, kind_fault, name_fault, probe, silence_sec
 from pptsm.files import remove, sha256_of, state_dir, whole_file
 from pptsm.params import Index
-from pptsm.workers import HUNG, Unfinished, ended_if_silent, killable, limit_memory
+from pptsm.workers import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
 
 PROBE_VERSION = 3  # raise it when a probe finds out other things: stored ones are then not used
 
 
-def probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
+def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFrame:
     """Decode every file and say what is in it; files that were decoded before are known.
 
     Args:

@@ -33,5 +33,5 @@ def run(
         if params.frames.source != "video":
             note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
             root, limit_sec = Path(params.index.root), params.index.probe_timeout_sec
-            extract_all(videos, root, folder, params.frames, params.compute.workers, limit_sec)
+            extract_all(videos, root, folder, params.frames, params.compute.where, limit_sec)
             share_with_dvc(folder)
