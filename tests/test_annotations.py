@@ -579,10 +579,8 @@ def test_what_is_excluded_is_neither_missed_nor_unlisted(write: Write) -> None:
         for number, (label, split) in enumerate([("jump", "train"), ("run", "train"), ("run", "val"), ("run", "val")])
     )
     ids = [f"{folder}/{number:011d}_000000_000010.mp4" for folder in ("a", "b") for number in range(3)]
-    changes = {"max_missing_share": 0.0, "max_unlisted_share": 0.0}
-    table = plan(
-        write("k.csv", text), [*ids, "c/00000000003.mp4", "c/d/00000000003.mp4"], exclude=["b/*", "c/*"], **changes
-    )
+    ids += ["c/00000000003.mp4", "c/d/00000000003.mp4"]
+    table = plan(write("k.csv", text), ids, exclude=["b/*", "c/*"], max_missing_share=0.0, max_unlisted_share=0.0)
     assert table["status"].to_dict() == dict.fromkeys(ids[:3], "ok") | dict.fromkeys(ids[3:], "excluded")
     assert table["label"].tolist()[:3] == ["jump", "run", "run"]
 
