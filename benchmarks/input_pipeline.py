@@ -30,9 +30,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.data.archive import archive_name, write_archive
+from pptsm.data.archive import archive_name
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, evaluation_indices
 from pptsm.data.geometry import crop_places, multi_scale_box, resized_size
+from pptsm.data.kept import write_archive
 from pptsm.data.loading import load_batches
 from pptsm.data.sampling import uniform_indices
 from pptsm.data.spec import ClipSpec, clip_spec

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, spec_with
-from pptsm.data.archive import read_frames, write_archive
+from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
+from pptsm.data.kept import write_archive
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Video, VideoError, probe, write_video

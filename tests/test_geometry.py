@@ -14,7 +14,8 @@ from PIL import Image
 
 from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.commands import views
-from pptsm.data.archive import read_frames, write_archive
+from pptsm.data.archive import read_frames
+from pptsm.data.kept import write_archive
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.video import Video, VideoError
 

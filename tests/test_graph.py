@@ -120,8 +120,8 @@ def test_files_left_out_of_deps_exist() -> None:
 
 
 def test_stage_paths_stand_in_the_graph_only() -> None:
-    """No stage's file names a data or report path (the default of `pptsm predict` is the one exception)."""
-    for file in (SOURCE / "pptsm").rglob("*.py"):
+    """No stage's file names a data or report path; what a person types has defaults, in one file."""
+    for file in set((SOURCE / "pptsm").rglob("*.py")) - {SOURCE / "pptsm" / "commands.py"}:
         text = file.read_text()
         for path in ("data/index.csv", "data/frames", "models/teacher", "models/student", "reports/evaluation"):
             assert path not in text, f"{file} names {path}"

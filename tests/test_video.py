@@ -21,8 +21,9 @@ import pytest
 from PIL import Image
 
 from conftest import params_with, pptsm, spec_with, write_params
-from pptsm.data.archive import read_frames, write_archive
+from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
+from pptsm.data.kept import write_archive
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Video, VideoError, _keys_divide, probe

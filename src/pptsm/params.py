@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
+from pptsm.data.names import Aspect, Crops, FrameRule, Kept, Sampling, Source
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
@@ -104,6 +104,7 @@ class Index(Section):
     short_videos: Literal["error", "leave_out"]
     annotations: Annotations
     format: AnnotationFormat
+    official_split: Annotated[int, Field(ge=1, le=3)]
     group_file: ListFile
     label_file: ListFile
     train_share: Share
@@ -127,7 +128,7 @@ class Index(Section):
             raise ValueError(f"pattern is no regular expression: {error}") from None
         if unknown := sorted(set(names) - PATTERN_GROUPS):
             raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
-        if "label" not in names:
+        if "label" not in names and not self.annotations:
             raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
         if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
             raise ValueError("train_share, val_share and test_share do not add up to 1")
@@ -137,6 +138,8 @@ class Index(Section):
             raise ValueError(f"{sorted(both)} stand both in val_groups and in test_groups")
         if (self.train_list is None) != (self.test_list is None):
             raise ValueError("train_list and test_list go together: give both or neither")
+        if self.annotations and self.train_list:
+            raise ValueError("annotations and train_list both name the clips: give one of them")
         decided = "the lists" if self.train_list else "the pattern's group split" if "split" in names else None
         if self.test_groups and decided:
             raise ValueError(f"test_groups is given, but {decided} already say which videos are for the test")
@@ -145,6 +148,8 @@ class Index(Section):
     @property
     def may_have_validation(self) -> bool:
         """False where it is certain, before any video is seen, that none is for validation."""
+        if self.annotations and not self.test_groups:
+            return True
         if self.val_groups or self.train_list or self.test_groups:
             return bool(self.val_groups)
         return self.val_share > 0 or "split" in re.compile(self.pattern).groupindex
@@ -170,9 +175,16 @@ class Validate(Section):
 
 
 class Frames(Section):
-    source: Literal["archive", "video"]
+    source: Source
     short_side_px: Annotated[int, Field(ge=16)] | None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    crf: Annotated[int, Field(ge=1, le=51)]
+    key_frame_every: Annotated[int, Field(ge=1, le=250)]
+
+    @property
+    def kept(self) -> Kept:
+        """The form in which frames are kept; where training reads the videos, that of `pptsm views`."""
+        return "archive" if self.source == "video" else self.source
 
 
 class Clip(Section):
@@ -414,7 +426,7 @@ class Params(Section):
         if self.compute.device == "cpu" and isinstance(self.compute.devices, list):
             raise ValueError("compute.devices is a list of GPUs, but compute.device is cpu: take a number, or auto")
         side, wanted = self.frames.short_side_px, self.clip.resize_px
-        if self.frames.source == "archive" and side is not None and side < wanted:
+        if self.frames.source != "video" and side is not None and side < wanted:
             raise ValueError(
                 f"frames.short_side_px ({side}) is below clip.resize_px ({wanted}): every frame would first be shrunk, "
                 f"then enlarged. Set short_side_px to {wanted} or more, or to null"

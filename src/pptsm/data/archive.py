@@ -10,9 +10,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from PIL import Image
 
 from pptsm.data.geometry import Frames, Size, resized_size
 from pptsm.data.pixels import decode_jpeg, encode_jpeg, resized
-from pptsm.data.video import Span, Video, VideoError
+from pptsm.data.video import VideoError
 from pptsm.files import whole_file
 from pptsm.params import Frames as Settings
 
@@ -60,12 +59,13 @@ END = np.dtype(
 RECORD_SIGNATURE = b"PK\1\2"
 END_SIGNATURE = b"PK\5\6"
 LOCAL_HEADER_BYTES = 30
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same video gives the same bytes
 TAIL_BYTES = 1 << 16  # the directory of 1,100 frames; that of a longer video is left to `zipfile`
 
 
-def archive_name(video_id: str) -> str:
+def archive_name(clip_id: str) -> str:
     """Path below the frames folder of the archive of a row of the index."""
-    return f"{video_id}.zip"
+    return f"{clip_id}.zip"
 
 
 def member_name(index: int) -> str:
@@ -73,66 +73,25 @@ def member_name(index: int) -> str:
     return f"img_{index + 1:05d}.jpg"
 
 
-class Wanted(NamedTuple):
-    """An archive to be written, and the part of a video that it holds."""
-
-    archive: Path
-    span: Span
-
-
-def write_archives(video: Path, wanted: Sequence[Wanted], settings: Settings) -> None:
-    """Decode a video once, in order, as far as it is needed, and write an archive of each part of it.
-
-    Each is whole or absent, but for a power cut: `is_whole` tells.
-
-    Raises:
-        VideoError: fewer frames decode.
-    """
-    waiting = deque(sorted(wanted, key=lambda each: each.span.first))
-    count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
-    with ExitStack() as unfinished:
-        begun: list[_Writer] = []
-        for number, frame in enumerate(Video(video)):
-            while waiting and waiting[0].span.first == number:
-                begun.append(_Writer(*waiting.popleft(), unfinished))
-            if begun:  # frames that several parts share are encoded once
-                jpeg = encode_jpeg(_scaled_down(frame, settings.short_side_px), settings.jpeg_quality)
-                begun = [writer for writer in begun if writer.add(jpeg, frame.shape)]
-            count = number + 1
-            if count == stop:
-                return
-        raise VideoError(f"{count} frames decode, {stop} were counted before")
-
-
-def write_archive(archive: Path, video: Path, num_frames: int, settings: Settings) -> None:
-    """Decode the first `num_frames` frames of a video into an archive, as `write_archives`."""
-    write_archives(video, [Wanted(archive, Span(0, num_frames))], settings)
-
-
-class _Writer:
-    """An archive that is being written; what is left of it when `unfinished` ends is removed."""
-
-    def __init__(self, path: Path, span: Span, unfinished: ExitStack) -> None:
-        self._open = unfinished.enter_context(ExitStack())
-        self._zip = self._open.enter_context(_new_zip(path))
-        self._span = span
-
-    def add(self, jpeg: bytes, shape: tuple[int, ...]) -> bool:
-        """Write the next frame, of native `shape` [H, W, 3]; whether more are to come."""
-        count = len(self._zip.infolist())
-        # a fixed date: the same video gives the same bytes
-        self._zip.writestr(zipfile.ZipInfo(member_name(count), date_time=(1980, 1, 1, 0, 0, 0)), jpeg)
-        if count + 1 < self._span.num_frames:
-            return True
-        self._zip.comment = json.dumps({"native": [shape[1], shape[0]]}).encode()
-        self._open.close()
-        return False
+def jpeg_of(frame: NDArray[np.uint8], settings: Settings) -> bytes:
+    """What an archive keeps of a frame."""
+    return encode_jpeg(scaled_down(frame, settings.short_side_px), settings.jpeg_quality)
 
 
 @contextmanager
-def _new_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def archive_writer(path: Path, native: Size) -> Iterator[Callable[[bytes], None]]:
+    """What adds the next JPEG to a new archive of frames whose native size is this.
+
+    It is whole or absent, but for a power cut: `is_whole` tells.
+    """
     with whole_file(path, settle=False) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        yield archive
+        archive.comment = comment_of(native)
+
+        def add(jpeg: bytes) -> None:
+            name = member_name(len(archive.filelist))
+            archive.writestr(zipfile.ZipInfo(name, FIXED_DATE), jpeg)
+
+        yield add
 
 
 def is_whole(path: Path, num_frames: int) -> bool:
@@ -144,7 +103,13 @@ def is_whole(path: Path, num_frames: int) -> bool:
         return False
 
 
-def _scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[np.uint8]:
+def comment_of(native: Size) -> bytes:
+    """What kept frames say of their video."""
+    return json.dumps({"native": list(native)}).encode()
+
+
+def scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[np.uint8]:
+    """A frame [H, W, 3] with at most this short side; null: as it is."""
     native = (frame.shape[1], frame.shape[0])
     if short_side_px is None or min(native) <= short_side_px:
         return frame
@@ -160,17 +125,17 @@ def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
     names = [member_name(int(index)) for index in indices]
     try:
         comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
-        native = _native_size(comment)
+        native = native_size(comment)
         frames = [decode_jpeg(member) for member in members]
         if bad := [name for name, frame in zip(names, frames, strict=True) if frame is None]:
             raise zipfile.BadZipFile(f"{bad[0]} is no whole JPEG")
         return Frames([frame for frame in frames if frame is not None], native)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
         raise VideoError(f"{archive}: {error}") from None
 
 
 def _read_own(archive: Path, indices: NDArray[np.int64], names: list[str]) -> tuple[bytes, list[bytes]] | None:
-    """Comment and members of an archive as `write_archive` makes it; None for any other, and for a damaged one.
+    """Comment and members of an archive as `archive_writer` makes it; None for any other, and for a damaged one.
 
     All its records have one length, so that the directory is an array and need not be parsed: `zipfile` takes as long
     for that as two frames take to decode.
@@ -216,19 +181,24 @@ def _read_any(archive: Path, names: list[str]) -> tuple[bytes, list[bytes]]:
         return file.comment, [file.read(name) for name in names]
 
 
-def _native_size(comment: bytes) -> Size:
+def native_size(comment: bytes | str) -> Size:
+    """The size that `comment_of` wrote.
+
+    Raises:
+        VideoError: it is something else.
+    """
     try:
         width, height = json.loads(comment)["native"]
         return int(width), int(height)
     except (ValueError, TypeError, KeyError):
-        raise zipfile.BadZipFile(
+        raise VideoError(
             "it does not say the video's native size, as archives of older versions; extract again "
             "(`dvc repro --force --single-item frames`)"
         ) from None
 
 
-class ArchiveFacts(NamedTuple):
-    """What an archive tells without any frame being decoded."""
+class KeptFacts(NamedTuple):
+    """What a file of kept frames tells without any frame being decoded."""
 
     num_frames: int
     native: Size  # of the video
@@ -236,7 +206,7 @@ class ArchiveFacts(NamedTuple):
     bytes: int
 
 
-def archive_facts(path: Path) -> ArchiveFacts:
+def facts_of(path: Path) -> KeptFacts:
     """Read an archive's directory, and the header of its first frame.
 
     Raises:
@@ -255,8 +225,8 @@ def archive_facts(path: Path) -> ArchiveFacts:
                     num_frames, comment = len(archive.infolist()), archive.comment
                     first = archive.read(member_name(0))
         with Image.open(io.BytesIO(first)) as image:  # reads the header only
-            return ArchiveFacts(num_frames, _native_size(comment), min(image.size), size)
+            return KeptFacts(num_frames, native_size(comment), min(image.size), size)
     except FileNotFoundError:
         raise VideoError(f"there is no {path}") from None
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
         raise VideoError(f"{path}: {error}") from None

@@ -1,21 +1,20 @@
 """From an index row to what the network is given: a training clip, or a video's evaluation views.
 
-The way of a clip: frame count -> indices (`sampling`) -> frames (`archive` or `video`) -> places (`geometry`) ->
+The way of a clip: frame count -> indices (`sampling`) -> frames (`kept` or `video`) -> places (`geometry`) ->
 pixels (`transforms`).
 """
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.archive import archive_name, read_frames
 from pptsm.data.geometry import Frames
-from pptsm.data.names import Sampling
+from pptsm.data.kept import kept_name, read_kept
+from pptsm.data.names import Sampling, Source
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt, excerpts
@@ -27,12 +26,12 @@ from pptsm.workers import ended_if_silent
 
 
 class FrameSource:
-    """Where frames come from: the archives below a folder, one a clip, or the video files themselves.
+    """Where frames come from: kept ones below a folder, a file a clip, or the video files themselves.
 
     Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
     """
 
-    def __init__(self, kind: Literal["archive", "video"], folder: Path, limit_sec: float = 0.0) -> None:
+    def __init__(self, kind: Source, folder: Path, limit_sec: float = 0.0) -> None:
         self.kind = kind
         self.limit_sec = limit_sec
         self.folder = folder.absolute()  # for processes that were started in another working folder
@@ -44,13 +43,13 @@ class FrameSource:
             UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
         """
         try:
-            if self.kind == "archive":
-                return read_frames(self.folder / archive_name(excerpt.id), indices)
+            if self.kind != "video":
+                return read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
             video = self.folder / excerpt.path
             with ended_if_silent(silence_sec(video, self.limit_sec)):
                 return Video(video).frames(excerpt.first_frame + indices)
         except VideoError as error:
-            again = "frames` extracts" if self.kind == "archive" else "index` looks at"
+            again = "index` looks at" if self.kind == "video" else "frames` extracts"
             raise UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
 
 
@@ -63,8 +62,8 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
     if params.frames.source == "video":
         return FrameSource("video", Path(params.index.root), params.index.probe_timeout_sec)
     if not frames.is_dir():
-        raise unusable("the frame archives", frames, "there is no such folder", "frames")
-    return FrameSource("archive", frames)
+        raise unusable("the kept frames", frames, "there is no such folder", "frames")
+    return FrameSource(params.frames.source, frames)
 
 
 def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:

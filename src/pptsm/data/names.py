@@ -6,3 +6,5 @@ Sampling = Literal["uniform", "dense"]
 FrameRule = Literal["official", "centred", "twice"]
 Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
 Crops = Literal["center", "three", "ten"]
+Kept = Literal["archive", "short_gop"]  # forms in which frames are kept beside the videos
+Source = Literal["archive", "short_gop", "video"]

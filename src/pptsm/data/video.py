@@ -286,6 +286,7 @@ class _Packets:
     times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not tell that
     tick_sec: float  # the unit of times
     keys: NDArray[np.int64]  # numbers of the frames from which decoding can start
+    comment: str  # of the container
 
     @property
     def indexed(self) -> bool:
@@ -345,12 +346,12 @@ def _read_packets(path: Path) -> _Packets:
             promised = _promised_by_length(container, stream, shown_at)
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
-        tick_sec = float(stream.time_base or 0)
+        tick_sec, comment = float(stream.time_base or 0), container.metadata.get("comment", "")
     indexed = (
         indexed and not discarded and len(set(shown_at)) == count and _keys_divide(np.array(shown_at), np.array(keys))
     )
     times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
-    return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, dtype=np.int64))
+    return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, np.int64), comment)
 
 
 def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""Extracting the frames of many clips into archives, in parallel, each video decoded only once."""
+"""Extracting the frames of many clips into files of their own, in parallel, each video decoded only once."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.archive import Wanted, archive_name, is_whole, write_archives
+from pptsm.data.kept import Wanted, is_whole, kept_name, write_kept
 from pptsm.data.video import Span, VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
 from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
-LAYOUT = "3"  # part of every archive's key: raise it when the content of an archive changes
+LAYOUT = "3"  # part of every file's key: raise it when the content of one changes
 
 
 def extract_all(
@@ -27,9 +27,9 @@ def extract_all(
     workers: Workers,
     limit_sec: float = 0.0,
 ) -> None:
-    """Write the archive of every row below `folder`, in parallel.
+    """Write the kept frames of every row below `folder`, in parallel.
 
-    Finished archives also live in a store keyed by the video's content and the settings, and are linked
+    Finished files also live in a store keyed by the video's content and the settings, and are linked
     in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
 
     Args:
@@ -42,7 +42,7 @@ def extract_all(
     """
     store = state_dir("frames")
     wanted = [_wanted(store, row, params) for row in videos.itertuples()]
-    # one job a video; files of the same content, and rows of the same frames, share their archive
+    # one job a video; files of the same content, and rows of the same frames, share what is kept
     parts: dict[Any, list[Wanted]] = defaultdict(list)
     for digest, each in zip(videos["sha256"], wanted, strict=True):
         parts[digest].append(each)
@@ -58,7 +58,7 @@ def extract_all(
                 f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
             )
     for name, each in zip(videos["id"], wanted, strict=True):
-        _link(each.archive, folder / archive_name(name))
+        _link(each.file, folder / kept_name(params.kept, name))
 
 
 def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit_sec: float) -> str:
@@ -66,16 +66,16 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit
     missing = []
     try:
         for each in wanted:
-            if is_whole(each.archive, each.span.num_frames):
+            if is_whole(each.file, each.span.num_frames):
                 continue
-            if each.archive.exists():
-                note(f"frames: {each.archive} is damaged: {video} is extracted again")
-            if each.archive.is_dir():  # a file is replaced in one step: another run may be linking it
-                remove(each.archive)
+            if each.file.exists():
+                note(f"frames: {each.file} is damaged: {video} is extracted again")
+            if each.file.is_dir():  # a file is replaced in one step: another run may be linking it
+                remove(each.file)
             missing.append(each)
         if missing:
             with ended_if_silent(limit_sec):
-                write_archives(video, missing, params)
+                write_kept(video, missing, params)
     except VideoError as error:
         return str(error)
     except MemoryError:
@@ -84,10 +84,13 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit
 
 
 def _wanted(store: Path, row: Any, params: Frames) -> Wanted:
-    settings = f"{params.short_side_px or 'native'}-q{params.jpeg_quality}-v{LAYOUT}"
+    quality = (
+        f"q{params.jpeg_quality}" if params.kept == "archive" else f"crf{params.crf}-every{params.key_frame_every}"
+    )
+    settings = f"{params.short_side_px or 'native'}-{quality}-v{LAYOUT}"
     span = Span(int(row.first_frame), int(row.num_frames))
     part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
-    return Wanted(store / settings / row.sha256[:2] / f"{row.sha256}{part}.zip", span)
+    return Wanted(store / settings / row.sha256[:2] / kept_name(params.kept, f"{row.sha256}{part}"), span)
 
 
 def _link(stored: Path, target: Path) -> None:

@@ -1,0 +1,181 @@
+"""What keeping a video's frames costs in each form, and how often DVC lays them on the disk.
+
+    python benchmarks/keep_frames.py forms VIDEO... [--short-side PX] [--turns N]   # seconds a video
+    python benchmarks/keep_frames.py layouts [--files N] [--bytes N]                # minutes
+
+`forms`: bytes; CPU time to write, decoding included; median CPU time of a training clip's eight uniform frames; and the
+difference of the kept pixels from the decoded, scaled ones, as the mean of absolute levels of 255 and as PSNR.
+
+`layouts`: random files instead of archives, one stage, every way of giving them to DVC. Seconds (wall) of the run that
+makes them, of one with nothing to do, of one with one file more, of push to a folder and of checkout; megabytes of
+store, workspace and cache together, links counted once.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
+
+import numpy as np
+
+from pptsm.data.kept import Wanted, read_kept, write_kept
+from pptsm.data.names import Kept
+from pptsm.data.pixels import resized
+from pptsm.data.sampling import uniform_indices
+from pptsm.data.short_gop import fitting
+from pptsm.data.video import Span, Video
+from pptsm.params import Frames
+
+FORMS = {
+    "archive, quality 95": {"source": "archive", "jpeg_quality": 95},
+    "archive, quality 90": {"source": "archive", "jpeg_quality": 90},
+    **{
+        f"short_gop, every {every}, crf {crf}": {"source": "short_gop", "key_frame_every": every, "crf": crf}
+        for every, crf in ((8, 18), (8, 23), (16, 18), (16, 23))
+    },
+}
+# name -> cache.type, what the stage does with its files, how the output is declared
+LAYOUTS = {
+    "linked into the output": ("reflink,hardlink,copy", "link", ""),
+    "cache.type copy": ("reflink,copy", "link", ""),
+    "cache.type hardlink": ("hardlink,copy", "link", ""),
+    "linked into the cache too": ("reflink,copy,hardlink", "share", ""),
+    "manifest, files in the store": ("reflink,copy,hardlink", "manifest", ""),
+    "persist, not cached": ("reflink,copy,hardlink", "link", ": {cache: false, persist: true}"),
+}
+STAGE = """
+import os, sys
+from pathlib import Path
+from pptsm.ingest.frames import _link
+from pptsm.ingest.sharing import share_with_dvc
+way, size, count = sys.argv[1], int(sys.argv[2]), int(Path("count").read_text())
+store, out = Path(".pptsm/frames"), Path("data/frames")
+out.mkdir(parents=True, exist_ok=True)
+for number in range(count):
+    stored = store / f"{number % 256:02x}" / f"{number}.zip"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    if not stored.exists():
+        stored.write_bytes(os.urandom(size))
+    if way != "manifest" and not (out / stored.relative_to(store)).exists():
+        _link(stored, out / stored.relative_to(store))
+if way == "manifest":
+    (out / "manifest.csv").write_text("".join(f"{number}.zip\\n" for number in range(count)))
+if way == "share":
+    share_with_dvc(out)
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+    forms = commands.add_parser("forms")
+    forms.add_argument("videos", type=Path, nargs="+")
+    forms.add_argument("--short-side", type=int, default=256)
+    forms.add_argument("--turns", type=int, default=25)
+    forms.set_defaults(run=lambda given: print_forms(given.videos, given.short_side, given.turns))
+    layouts = commands.add_parser("layouts")
+    layouts.add_argument("--files", type=int, default=500)
+    layouts.add_argument("--bytes", type=int, default=300_000)
+    layouts.set_defaults(run=lambda given: print_layouts(given.files, given.bytes))
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+def print_forms(videos: list[Path], short_side_px: int, turns: int) -> None:
+    """A table a video."""
+    print(f"{'':30} {'KB':>7} {'write s':>8} {'clip ms':>8} {'levels':>7} {'PSNR':>6}")
+    for video in videos:
+        decoded = list(Video(video))
+        height, width = decoded[0].shape[:2]
+        rng = np.random.default_rng(0)
+        draws = [uniform_indices(len(decoded), 8, rng).ravel() for _ in range(turns)]
+        print(f"{video.name}, {len(decoded)} frames of {width}x{height}")
+        clip_ms = median_ms([lambda path=video, draw=draw: Video(path).frames(draw) for draw in draws])
+        print(f"{'  the video itself':30} {video.stat().st_size / 1e3:7.0f} {'':8} {clip_ms:8.1f}")
+        for name, values in FORMS.items():
+            rest = {"short_side_px": short_side_px, "jpeg_quality": 95, "crf": 18, "key_frame_every": 8}
+            settings = Frames.model_validate(rest | values)
+            with tempfile.TemporaryDirectory() as folder:
+                print(f"  {name:28} {form(settings, video, decoded, Path(folder) / 'kept', draws)}")
+
+
+def form(settings: Frames, video: Path, decoded: list[np.ndarray], file: Path, draws: list[np.ndarray]) -> str:
+    """The figures of a video in one form."""
+    kind: Kept = settings.kept
+    started = time.process_time()
+    write_kept(video, [Wanted(file, Span(0, len(decoded)))], settings)
+    write_sec = time.process_time() - started
+    kept = read_kept(kind, file, np.arange(len(decoded))).images
+    even = fitting(decoded[0], settings).shape[1::-1]
+    wanted = [resized(frame, even) for frame in decoded]
+    levels = [np.abs(resized(one, even).astype(int) - other) for one, other in zip(kept, wanted, strict=True)]
+    psnr = 10 * np.log10(255**2 / np.mean([np.square(difference).mean() for difference in levels]))
+    clip_ms = median_ms([lambda draw=draw: read_kept(kind, file, draw) for draw in draws])
+    size = file.stat().st_size / 1e3
+    return f"{size:7.0f} {write_sec:8.2f} {clip_ms:8.1f} {np.mean([one.mean() for one in levels]):7.2f} {psnr:6.1f}"
+
+
+def median_ms(works: list) -> float:  # type: ignore[type-arg]
+    """Median CPU milliseconds, without the first."""
+    times = []
+    for work in works:
+        started = time.process_time()
+        work()
+        times.append((time.process_time() - started) * 1e3)
+    return statistics.median(times[1:])
+
+
+def print_layouts(files: int, size: int) -> None:
+    """A line a layout."""
+    print(f"{'':30} {'made':>6} {'nothing':>8} {'one more':>9} {'push':>6} {'checkout':>9} {'MB':>7} {'after':>7}")
+    for name, (cache_type, way, out) in LAYOUTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            print(f"{name:30} {layout(Path(folder), cache_type, way, out, files, size)}", flush=True)
+
+
+def layout(project: Path, cache_type: str, way: str, out: str, files: int, size: int) -> str:
+    """The figures of one way to give files to DVC; MB after the run, and after the checkout."""
+
+    def dvc(*words: str) -> float:
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "dvc", *words, "-q"], cwd=project, check=True)
+        return time.monotonic() - started
+
+    def repro(count: int) -> float:
+        (project / "count").write_text(str(count))
+        return dvc("repro")
+
+    dvc("init", "--no-scm")
+    dvc("config", "core.analytics", "false")
+    dvc("config", "cache.type", cache_type)
+    dvc("remote", "add", "-d", "beside", str(project / "remote"))
+    (project / "stage.py").write_text(STAGE)
+    command = f"{sys.executable} stage.py {way} {size}"
+    (project / "dvc.yaml").write_text(f"stages: {{s: {{cmd: {command}, deps: [count], outs: [data/frames{out}]}}}}")
+    made, nothing, more = repro(files), repro(files), repro(files + 1)
+    used, pushed, checked_out = megabytes(project), 0.0, 0.0
+    if not out:
+        pushed = dvc("push")
+        shutil.rmtree(project / "data" / "frames")
+        checked_out = dvc("checkout")
+    numbers = f"{made:6.1f} {nothing:8.1f} {more:9.1f} {pushed:6.1f} {checked_out:9.1f}"
+    return f"{numbers} {used:7.1f} {megabytes(project):7.1f}"
+
+
+def megabytes(project: Path) -> float:
+    """On the disk for store, workspace and cache, links counted once."""
+    found = [path.stat() for name in ("data", ".pptsm", ".dvc/cache") for path in (project / name).rglob("*.*")]
+    found += [path.stat() for path in (project / ".dvc" / "cache").rglob("*") if path.is_file()]
+    return sum({each.st_ino: each.st_size for each in found}.values()) / 1e6
+
+
+if __name__ == "__main__":
+    main()
