@@ -86,7 +86,7 @@ class Probe:
 
     status: str  # "ok", "truncated" or "unreadable"
     reason: str  # empty when ok
-    decoder: str  # "decord", "pyav", or empty when unreadable
+    decoder: str  # "decord", "pyav", of a folder of frames "jpeg", or empty when unreadable
     num_frames: int  # frames that really decode
     fps: float
     width: int
@@ -133,6 +133,11 @@ class Video:
     def fps(self) -> float:
         """Frames a second; 0 where the container does not say."""
         return self._in_order.fps
+
+    @property
+    def promised(self) -> int:
+        """Frames by the container's header; 0 where it has none."""
+        return self.packets.promised
 
     def __len__(self) -> int:
         """Frames that decode, up to the first that does not; what has no trusted packets is decoded for it, once.
@@ -197,13 +202,13 @@ class Video:
                 raise VideoError(found.reason)
 
 
-def probe(path: Path) -> Probe:
+def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
     """Decode a whole file and say what is in it; never raises for a bad file.
 
     A broken container can keep a decoder busy without end: call this in a process that can be killed.
     """
     try:
-        video = Video(path)
+        video = open_video(path)
         count, height, width, problem = 0, 0, 0, ""
         try:
             for frame in video:
@@ -213,7 +218,7 @@ def probe(path: Path) -> Probe:
             problem = str(error)
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
-        problem = _cut_off(count, video.packets.promised) or problem
+        problem = _cut_off(count, video.promised) or problem
         status = "truncated" if problem else "ok"
         return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:

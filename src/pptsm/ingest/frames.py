@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from pptsm.console import note, progress
+from pptsm.data.folders import source_path
 from pptsm.data.kept import Wanted, is_whole, kept_name, write_kept
 from pptsm.data.video import Span, VideoError
 from pptsm.errors import UserError
@@ -19,7 +20,14 @@ from pptsm.workers import Unfinished, killable
 LAYOUT = "3"  # part of every file's key: raise it when the content of one changes
 
 
-def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, workers: Literal["auto"] | int) -> None:
+def extract_all(
+    videos: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    params: Frames,
+    workers: Literal["auto"] | int,
+    frame_name: str | None = None,
+) -> None:
     """Write the kept frames of every row below `folder`, in parallel.
 
     Finished files also live in a store keyed by the video's content and the settings, and are linked
@@ -28,6 +36,10 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, 
     Args:
         videos: columns `id`, `path`, `first_frame`, `num_frames` and `sha256`.
         root: folder of the videos.
+        folder: where to.
+        params: section frames.
+        workers: processes.
+        frame_name: of the frames, where a video is a folder of them.
 
     Raises:
         UserError: a video that the index called readable does not decode (any more).
@@ -39,7 +51,10 @@ def extract_all(videos: pd.DataFrame, root: Path, folder: Path, params: Frames, 
     for digest, each in zip(videos["sha256"], wanted, strict=True):
         parts[digest].append(each)
     files = dict(zip(videos["sha256"], videos["path"], strict=True))
-    jobs = [(root / files[digest], list(dict.fromkeys(each)), params) for digest, each in parts.items()]
+    jobs = [
+        (source_path(root, files[digest], frame_name), list(dict.fromkeys(each)), params)
+        for digest, each in parts.items()
+    ]
     done = killable(_extract_into_store, jobs, workers, timeout_sec=None)  # the index knows that they decode
     for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):
         if reason := fault.reason if isinstance(fault, Unfinished) else fault:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import pandas as pd
 
+from pptsm.data.folders import FrameFolder, open_clip
 from pptsm.data.video import Seconds, Span, Video, VideoError
 from pptsm.errors import UserError
 from pptsm.workers import Unfinished, killable
@@ -56,13 +57,13 @@ def cut_into_parts(
 def _spans(path: Path, parts: list[Seconds]) -> list[Span | str]:
     """Runs in a worker: the frames of each part, or why there are none."""
     try:
-        video = Video(path)
+        video = open_clip(path)
         return [_span(video, part) for part in parts]
     except VideoError as error:
         return [str(error)] * len(parts)
 
 
-def _span(video: Video, part: Seconds) -> Span | str:
+def _span(video: Video | FrameFolder, part: Seconds) -> Span | str:
     try:
         return video.span(part)
     except VideoError as error:

@@ -15,8 +15,9 @@ import diskcache
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.video import Probe, name_fault, probe
-from pptsm.files import naming_full_disk, remove, sha256_of, state_dir
+from pptsm.data.folders import content_of, probe_clip
+from pptsm.data.video import Probe, VideoError, name_fault
+from pptsm.files import naming_full_disk, remove, state_dir
 from pptsm.params import Index
 from pptsm.workers import Unfinished, killable
 
@@ -39,20 +40,22 @@ def probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) 
     note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
     found = killable(_hash_and_probe, [(path,) for path in paths], workers, params.probe_timeout_sec)
     for path, answer in zip(paths, progress(found, "index", "videos", total=len(paths)), strict=True):
-        digest, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
-        row = {"duration_sec": result.duration_sec, "size_bytes": _size_of(path), "sha256": digest}
+        digest, size, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
+        row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
         rows.append(asdict(result) | row)
     return pd.DataFrame(rows)
 
 
-def _hash_and_probe(path: Path) -> tuple[str, Probe]:
+def _hash_and_probe(path: Path) -> tuple[str, int, Probe]:
     """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoders."""
     if fault := name_fault(path):
-        return "", Probe.unreadable(fault)
+        return "", 0, Probe.unreadable(fault)
     try:
-        digest = sha256_of(path)
+        digest, size = content_of(path)
     except OSError as error:
-        return "", Probe.unreadable(f"cannot be read: {error.strerror}")
+        return "", 0, Probe.unreadable(f"cannot be read: {error.strerror}")
+    except VideoError as error:
+        return "", 0, Probe.unreadable(str(error))
     key = f"{PROBE_VERSION}-{version('decord')}-{version('av')}-{digest}"
     store = state_dir("probes")
     # what the store cannot give or keep costs only the decoding
@@ -60,11 +63,11 @@ def _hash_and_probe(path: Path) -> tuple[str, Probe]:
         suppress(KeyError, sqlite3.Error, diskcache.Timeout, zlib.error, ValueError, TypeError),
         _opened(store) as known,
     ):
-        return digest, Probe(**known[key])
-    result = probe(path)
+        return digest, size, Probe(**known[key])
+    result = probe_clip(path)
     with suppress(sqlite3.Error, diskcache.Timeout), naming_full_disk(store), _opened(store) as known:
         known.set(key, asdict(result))
-    return digest, result
+    return digest, size, result
 
 
 def _opened(store: Path) -> diskcache.Cache:
@@ -87,15 +90,8 @@ def _remove_if_damaged(store: Path) -> None:
         remove(store)
 
 
-def _broken(path: Path, reason: str) -> tuple[str, Probe]:
+def _broken(path: Path, reason: str) -> tuple[str, int, Probe]:
     try:
-        return sha256_of(path), Probe.unreadable(reason)
-    except OSError:
-        return "", Probe.unreadable(reason)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # it went while the others were decoded
-        return 0
+        return *content_of(path), Probe.unreadable(reason)
+    except (OSError, VideoError):
+        return "", 0, Probe.unreadable(reason)

@@ -32,5 +32,6 @@ def run(
     with whole_folder(out) as folder:
         if params.frames.source != "video":
             note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
-            extract_all(videos, Path(params.index.root), folder, params.frames, params.compute.workers)
+            root, frame_name = Path(params.index.root), params.index.frame_name
+            extract_all(videos, root, folder, params.frames, params.compute.workers, frame_name)
             share_with_dvc(folder)
