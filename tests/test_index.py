@@ -268,7 +268,7 @@ def test_a_file_that_goes_after_it_was_listed_is_a_row(videos: Path) -> None:
     row = probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
     assert row[["status", "reason"]].tolist() == ["unreadable", "cannot be read: No such file or directory"]
     assert row[["size_bytes", "sha256"]].tolist() == [0, ""]
-    assert _broken(gone, "took too long") == ("", Probe.unreadable("took too long"))
+    assert _broken(gone, "took too long") == ("", 0, Probe.unreadable("took too long"))
 
 
 def test_files_that_take_no_part_are_not_opened(videos: Path, tmp_path: Path) -> None:
