@@ -75,6 +75,8 @@ class FrameFolder:
             yield self._decoded(number)
         self.require_whole()
 
+    in_order = __iter__
+
     def frames(self, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, in that order.
 

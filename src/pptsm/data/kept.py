@@ -60,7 +60,7 @@ def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> Non
     with ExitStack() as unfinished:
         opened = open_clip(video)
         begun: list[_Part] = []
-        for number, frame in enumerate(opened):
+        for number, frame in enumerate(opened.in_order()):
             native = (frame.shape[1], frame.shape[0])
             while waiting and waiting[0].span.first == number:
                 part = waiting.popleft()

@@ -17,7 +17,7 @@ from pptsm.files import remove, state_dir
 from pptsm.params import Frames
 from pptsm.workers import Unfinished, killable
 
-LAYOUT = "3"  # part of every file's key: raise it when the content of one changes
+LAYOUT = "4"  # part of every file's key: raise it when the content of one changes
 
 
 def extract_all(
