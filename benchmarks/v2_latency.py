@@ -21,7 +21,7 @@ import numpy as np
 from pptsm.data.spec import clip_spec
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
-from pptsm.ingest.annotations import read_label_file
+from pptsm.ingest.texts import read_label_file
 from pptsm.model.card import network_arguments
 from pptsm.presets import Choice, chosen_params
 from pptsm.serving.metadata import ModelMetadata

@@ -17,6 +17,7 @@ NOT_DEPENDENCIES = {
     "src/pptsm/files.py": "puts files in place, not what is in them",
     "src/pptsm/stages/options.py": "help texts of options",
     "src/pptsm/processor.py": "how fast to compute; what it decides is written into each card",
+    "src/pptsm/cluster.py": "on which machine work is done",
     "src/pptsm/workers.py": "in which process work is done, and for how long at most",
 }
 

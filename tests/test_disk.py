@@ -63,7 +63,7 @@ INDEX = ("index", "--out", "index.csv", "--labels", "labels.txt")
 
 @pytest.mark.parametrize("leave_kb", [0, 40, 120])
 def test_probes_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path, leave_kb: int) -> None:
-    """SQLite's own words for it come from a worker; there is no index, and with room the same command makes it."""
+    """It comes from a worker; there is no index, and with room the same command makes it."""
     fill(small_disk, leave_kb)
     done = pptsm(*INDEX, cwd=drawn, check=False, PPTSM_STATE=str(small_disk / "state"))
     if done.returncode == 0:

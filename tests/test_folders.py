@@ -10,7 +10,7 @@ from PIL import Image
 from conftest import moving_square, params_with, pptsm, spec_with
 from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
-from pptsm.data.folders import FrameFolder, content_of, probe_clip
+from pptsm.data.folders import FrameFolder, hash_of, probe_clip
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Seconds, Span, VideoError, write_video
 from pptsm.data.walk import videos_below
@@ -96,11 +96,11 @@ def test_a_bad_folder_has_a_reason(tmp_path: Path, fault: str, status: str, fram
 def test_a_folders_hash_is_that_of_its_names_and_files(tmp_path: Path) -> None:
     """The same frames in another folder have it, too; a renamed, a changed or a missing one changes it."""
     path, again = write_frames(tmp_path / "a"), write_frames(tmp_path / "b")
-    assert content_of(path) == content_of(again)
-    hashes = {content_of(path)[0], content_of(write_frames(tmp_path / "c", first=0))[0]}
-    hashes.add(content_of(write_frames(tmp_path / "d", count=11))[0])
+    assert hash_of(path) == hash_of(again)
+    hashes = {hash_of(path), hash_of(write_frames(tmp_path / "c", first=0))}
+    hashes.add(hash_of(write_frames(tmp_path / "d", count=11)))
     shutil.copy(again.with_name(NAME % 2), again.with_name(NAME % 3))
-    assert len(hashes | {content_of(again)[0]}) == 4
+    assert len(hashes | {hash_of(again)}) == 4
 
 
 def test_frames_by_number_and_parts(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_archives_hold_the_files_bytes(place: Path) -> None:
     """Nothing is encoded anew where the size allows; where it does not, frames are scaled."""
     table, _ = build_index(params_of().index, 8, 1)
     root, row = place / "videos", table.iloc[1]
-    extract_all(table, root, place / "frames", params_with().frames, 1, NAME)
+    extract_all(table, root, place / "frames", params_with().frames, 1, frame_name=NAME)
     loose = [(root / row["id"] / (NAME % number)).read_bytes() for number in range(1, 13)]
     import zipfile
 
@@ -131,7 +131,7 @@ def test_archives_hold_the_files_bytes(place: Path) -> None:
     smaller = params_with(
         frames={"short_side_px": 16}, clip={"resize_px": 16, "crop_px": 16, "test_crop_px": 16}
     ).frames
-    extract_all(table, root, place / "small", smaller, 1, NAME)
+    extract_all(table, root, place / "small", smaller, 1, frame_name=NAME)
     found = read_frames(place / "small" / f"{row['id']}.zip", np.array([0]))
     assert (found.images[0].shape, found.native) == ((16, 16, 3), (32, 32))
 
@@ -140,9 +140,9 @@ def test_every_reader_gives_the_same_pixels(place: Path) -> None:
     """Archive, folder, and what is served."""
     table, _ = build_index(params_of().index, 8, 1)
     root, spec = place / "videos", spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8)
-    extract_all(table, root, place / "frames", params_with().frames, 1, NAME)
+    extract_all(table, root, place / "frames", params_with().frames, 1, frame_name=NAME)
     archived = EvaluationVideos(table, FrameSource("archive", place / "frames"), spec, "dense")
-    straight = EvaluationVideos(table, FrameSource("video", root, NAME), spec, "dense")
+    straight = EvaluationVideos(table, FrameSource("video", root, frame_name=NAME), spec, "dense")
     for number, name in enumerate(table["id"]):
         np.testing.assert_array_equal(archived[number][0].values, straight[number][0].values)
         np.testing.assert_array_equal(views_of_file(root / name / NAME, spec, "dense"), normalise(straight[number][0]))
@@ -176,7 +176,7 @@ def test_unpacked_archives_are_such_folders(place: Path) -> None:
         "height",
     ]
     assert after[same].equals(before[same])
-    extract_all(after, place / "loose", place / "again", params_with().frames, 1, NAME)
+    extract_all(after, place / "loose", place / "again", params_with().frames, 1, frame_name=NAME)
     for name in before["id"]:
         assert (place / "again" / f"{name}.zip").read_bytes() == (place / "frames" / f"{name}.zip").read_bytes()
 

@@ -81,7 +81,7 @@ def test_the_seed_of_the_training_draws_and_deals_nothing() -> None:
 NAMES = {"pptsm.data.names", "pptsm.model.names"}  # below everything: they import nothing
 
 LEVELS = [
-    {"params", "errors", "console", "files", "processor", "workers", "prefect_access"},
+    {"params", "errors", "console", "files", "processor", "workers", "cluster", "prefect_access"},
     {"data", "model"},
     {"ingest", "evaluation"},
     {"deploy", "serving", "training", "report"},
@@ -120,8 +120,8 @@ def test_files_left_out_of_deps_exist() -> None:
 
 
 def test_stage_paths_stand_in_the_graph_only() -> None:
-    """No stage's file names a data or report path (the default of `pptsm predict` is the one exception)."""
-    for file in (SOURCE / "pptsm").rglob("*.py"):
+    """No stage's file names a data or report path; what a person types has defaults, in one file."""
+    for file in set((SOURCE / "pptsm").rglob("*.py")) - {SOURCE / "pptsm" / "commands.py"}:
         text = file.read_text()
         for path in ("data/index.csv", "data/frames", "models/teacher", "models/student", "reports/evaluation"):
             assert path not in text, f"{file} names {path}"

@@ -3,19 +3,18 @@
 import os
 from pathlib import Path
 
-import diskcache
 import numpy as np
 import pandas as pd
 import pytest
 
 from conftest import as_anyone, default_values, merged, moving_square, params_with, pptsm, write_params
 from pptsm.data.table import load_index, save_index
-from pptsm.data.video import Probe, write_video
+from pptsm.data.video import write_video
 from pptsm.data.walk import videos_below
 from pptsm.errors import UserError
 from pptsm.files import MARKER
 from pptsm.ingest.index import build_index
-from pptsm.ingest.probe import _broken, probe_all
+from pptsm.ingest.probe import _digest_if_any, probe_all
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 
@@ -268,7 +267,7 @@ def test_a_file_that_goes_after_it_was_listed_is_a_row(videos: Path) -> None:
     row = probe_all([videos / "nan" / "g0_1.mp4", gone], params, 1).iloc[1]
     assert row[["status", "reason"]].tolist() == ["unreadable", "cannot be read: No such file or directory"]
     assert row[["size_bytes", "sha256"]].tolist() == [0, ""]
-    assert _broken(gone, "took too long") == ("", 0, Probe.unreadable("took too long"))
+    assert _digest_if_any(gone, 300) == ""
 
 
 def test_files_that_take_no_part_are_not_opened(videos: Path, tmp_path: Path) -> None:
@@ -388,9 +387,8 @@ def test_a_label_file_gives_the_order_of_the_classes(videos: Path, tmp_path: Pat
 def test_probing_twice_decodes_once(videos: Path, tmp_path: Path) -> None:
     """Probes are kept by content: the second index takes them from the store."""
     first, _ = index_of(videos)
-    with diskcache.Cache(str(tmp_path / ".pptsm" / "probes"), disk=diskcache.JSONDisk) as known:
-        for key in known:
-            known[key] = known[key] | {"width": 7}  # no decoding would find this
+    for probe in probes_in(tmp_path):
+        probe.write_text(probe.read_text().replace('"width": 32', '"width": 7'))  # no decoding would find this
     for path in videos.rglob("*.mp4"):
         path.rename(path.with_name(f"x{path.name}"))
     second, _ = index_of(videos)
@@ -398,33 +396,31 @@ def test_probing_twice_decodes_once(videos: Path, tmp_path: Path) -> None:
     assert set(second["width"]) == {7}
 
 
-@pytest.mark.parametrize("damage", ["garbage", "cut off", "a page", "folder", "rows"])
+def probes_in(folder: Path) -> list[Path]:
+    return sorted((folder / ".pptsm" / "probes").rglob("*.json"))
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut off", "empty", "folder", "other fields", "a list", "null"])
 def test_damaged_probes_are_said_and_probed_again(
     videos: Path, tmp_path: Path, damage: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever became of the database, the index is the same, and the store works again."""
+    """Whatever became of them, the index is the same, and the store works again."""
     first, _ = index_of(videos)
-    database = tmp_path / ".pptsm" / "probes" / "cache.db"
-    whole = database.read_bytes()
-    if damage == "rows":  # a sound database with values that are no probes
-        with diskcache.Cache(str(database.parent), disk=diskcache.JSONDisk) as known:
-            for number, key in enumerate(known):
-                known[key] = [number, {"colour": "red"}, None][number % 3]
-    else:
-        for file in database.parent.iterdir():
-            file.unlink()
-    if damage == "folder":
-        database.mkdir()
-    elif damage != "rows":
-        half = len(whole) // 2
-        page = whole[:4096] + b"\xff" * len(whole[4096:])
-        database.write_bytes({"garbage": b"\xff" * 5000, "cut off": whole[:half], "a page": page}[damage])
+    whole = {probe: probe.read_bytes() for probe in probes_in(tmp_path)}
+    assert len(whole) == first["sha256"].nunique()
+    for probe, content in whole.items():
+        probe.unlink()
+        if damage == "folder":
+            probe.mkdir()
+            (probe / "something").touch()
+            continue
+        others = {"other fields": b'{"colour": "red"}', "a list": b"[1, 2]", "null": b"null"}
+        probe.write_bytes({"garbage": b"\xff" * 500, "cut off": content[:40], "empty": b"", **others}[damage])
     capfd.readouterr()
     second, _ = index_of(videos)
     pd.testing.assert_frame_equal(first, second)
-    assert damage == "rows" or "are damaged and forgotten" in capfd.readouterr().err
-    with diskcache.Cache(str(database.parent), disk=diskcache.JSONDisk) as known:
-        assert [known[key]["width"] for key in known] == list(first["width"])
+    assert capfd.readouterr().err.count("is damaged and forgotten") == len(whole)
+    assert {probe: probe.read_bytes() for probe in probes_in(tmp_path)} == whole
 
 
 def test_default_values_are_not_changed_by_tests() -> None:

@@ -79,7 +79,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "reports/validation").mkdir()
     checked = {"success": True, "expectations": 20, "suites": {"index": {"rules": 20, "faults": 0, "warnings": 0}}}
     checked |= {"faults": [], "warnings": [], "facts": facts, "unused": [], "coverage": None}
-    frames = checked | {"facts": {"archives": 6, "bytes": 99, "compared": 6}}
+    frames = checked | {"facts": {"kept": 6, "bytes": 99, "compared": 6}}
     (folder / "reports/validation/result.json").write_text(json.dumps(checked))
     (folder / "reports/validation/frames.json").write_text(json.dumps(frames))
     exported = {"agreement": {"clips": 4, "max_relative_difference": 1e-7}, "parameters": 9, "macs_per_view": 9}

@@ -102,7 +102,7 @@ def test_a_file_is_decoded_once_for_all_its_parts(place: Path, monkeypatch: pyte
                 decoded.append(int(image.mean()))
                 yield image
 
-    def here(work, jobs, workers, timeout_sec):  # type: ignore[no-untyped-def]
+    def here(work, jobs, workers, timeout_sec, prepare=None):  # type: ignore[no-untyped-def]
         return (work(*job) for job in jobs)
 
     monkeypatch.setattr(folders, "Video", Counted)

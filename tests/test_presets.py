@@ -1,6 +1,8 @@
 """Presets: short, complete when written, equal to what is published; work in params.yaml is not lost."""
 
+import contextlib
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,8 +14,9 @@ from ruamel.yaml import YAML
 from conftest import GOLDEN, ROOT, pptsm
 from pptsm.data.clips import clips_of_a_video
 from pptsm.errors import UserError
-from pptsm.ingest.annotations import read_label_file
 from pptsm.ingest.download import known_weights
+from pptsm.ingest.index import plan_index
+from pptsm.ingest.texts import read_label_file
 from pptsm.model.card import network_arguments
 from pptsm.model.network import build_model
 from pptsm.model.pickles import as_arrays, write_arrays
@@ -164,6 +167,85 @@ def test_a_presets_rates_are_those_of_its_own_batch(name: str) -> None:
     """`lr_for_batch` scales them for another batch_size; as the preset stands, they are the ones it names."""
     training = chosen_params(PRESETS, Choice(name)).training
     assert training.lr_for_batch in (0, training.batch_size)
+
+
+KINETICS = "label,youtube_id,time_start,time_end,split,is_cc\n"
+PULLED = [f"Pulling something from {way}" for way in ("left to right", "right to left")]
+TEMPLATES = [
+    {"id": str(number), "template": PULLED[number % 2].replace("something", "[something]")} for number in range(3)
+]
+OFFICIAL: dict[str, tuple[dict[str, str], list[str], list[str]]] = {
+    "k400-r50-uniform": (
+        {
+            "train.csv": f"{KINETICS}abseiling,0123456789a,0,10,train,0\narchery,0123456789b,0,10,train,0\n",
+            "validate.csv": f"{KINETICS}archery,0123456789c,5,15,validate,0\n",
+        },
+        ["a/0123456789a_000000_000010.mp4", "b/0123456789b.mp4", "b/0123456789c_000005_000015.mp4"],
+        ["abseiling train 0123456789a", "archery train 0123456789b", "archery val 0123456789c"],
+    ),
+    "ucf101-kinetics": (
+        {
+            "ucfTrainTestlist/classInd.txt": "1 Archery\n2 Biking\n",
+            "ucfTrainTestlist/trainlist01.txt": "Archery/v_Archery_g08_c01.avi 1\nBiking/v_Biking_g09_c01.avi 2\n",
+            "ucfTrainTestlist/trainlist02.txt": "Biking/v_Biking_g01_c01.avi 2\n",
+            "ucfTrainTestlist/testlist01.txt": "Biking/v_Biking_g01_c01.avi\n",
+            "ucfTrainTestlist/testlist02.txt": "Biking/v_Biking_g09_c01.avi\n",
+        },
+        ["Archery/v_Archery_g08_c01.avi", "Biking/v_Biking_g01_c01.avi", "Biking/v_Biking_g09_c01.avi"],
+        ["Archery train g08", "Biking test g01", "Biking train g09"],
+    ),
+    "hmdb51": (
+        {
+            "testTrainMulti_7030_splits/run_test_split1.txt": "a.avi 1\nb.avi 2\n",
+            "testTrainMulti_7030_splits/wave_test_split1.txt": "c.avi 1\nd.avi 0\n",
+            "testTrainMulti_7030_splits/run_test_split2.txt": "a.avi 2\nb.avi 1\n",
+            "testTrainMulti_7030_splits/wave_test_split2.txt": "c.avi 2\nd.avi 1\n",
+        },
+        ["run/a.avi", "run/b.avi", "wave/c.avi", "wave/d.avi"],
+        ["run train a", "run test b", "wave train c"],
+    ),
+    "ssv2": (
+        {
+            "ssv2/something-something-v2-train.json": json.dumps(TEMPLATES[:2]),
+            "ssv2/something-something-v2-validation.json": json.dumps(TEMPLATES[2:]),
+            "ssv2/something-something-v2-test.json": '[{"id": "8"}]',
+            "ssv2/something-something-v2-labels.json": json.dumps({name: str(n) for n, name in enumerate(PULLED)}),
+        },
+        ["0.webm", "1.webm", "2.webm"],
+        [f"{PULLED[0]} train 0", f"{PULLED[1]} train 1", f"{PULLED[0]} val 2"],
+    ),
+    "own-csv": (
+        {"mine.csv": "path,label,split\na.mp4,run,train\nb.mp4,walk,train\nc.mp4,run,test\n"},
+        ["a.mp4", "b.mp4", "c.mp4"],
+        ["run train a", "walk train b", "run test c"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_a_preset_of_a_dataset_reads_its_files_where_its_head_says(name: str, place: Path) -> None:
+    """The official files below data/annotations, as they are; what is in no list is allowed as far as it is usual."""
+    files, ids, expected = OFFICIAL[name]
+    for file, text in files.items():
+        (place / "data/annotations" / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / "data/annotations" / file).write_text(text)
+    with contextlib.chdir(place):
+        table, _ = plan_index(ids, chosen_params(PRESETS, Choice(name)).index)
+    used = table[table["split"] != ""].sort_values("path")
+    found = [f"{row.label} {row.split} {row.id} {row.group}" for row in used.itertuples()]
+    assert len(found) == len(expected)
+    for row, (start, part) in zip(found, (text.rsplit(" ", 1) for text in expected), strict=True):
+        assert row.startswith(start)
+        assert part in row
+
+
+def test_mirrored_classes_of_something_something_are_each_others_mirror_image() -> None:
+    """Left and right change places in the names, and in nothing else."""
+    pairs = chosen_params(PRESETS, Choice("ssv2")).training.flip_labels
+    mirror = {"left": "right", "right": "left"}
+    assert len(pairs) == 6
+    for name, other in pairs.items():
+        assert " ".join(mirror.get(word, word) for word in name.split()) == other
 
 
 def test_the_table_of_recipes_covers_every_value_of_the_recipe() -> None:

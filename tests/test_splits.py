@@ -8,9 +8,10 @@ import pytest
 
 from conftest import default_values, merged, params_with
 from pptsm.errors import ParamsError, UserError
-from pptsm.ingest.annotations import by_folder, read_label_file, read_split_lists
+from pptsm.ingest.annotations import read_split_lists
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice, covering_seed, place, split_sizes
+from pptsm.ingest.texts import by_folder, read_label_file
 from pptsm.params import check_params
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -289,7 +290,8 @@ def test_lists_of_all_forms_read_alike(write: Write, form: str) -> None:
     ids = ["my clips 1/a b.avi 2/x.MP4", "run/v 7.mp4"]
     windows = "\ufeff" + "\r\n".join(form.format(name).replace("/", "\\") for name in ids) + "\r\n\r\n"
     for text in ("\n".join(map(form.format, ids)), windows):
-        assert read_split_lists(write("train.txt", text), write("test.txt", "b/y.avi")) == {
+        listed = read_split_lists(write("train.txt", text), write("test.txt", "b/y.avi"), params_with().index, [])
+        assert dict(zip(listed["path"], listed["split"], strict=True)) == {
             ids[0]: "train",
             ids[1]: "train",
             "b/y.avi": "test",
@@ -298,7 +300,7 @@ def test_lists_of_all_forms_read_alike(write: Write, form: str) -> None:
 
 def test_a_video_in_both_lists_is_refused(write: Write) -> None:
     """It would be tested on what was trained on."""
-    with pytest.raises(UserError, match=r"1 videos stand in both split lists, for example 'jump/g08_1.mp4'"):
+    with pytest.raises(UserError, match=r"test.txt line 1 names 'jump/g08_1.mp4' again, which train.txt line 33 has"):
         plan(FORTY, **lists(write, [*TRAIN, "./jump/g08_1.mp4 0"], TEST))
 
 

@@ -11,6 +11,10 @@ from conftest import good_index, params_with, pptsm, write_params
 from pptsm.data.table import OTHER_CLASS, UNLISTED, save_index
 from pptsm.ingest.validation.index import validate_index
 from pptsm.ingest.validation.result import save_result, sentences
+from pptsm.ingest.validation.rules import INDEX as INDEX_RULES
+from pptsm.ingest.validation.rules import SPLIT as SPLIT_RULES
+from pptsm.ingest.validation.rules import asked
+from pptsm.ingest.validation.tables import index_tables
 
 
 def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:
@@ -20,7 +24,10 @@ def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:
     assert result.facts["splits"] == {"train": 2, "val": 2, "test": 2}
     assert (tmp_path / "docs" / "index.html").stat().st_size > 1000
     save_result(result, tmp_path / "result.json", INDEX)
-    assert json.loads((tmp_path / "result.json").read_text())["success"] is True
+    saved = json.loads((tmp_path / "result.json").read_text())
+    assert saved["success"] is True
+    assert saved["expectations"] == sum(suite["rules"] for suite in saved["suites"].values())
+    assert {name: suite["warnings"] for name, suite in saved["suites"].items()} == {"index": 0, "splits": 0}
 
 
 INDEX = Path("data/index.csv")
@@ -39,6 +46,7 @@ BREAKS = [
     ("id", 1, "jump/a.mp4", "every clip has one row", "jump/a.mp4 (class jump, val): id is jump/a.mp4"),
     ("status", 0, "unreadable", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/a.mp4"),
     ("status", 1, "truncated", "at most 2.0% of the files that take part", "1 of 6 files (16.7%)\n      jump/b.mp4"),
+    ("first_frame", 4, -1, "no clip begins before its file", "run/b.mp4 (class run, val): first_frame is -1"),
     ("width", 3, 8, "width is at least 16 pixels", "run/a.mp4 (class run, train): width is 8"),
 ]
 
@@ -140,13 +148,71 @@ def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
     assert not result.warnings
 
 
-def test_the_same_file_on_two_sides_is_a_warning(tmp_path: Path) -> None:
-    """It does not stop the pipeline, but it is said."""
-    table = good_index()
-    table.loc[2, "sha256"] = table.loc[0, "sha256"]
-    result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "docs")
-    assert result.success
-    assert result.warnings[0].lines.first == ["jump/a.mp4 (train) = jump/c.mp4 (test)"]
+def test_a_class_that_dwarfs_another_is_a_warning(tmp_path: Path) -> None:
+    """Six videos for one of three; null asks nothing."""
+    table = pd.concat([good_index(), good_index().iloc[:3]], ignore_index=True)
+    table.loc[6:, "id"] = ["jump/d.mp4", "jump/e.mp4", "jump/f.mp4"]
+    table.loc[6:, "sha256"] = ["d" * 64, "e" * 64, "f" * 64]
+    for limit, warned in ((1.9, True), (2.0, False), (None, False)):
+        params = params_with(validate={"max_imbalance": limit}).validate_
+        result = validate_index(table, ["jump", "run"], params, tmp_path / str(limit))
+        assert result.success, sentences(result, INDEX)
+        said = [warning.lines.first for warning in result.warnings]
+        assert said == ([["jump has 6 videos, run 3: 2.0 times as many"]] if warned else [])
+
+
+def with_missing() -> pd.DataFrame:
+    """A good index, and a video of class run and two of a third class that lists name, but that are not there."""
+    table = pd.concat([good_index(), good_index().iloc[3:6]], ignore_index=True)
+    table.loc[6:, "id"] = ["run/x.mp4", "swim/y.mp4", "swim/z.mp4"]
+    table.loc[6:, ["status", "reason", "split"]] = "missing", "named in a list", ""
+    table.loc[7:, ["label", "label_index"]] = "swim", 2
+    return table
+
+
+def test_coverage_counts_by_class_what_lists_name_and_what_is_there(tmp_path: Path) -> None:
+    """The class that lacks most comes first; where all is there, nothing is said."""
+    params = params_with(validate={"min_class_coverage": 0.76, "min_videos_per_class": 0}).validate_
+    result = validate_index(with_missing(), ["jump", "run", "swim"], params, tmp_path / "docs", ["val"])
+    assert result.coverage == {
+        "named": 9,
+        "found": 6,
+        "classes": [
+            {"class": "swim", "named": 2, "found": 0, "share": 0.0},
+            {"class": "run", "named": 4, "found": 3, "share": 0.75},
+            {"class": "jump", "named": 3, "found": 3, "share": 1.0},
+        ],
+    }
+    covered = next(fault for fault in result.faults if "validate.min_class_coverage" in fault.what)
+    assert covered.lines.first == [
+        "class run: 75.0% of its videos are there",
+        "  run/x.mp4 (class run, no split: missing, named in a list)",
+        "class swim: 0.0% of its videos are there",
+        "  swim/y.mp4 (class swim, no split: missing, named in a list)",
+        "  swim/z.mp4 (class swim, no split: missing, named in a list)",
+    ]
+    assert validate_index(good_index(), ["jump", "run"], params, tmp_path / "whole").coverage is None
+
+
+@pytest.mark.parametrize(("least", "stops"), [(1, True), (0, False)])
+def test_a_class_of_the_labels_without_any_video_is_said(tmp_path: Path, least: int, stops: bool) -> None:
+    """A fault, or where 0 videos are enough a warning; the file may name more classes than a copy has."""
+    params = params_with(validate={"min_videos_per_class": least}).validate_
+    result = validate_index(good_index(), ["jump", "run", "swim"], params, tmp_path / "docs")
+    assert result.success is not stops
+    said = result.faults if stops else result.warnings
+    assert [fault.lines.first for fault in said] == [["class swim: 0 usable videos (train 0, val 0, test 0)"]] * len(
+        said
+    )
+    assert "every class of the labels" in said[0].what or "at least 1 usable videos" in said[0].what
+
+
+def test_every_rule_speaks_of_a_column_that_its_table_has() -> None:
+    """And of limits that are there: a rule that names others would fail only when it is broken."""
+    tables, limits = index_tables(good_index(), ["jump", "run"], params_with().validate_, ["test"])
+    for rule in asked((*INDEX_RULES, *SPLIT_RULES), limits):
+        assert not rule.column or rule.column in tables[rule.table].rows.columns, rule
+        assert "{" not in rule.says
 
 
 def test_of_many_files_the_first_are_named_and_where_the_others_are(tmp_path: Path) -> None:

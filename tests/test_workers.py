@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pptsm.workers import Unfinished, killable
+from pptsm.workers import HUNG, JOB_BYTES, Unfinished, ended_if_silent, killable, limit_memory, sign_of_life
 
 
 def double_or_misbehave(number: int) -> int:
@@ -45,6 +45,46 @@ def test_an_exception_ends_all_at_once() -> None:
     assert time.monotonic() - started < 60
     since = set(psutil.Process().children()) - before
     assert not [child for child in since if "spawn_main" in " ".join(child.cmdline())]
+
+
+def work_on(shown: int, pause_sec: float, limit_sec: float) -> int:
+    """A job that shows so many frames, one after each pause, in which it keeps the interpreter's lock."""
+    with ended_if_silent(limit_sec):
+        for _ in range(shown):
+            ctypes.PyDLL(None).usleep(int(1e6 * pause_sec))
+            sign_of_life()
+    time.sleep(2 * pause_sec)  # no longer watched
+    return shown
+
+
+def test_only_who_gives_no_sign_of_life_is_ended() -> None:
+    """Though another takes twice as long as the limit; and without a limit all have for ever."""
+    jobs = [(20, 0.3, 3), (1, 30, 3), (2, 0.1, 3), (3, 1, 0)]
+    started = time.monotonic()
+    assert list(killable(work_on, jobs, workers=2, timeout_sec=None)) == [20, HUNG, 2, 3]
+    assert time.monotonic() - started < 28
+
+
+def test_no_process_but_those_of_a_pool_is_ended() -> None:
+    """The one that decodes in its own process waits; its alarm may be another's."""
+    with ended_if_silent(0.05):
+        sign_of_life()
+        time.sleep(0.3)
+
+
+def take(size_bytes: int) -> str:
+    """A job that needs so much memory."""
+    try:
+        return f"{len(bytearray(size_bytes))}"
+    except MemoryError:
+        return "too much"
+
+
+def test_a_job_has_only_so_much_memory() -> None:
+    """It gets an error and goes on; the machine need not have as much."""
+    jobs = [(1000,), (JOB_BYTES,), (2000,)]
+    found = list(killable(take, jobs, workers=1, timeout_sec=None, prepare=limit_memory))
+    assert found == ["1000", "too much", "2000"]
 
 
 def hang(begun: str) -> None:

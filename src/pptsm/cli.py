@@ -67,6 +67,7 @@ app.command()(commands.convert)
 app.command()(commands.preset)
 app.command()(commands.weights)
 app.command()(commands.fetch)
+app.command()(commands.lists)
 app.command()(commands.doctor)
 
 

@@ -1,4 +1,4 @@
-"""What a person types beside the stages: predict, views, unpack, convert, preset, weights, fetch and doctor."""
+"""What a person types beside the stages: predict, views, unpack, convert, preset, weights, fetch, lists and doctor."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pptsm.params import Params
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
+DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
 PRESETS = Path("presets")
 
 
@@ -253,8 +254,8 @@ def convert(
     from pptsm.deploy.gate import compare, middle_view, require
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.files import sha256_of, whole_file
-    from pptsm.ingest.annotations import read_label_file
     from pptsm.ingest.download import locate_weights
+    from pptsm.ingest.texts import read_label_file
     from pptsm.model.card import network_arguments
     from pptsm.model.device import use_device
     from pptsm.model.weights import load_weights
@@ -381,6 +382,42 @@ def fetch(
         path = locate_weights(source, sha256=None)
         arrays = len(read_weights(path))
         print(f"{source}: {path}, {path.stat().st_size:,} bytes, {arrays} arrays, SHA-256 {sha256_of(path)}")
+
+
+def lists(
+    toolbox: Annotated[
+        Literal["paddlevideo", "paddlex", "mmaction2"], typer.Option("--format", help="Whose lists to write.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    index: Annotated[Path, typer.Option(help="Index that its stage wrote.")] = DEFAULT_INDEX,
+    labels: Annotated[Path, typer.Option(help="Class names that stage index wrote.")] = DEFAULT_LABELS,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="List folders of frames, as `pptsm unpack` makes them.")
+    ] = False,
+) -> None:
+    """Write the split as lists of another toolbox, to run that on just the same clips.
+
+    What such lists cannot say is refused: parts of files, and paths with spaces.
+    """
+    from pptsm.console import note
+    from pptsm.data.table import load_index, load_labels
+    from pptsm.files import whole_folder
+    from pptsm.ingest.toolboxes import lists_for
+
+    texts, notes = lists_for(toolbox, load_index(index), load_labels(labels), frames)
+    with whole_folder(out) as partial:
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8", newline="\n")
+    for name, text in texts.items():
+        print(f"{out / name}: {text.count(chr(10))} lines")
+    for line in notes:
+        note(f"lists: {line}")
+    if toolbox == "paddlex":
+        note(f"lists: the paths begin with videos/: link the videos there, `ln -s ROOT {out}/videos`")
+    else:
+        note(
+            f"lists: the paths are below {'the unpacked frames' if frames else 'index.root'}: that is their data prefix"
+        )
 
 
 def doctor() -> None:

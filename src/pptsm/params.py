@@ -111,6 +111,7 @@ class Index(Section):
     short_videos: Literal["error", "leave_out"]
     annotations: Annotations
     format: AnnotationFormat
+    official_split: Annotated[int, Field(ge=1, le=3)]
     group_file: ListFile
     label_file: ListFile
     train_share: Share
@@ -134,7 +135,7 @@ class Index(Section):
             raise ValueError(f"pattern is no regular expression: {error}") from None
         if unknown := sorted(set(names) - PATTERN_GROUPS):
             raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
-        if "label" not in names:
+        if "label" not in names and not self.annotations:
             raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
         if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
             raise ValueError("train_share, val_share and test_share do not add up to 1")
@@ -144,6 +145,8 @@ class Index(Section):
             raise ValueError(f"{sorted(both)} stand both in val_groups and in test_groups")
         if (self.train_list is None) != (self.test_list is None):
             raise ValueError("train_list and test_list go together: give both or neither")
+        if self.annotations and self.train_list:
+            raise ValueError("annotations and train_list both name the clips: give one of them")
         decided = "the lists" if self.train_list else "the pattern's group split" if "split" in names else None
         if self.test_groups and decided:
             raise ValueError(f"test_groups is given, but {decided} already say which videos are for the test")
@@ -152,6 +155,8 @@ class Index(Section):
     @property
     def may_have_validation(self) -> bool:
         """False where it is certain, before any video is seen, that none is for validation."""
+        if self.annotations and not self.test_groups:
+            return True
         if self.val_groups or self.train_list or self.test_groups:
             return bool(self.val_groups)
         return self.val_share > 0 or "split" in re.compile(self.pattern).groupindex
@@ -349,8 +354,14 @@ class Compute(Section):
     device: Device
     devices: Devices
     workers: Literal["auto"] | Count
+    cluster: Annotated[str, Field(pattern=r"^(tcp|tls)://\S+:\d{1,5}$")] | None
     batch_views: Positive
     save_every_min: NonNegativeReal
+
+    @property
+    def where(self) -> int | str:
+        """Where videos are probed and extracted: on a cluster, if there is one, or in so many processes here."""
+        return self.cluster or self.workers
 
 
 class Params(Section):

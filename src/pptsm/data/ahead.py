@@ -6,6 +6,7 @@ The processes are started once a run. They import no Paddle, so that they start 
 import atexit
 import contextlib
 import functools
+import os
 import pickle
 import tempfile
 from collections import deque
@@ -22,7 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.transforms import Pixels
 from pptsm.errors import UserError
-from pptsm.workers import process_pool
+from pptsm.workers import process_pool, was_silent
 
 ALIGNED_BYTES = 64
 BATCHES_AHEAD = 2  # a process: the one that it prepares, and one that waits to be taken
@@ -34,6 +35,13 @@ Handed = tuple[str, list[tuple[tuple[int, ...], str]]]  # name of the shared mem
 
 class Clips(Protocol):
     """Anything whose items are (pixels, label)."""
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether items come straight from video files, which may keep a decoder busy for ever."""
+
+    def video_of(self, number: int) -> str:
+        """What an item is called in an error."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]: ...
@@ -71,11 +79,15 @@ def prepared_ahead(
             while True:
                 while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
                     if not pool.active:
-                        raise _ended("the pool is broken")
+                        raise BrokenProcessPool("the pool is broken")
                     waiting.append(pool.schedule(_prepare, args=(file, batch)))
                 if not waiting:
                     return
                 yield _taken(waiting.popleft(), take)
+        except ProcessExpired as error:
+            raise _hung(clips, file, error.pid) if was_silent(error) else _ended(error) from None
+        except BrokenProcessPool as error:
+            raise _ended(error) from None
         finally:
             for future in waiting:  # nobody wants them any more, but their memory would stay
                 with contextlib.suppress(Exception):
@@ -83,16 +95,21 @@ def prepared_ahead(
 
 
 def _taken(future: Future[Handed], take: Callable[[NDArray[Any]], Taken]) -> list[Taken]:
-    try:
-        name, layout = future.result()
-    except (ProcessExpired, BrokenProcessPool) as error:
-        raise _ended(error) from None
+    name, layout = future.result()
     memory = SharedMemory(name)
     try:
         return [take(array) for array in _arrays_in(memory, layout)]
     finally:
         memory.unlink()
         memory.close()
+
+
+def _hung(clips: Clips, file: Path, process: int) -> UserError:
+    return UserError(
+        f"clip {clips.video_of(int(_diary(file, process).read_text()))!r} cannot be read: the decoder hung, and showed "
+        "no frame for longer than index.probe_timeout_sec allows. Leave the video out (index.exclude); on a machine "
+        "that is slower than the one that made the index, raise that limit."
+    )
 
 
 def _ended(error: object) -> UserError:
@@ -114,7 +131,12 @@ def _arrays_in(memory: SharedMemory, layout: list[tuple[tuple[int, ...], str]]) 
 def _prepare(file: Path, batch: Sequence[int]) -> Handed:
     """In a process of the pool."""
     clips = _clips(file)
-    arrays = collate([clips[number] for number in batch])
+    items = []
+    for number in batch:
+        if clips.may_hang:  # and would be ended without a last word
+            _diary(file, os.getpid()).write_text(str(number))
+        items.append(clips[number])
+    arrays = collate(items)
     layout = [(array.shape, array.dtype.str) for array in arrays]
     memory = SharedMemory(create=True, size=sum(array.nbytes + ALIGNED_BYTES for array in arrays))
     for array, place in zip(arrays, _arrays_in(memory, layout), strict=True):
@@ -122,6 +144,11 @@ def _prepare(file: Path, batch: Sequence[int]) -> Handed:
     del place
     memory.close()
     return memory.name, layout
+
+
+def _diary(file: Path, process: int) -> Path:
+    """Where a process writes which item comes next."""
+    return file.with_name(f"{process}.txt")
 
 
 @functools.lru_cache(maxsize=1)

@@ -214,8 +214,8 @@ def unpack(path: Path, folder: Path) -> int:
     return count
 
 
-class ArchiveFacts(NamedTuple):
-    """What an archive tells without any frame being decoded."""
+class KeptFacts(NamedTuple):
+    """What a file of kept frames tells without any frame being decoded."""
 
     num_frames: int
     native: Size  # of the video
@@ -223,7 +223,7 @@ class ArchiveFacts(NamedTuple):
     bytes: int
 
 
-def archive_facts(path: Path) -> ArchiveFacts:
+def facts_of(path: Path) -> KeptFacts:
     """Read an archive's directory, and the header of its first frame.
 
     Raises:
@@ -242,7 +242,7 @@ def archive_facts(path: Path) -> ArchiveFacts:
                     num_frames, comment = len(archive.infolist()), archive.comment
                     first = archive.read(member_name(0))
         with Image.open(io.BytesIO(first)) as image:  # reads the header only
-            return ArchiveFacts(num_frames, native_size(comment), min(image.size), size)
+            return KeptFacts(num_frames, native_size(comment), min(image.size), size)
     except FileNotFoundError:
         raise VideoError(f"there is no {path}") from None
     except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:

@@ -20,16 +20,21 @@ from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, u
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt, excerpts
 from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
-from pptsm.data.video import Part, VideoError
+from pptsm.data.video import Part, VideoError, silence_sec
 from pptsm.errors import UserError, unusable
 from pptsm.params import Params, Training
+from pptsm.workers import ended_if_silent
 
 
 class FrameSource:
-    """Where frames come from: kept ones below a folder, a file a clip, or the video files themselves."""
+    """Where frames come from: kept ones below a folder, a file a clip, or the video files themselves.
 
-    def __init__(self, kind: Source, folder: Path, frame_name: str | None = None) -> None:
+    Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
+    """
+
+    def __init__(self, kind: Source, folder: Path, limit_sec: float = 0.0, frame_name: str | None = None) -> None:
         self.kind = kind
+        self.limit_sec = limit_sec
         self.frame_name = frame_name  # of the frames, where what the index calls a video is a folder of them
         self.folder = folder.absolute()  # for processes that were started in another working folder
 
@@ -40,10 +45,11 @@ class FrameSource:
             UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
         """
         try:
-            if self.kind == "video":
-                video = open_clip(source_path(self.folder, excerpt.path, self.frame_name))
-                return video.frames(excerpt.first_frame + indices)
-            return read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
+            if self.kind != "video":
+                return read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
+            path = source_path(self.folder, excerpt.path, self.frame_name)
+            with ended_if_silent(silence_sec(path, self.limit_sec)):
+                return open_clip(path).frames(excerpt.first_frame + indices)
         except VideoError as error:
             again = "index` looks at" if self.kind == "video" else "frames` extracts"
             raise UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
@@ -56,7 +62,8 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
         UserError: there is no such folder.
     """
     if params.frames.source == "video":
-        return FrameSource("video", Path(params.index.root), params.index.frame_name)
+        index = params.index
+        return FrameSource("video", Path(index.root), index.probe_timeout_sec, index.frame_name)
     if not frames.is_dir():
         raise unusable("the kept frames", frames, "there is no such folder", "frames")
     return FrameSource(params.frames.source, frames)
@@ -95,6 +102,11 @@ class TrainingClips:
 
     def __len__(self) -> int:
         return len(self.excerpts) * self.training.clips_per_video
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether clips come straight from video files."""
+        return self.source.kind == "video"
 
     def video_of(self, number: int) -> str:
         """The id of the row that clip `number` is drawn from."""
@@ -135,6 +147,15 @@ class EvaluationVideos:
 
     def __len__(self) -> int:
         return len(self.excerpts)
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether clips come straight from video files."""
+        return self.source.kind == "video"
+
+    def video_of(self, number: int) -> str:
+        """The id of a row."""
+        return self.excerpts[number].id
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)

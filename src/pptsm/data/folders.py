@@ -18,6 +18,7 @@ from pptsm.data.names import NUMBERED_FRAMES
 from pptsm.data.pixels import decode_jpeg
 from pptsm.data.video import Image, Part, Probe, Seconds, Span, Video, VideoError, probe
 from pptsm.files import sha256_of
+from pptsm.workers import sign_of_life
 
 
 def members_pattern(frame_name: str) -> re.Pattern[str] | None:
@@ -133,24 +134,16 @@ class FrameFolder:
         return image
 
     def _image(self, number: int) -> Image:
+        sign_of_life()
         image = decode_jpeg(self.jpeg(number))
         if image is None:
             raise VideoError(f"{self._names[number]} is no whole JPEG")
         return image
 
     @property
-    def content(self) -> tuple[str, int]:
-        """One SHA-256 over all names and files, and the bytes of the files.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
-        whole, size = hashlib.sha256(), 0
-        for name in self._names:
-            file = self.folder / name
-            whole.update(f"{name}\n{sha256_of(file)}\n".encode())
-            size += file.stat().st_size
-        return whole.hexdigest(), size
+    def files(self) -> list[Path]:
+        """The frames' files, those after a gap in the numbers too."""
+        return [self.folder / name for name in self._names]
 
 
 def open_clip(path: Path) -> Video | FrameFolder:
@@ -159,7 +152,7 @@ def open_clip(path: Path) -> Video | FrameFolder:
     Raises:
         VideoError: as either.
     """
-    return FrameFolder(path) if members_pattern(path.name) and not path.exists() else Video(path)
+    return FrameFolder(path) if _is_of_frames(path) else Video(path)
 
 
 def probe_clip(path: Path) -> Probe:
@@ -167,12 +160,28 @@ def probe_clip(path: Path) -> Probe:
     return probe(path, open_clip)
 
 
-def content_of(path: Path) -> tuple[str, int]:
-    """SHA-256 and bytes of what `open_clip` opens.
+def hash_of(path: Path) -> str:
+    """SHA-256 of a video file; of a folder of frames one over their names and contents.
 
     Raises:
-        OSError: it cannot be read.
-        VideoError: it is a folder of frames without any.
+        OSError: a file cannot be read.
+        VideoError: the folder has no such frames.
     """
-    opened = open_clip(path) if members_pattern(path.name) and not path.exists() else None
-    return opened.content if isinstance(opened, FrameFolder) else (sha256_of(path), path.stat().st_size)
+    if not _is_of_frames(path):
+        return sha256_of(path)
+    return hashlib.sha256(
+        "".join(f"{file.name}\n{sha256_of(file)}\n" for file in FrameFolder(path).files).encode()
+    ).hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a video file, or of all frames of a folder.
+
+    Raises:
+        OSError, VideoError: as `hash_of`.
+    """
+    return sum(file.stat().st_size for file in (FrameFolder(path).files if _is_of_frames(path) else [path]))
+
+
+def _is_of_frames(path: Path) -> bool:
+    return members_pattern(path.name) is not None and not path.exists()

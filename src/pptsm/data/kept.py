@@ -41,6 +41,15 @@ def read_kept(kind: Kept, file: Path, indices: NDArray[np.int64]) -> Frames:
     return archive.read_frames(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
 
 
+def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
+    """What a file of this form tells without any frame being decoded.
+
+    Raises:
+        VideoError: as `read_kept`.
+    """
+    return archive.facts_of(file) if kind == "archive" else short_gop.facts_of(file)
+
+
 def is_whole(file: Path, num_frames: int) -> bool:
     """Whether a file, whose name tells the form, holds so many frames, each with the bytes that were written."""
     is_zip = file.suffix == archive.archive_name("")

@@ -20,12 +20,13 @@ def load_batches(
     Args:
         clips: the items.
         batches: item numbers of each batch.
-        workers: processes; 0 prepares the clips in this one.
+        workers: processes; 0 prepares the clips in this one, unless one of them may keep it busy for ever.
         device: where the tensors arrive; None: where Paddle computes.
 
     Raises:
         UserError: a clip cannot be read, or a process was ended from outside.
     """
+    workers = max(workers, int(clips.may_hang))
     to_device = functools.partial(paddle.to_tensor, place=device or paddle.get_device())  # copies
     here = (map(to_device, collate([clips[number] for number in batch])) for batch in batches)
     for *pixels, labels in prepared_ahead(clips, batches, workers, to_device) if workers else here:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.archive import comment_of, native_size, scaled_down
+from pptsm.data.archive import KeptFacts, comment_of, native_size, scaled_down
 from pptsm.data.geometry import Frames, Size
 from pptsm.data.pixels import resized
 from pptsm.data.video import Video, VideoError
@@ -107,5 +107,19 @@ def read_frames(path: Path, indices: NDArray[np.int64]) -> Frames:
     try:
         video = Video(path)
         return Frames(video.frames(indices).images, native_size(video.packets.comment))
+    except VideoError as error:
+        raise VideoError(f"{path}: {error}") from None
+
+
+def facts_of(path: Path) -> KeptFacts:
+    """Read a clip's packets, of which none is decoded.
+
+    Raises:
+        VideoError: as `read_frames`.
+    """
+    try:
+        packets = Video(path).packets
+        short_side_px = min(packets.width, packets.height)
+        return KeptFacts(packets.count, native_size(packets.comment), short_side_px, path.stat().st_size)
     except VideoError as error:
         raise VideoError(f"{path}: {error}") from None

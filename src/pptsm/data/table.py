@@ -17,6 +17,8 @@ DECODED = ("ok", "truncated", "unreadable")
 STATUSES = (*DECODED, "short", "missing", "unlisted", "unmatched", "excluded")
 UNLISTED = "in neither split list"  # the reasons of "unlisted"
 OTHER_CLASS = "its class is in neither split list"
+UNANNOTATED = "no annotation names it"
+UNLABELLED = "its annotation gives it no label"
 
 # column -> type
 COLUMNS: Mapping[str, str] = {

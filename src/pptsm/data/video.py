@@ -7,6 +7,7 @@ packets say whether decord can be trusted to read a whole file in order. Pixels 
 """
 
 import os
+import re
 import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data.geometry import Frames
+from pptsm.workers import sign_of_life
 
 Image = NDArray[np.uint8]  # [H, W, 3]
 Images = NDArray[np.uint8]  # [T, H, W, 3]
@@ -29,8 +31,14 @@ Decoder = Literal["decord", "pyav"]
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 # Fewer decodable frames than this share of what the container claims: the file was cut off.
 COMPLETE_SHARE = 0.95
+SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
 
+# FFmpeg tells a format by its content. Playlists would open other files, or addresses, or themselves without end.
+CONTAINERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,m4v,h264,hevc,av1,ivf,flv,asf,ogg,mxf,dv,rm,nut"
+MOST_PIXELS = 1 << 26  # of a frame (8192x8192); beyond it a header is taken for damaged
 AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
+TRACK_LENGTH = re.compile(r"(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(\.\d+)?)")
+MICROSECONDS = 1_000_000  # a second, in which FFmpeg tells a container's length
 # Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 its time is then missing
@@ -78,6 +86,26 @@ def name_fault(path: Path) -> str:
     except UnicodeEncodeError:
         return "its name is no UTF-8 text: rename it"
     return ""
+
+
+def kind_fault(path: Path) -> str:
+    """Why nothing may be read from what is there, though it can be opened; empty for files, and where nothing is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    if stat.S_ISREG(mode):
+        return ""
+    return "a pipe, no video file" if stat.S_ISFIFO(mode) else "no regular file"
+
+
+def silence_sec(path: Path, limit_sec: float) -> float:
+    """How long a decoder may show nothing of a file before it is taken to hang: `limit_sec`, and as long as reading the
+    whole file may take, which comes before the first frame; 0, for ever, if that is 0."""
+    try:
+        return limit_sec and limit_sec + path.stat().st_size / SLOWEST_READ
+    except OSError:
+        return limit_sec
 
 
 @dataclass(frozen=True)
@@ -213,7 +241,8 @@ class Video:
 def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
     """Decode a whole file and say what is in it; never raises for a bad file.
 
-    A broken container can keep a decoder busy without end: call this in a process that can be killed.
+    A broken container can keep a decoder busy without end: call this in a process that can be killed, and within
+    `ended_if_silent`.
     """
     try:
         video = open_video(path)
@@ -231,21 +260,23 @@ def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
         return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:
         return Probe.unreadable(str(error))
+    except MemoryError:
+        return Probe.unreadable("a frame does not fit into memory")
 
 
 def _require_content(path: Path) -> None:
     if fault := name_fault(path):
         raise VideoError(fault)
+    if fault := kind_fault(path):  # a pipe would be waited for without end
+        raise VideoError(fault)
     try:
-        facts = path.stat()
-        if stat.S_ISFIFO(facts.st_mode):  # which would be waited for without end
-            raise VideoError("a pipe, no video file")
+        size = path.stat().st_size
         path.open("rb").close()
     except FileNotFoundError:
         raise VideoError(f"no such file: {path}") from None
     except OSError as error:
         raise VideoError(f"cannot be read: {error.strerror}") from None
-    if facts.st_size == 0:
+    if size == 0:
         raise VideoError("the file is empty")
 
 
@@ -301,6 +332,7 @@ def _read_packets(path: Path) -> _Packets:
             # in H.264 frames may look back beyond a marked key frame; units of type 5 start afresh
             fresh_starts = BitStreamFilterContext("filter_units=pass_types=5", stream) if codec == "h264" else None
             for packet in container.demux(stream):
+                sign_of_life()
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 discarded += packet.is_discard
@@ -323,6 +355,8 @@ def _read_packets(path: Path) -> _Packets:
             promised = promised * count // ticks  # the header also counts the time of dropped frames
         elif discarded and name == MOV:  # an edit list shows a part; the header counts the whole
             promised = len(stream.index_entries) - discarded
+        elif name == MATROSKA:
+            promised = _promised_by_length(container, stream, shown_at)
         fps = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
         tick_sec, comment = float(stream.time_base or 0), container.metadata.get("comment", "")
@@ -331,6 +365,20 @@ def _read_packets(path: Path) -> _Packets:
     )
     times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
     return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, np.int64), comment)
+
+
+def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
+    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it does not.
+
+    The last frame may be shown as long as any other.
+    """
+    times = np.sort(np.array([time for time in shown_at if time is not None], dtype=np.int64))
+    told = TRACK_LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
+    if told is None or not container.duration or len(times) < 2:
+        return 0
+    told_sec = int(told["hours"]) * 3600 + int(told["minutes"]) * 60 + float(told["seconds"])
+    covered_sec = float((times[-1] + np.diff(times).max()) * stream.time_base)
+    return round(len(times) * min(told_sec, container.duration / MICROSECONDS) / covered_sec) if covered_sec > 0 else 0
 
 
 def _mpeg4_picture_bytes(packet: bytes) -> int:
@@ -386,6 +434,7 @@ class _Decord:
     def __iter__(self) -> Iterator[Image]:
         self._reader.seek_accurate(0)
         for index in range(len(self)):
+            sign_of_life()
             try:
                 yield _rgb(self._reader.next().asnumpy())
             except _decord_errors() as error:
@@ -484,6 +533,7 @@ class _Pyav:
             stream.codec_context.thread_count = 1
             try:
                 for frame in container.decode(stream):
+                    sign_of_life()
                     yield frame
                     count += 1
             except av.FFmpegError as error:
@@ -514,6 +564,7 @@ def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -
         if first and not (packet.is_keyframe and packet.pts is not None and packet.pts <= start):
             return
         first = False
+        sign_of_life()
         if context.name == "h264":
             # Nothing looks back at a frame that says so: it need not be decoded. HEVC says it of a layer only.
             context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
@@ -530,13 +581,20 @@ def _container(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", options={"format_whitelist": CONTAINERS})
+    except av.ArgumentError:
+        raise VideoError(
+            "not a readable video (a playlist, an image, or another format without frames of its own)"
+        ) from None
     except av.FFmpegError as error:
         raise VideoError(f"not a readable video ({error.strerror})") from None
     with container:
         stream = container.streams.best("video")
         if stream is None or stream.codec_context is None:
             raise VideoError(f"nothing to see in it: {container.format.long_name}, without video that can be decoded")
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            raise VideoError(f"not a readable video: its header promises frames of {width}x{height} pixels")
         yield container, stream
 
 

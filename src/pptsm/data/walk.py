@@ -15,8 +15,8 @@ def videos_below(folder: Path, frame_name: str | None = None) -> list[Path]:
 
     With `frame_name` (img_%05d.jpg) the folders with such frames instead, as `folder/img_%05d.jpg`.
 
-    What only a reader will find bad is listed too: a link to nothing, a file that goes while this looks, and in the
-    place of its videos a folder that cannot be looked into. A dataset that is there in part must not shrink unseen.
+    What only a reader will find bad is listed too: a link to nothing, a pipe, a file that goes while this looks, and in
+    the place of its videos a folder that cannot be looked into. A dataset that is there in part must not shrink unseen.
     """
     if frame_name is None:
         return sorted(_walk(folder, frozenset()))
@@ -58,7 +58,7 @@ def _walk(folder: Path, above: frozenset[str], frames: re.Pattern[str] | None = 
         mode = _mode(path)
         if stat.S_ISDIR(mode):
             yield from _walk(path, above | {real}, frames)
-        elif not frames and path.suffix.lower() in VIDEO_SUFFIXES and (stat.S_ISREG(mode) or not mode):
+        elif not frames and path.suffix.lower() in VIDEO_SUFFIXES:
             yield path
 
 

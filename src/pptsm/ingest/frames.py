@@ -4,18 +4,18 @@ import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from pptsm.console import note, progress
 from pptsm.data.folders import source_path
 from pptsm.data.kept import Wanted, is_whole, kept_name, write_kept
-from pptsm.data.video import Span, VideoError
+from pptsm.data.video import Span, VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
-from pptsm.workers import Unfinished, killable
+from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
 LAYOUT = "4"  # part of every file's key: raise it when the content of one changes
 
@@ -25,7 +25,8 @@ def extract_all(
     root: Path,
     folder: Path,
     params: Frames,
-    workers: Literal["auto"] | int,
+    workers: Workers,
+    limit_sec: float = 0.0,
     frame_name: str | None = None,
 ) -> None:
     """Write the kept frames of every row below `folder`, in parallel.
@@ -39,6 +40,7 @@ def extract_all(
         folder: where to.
         params: section frames.
         workers: processes.
+        limit_sec: a decoder that shows no frame for so long (and longer, with the file's size) is ended; 0: none is.
         frame_name: of the frames, where a video is a folder of them.
 
     Raises:
@@ -51,11 +53,12 @@ def extract_all(
     for digest, each in zip(videos["sha256"], wanted, strict=True):
         parts[digest].append(each)
     files = dict(zip(videos["sha256"], videos["path"], strict=True))
+    paths = {digest: source_path(root, files[digest], frame_name) for digest in parts}
     jobs = [
-        (source_path(root, files[digest], frame_name), list(dict.fromkeys(each)), params)
-        for digest, each in parts.items()
+        (path, list(dict.fromkeys(parts[digest])), params, silence_sec(path, limit_sec))
+        for digest, path in paths.items()
     ]
-    done = killable(_extract_into_store, jobs, workers, timeout_sec=None)  # the index knows that they decode
+    done = killable(_extract_into_store, jobs, workers, timeout_sec=None, prepare=limit_memory)
     for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):
         if reason := fault.reason if isinstance(fault, Unfinished) else fault:
             raise UserError(
@@ -65,7 +68,7 @@ def extract_all(
         _link(each.file, folder / kept_name(params.kept, name))
 
 
-def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames) -> str:
+def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit_sec: float) -> str:
     """Runs in a worker; what keeps the video from being extracted, or nothing."""
     missing = []
     try:
@@ -78,9 +81,12 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames) -> st
                 remove(each.file)
             missing.append(each)
         if missing:
-            write_kept(video, missing, params)
+            with ended_if_silent(limit_sec):
+                write_kept(video, missing, params)
     except VideoError as error:
         return str(error)
+    except MemoryError:
+        return "a frame does not fit into memory"
     return ""
 
 

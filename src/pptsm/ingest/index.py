@@ -6,28 +6,30 @@ reason, and takes part in no split.
 
 import os
 import re
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from pptsm.console import note
-from pptsm.data.table import COLUMNS, OTHER_CLASS, UNLISTED
+from pptsm.data.table import COLUMNS, OTHER_CLASS, UNANNOTATED, UNLABELLED, UNLISTED, clip_id
 from pptsm.data.video import VIDEO_SUFFIXES, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
-from pptsm.ingest.annotations import by_folder, plain, read_groups, read_label_file, read_split_lists, refuse_alike
+from pptsm.ingest.annotations import annotated_labels, read_annotations, read_split_lists
 from pptsm.ingest.parts import cut_into_parts
 from pptsm.ingest.probe import probe_all
 from pptsm.ingest.splits import assign_splits, splits_of_folders
+from pptsm.ingest.texts import by_folder, plain, read_groups, read_label_file, refuse_alike
 from pptsm.params import Index
+from pptsm.workers import Workers
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
 
-def build_index(params: Index, min_frames: int, workers: Literal["auto"] | int) -> tuple[pd.DataFrame, list[str]]:
+def build_index(params: Index, min_frames: int, workers: Workers) -> tuple[pd.DataFrame, list[str]]:
     """Find, label, split and probe the videos under `params.root`; only those that take part are opened.
 
     Args:
@@ -75,12 +77,22 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
         stands, NaN and empty for a whole file. Status "ok" stands for: takes part if it decodes.
 
     Raises:
-        UserError: pattern, lists, label file or groups do not fit the files, too many of them are left out,
-            or fewer than two classes take part.
+        UserError: pattern, annotations, lists, label file or groups do not fit the files, too many of them are left
+            out, or fewer than two classes take part.
     """
-    table = _read_names(ids, params)
-    if params.train_list and params.test_list:
-        table = _keep_listed(table, read_split_lists(params.train_list, params.test_list), params)
+    excluded = _excluded(ids, params)
+    rest = [name for name in ids if name not in excluded]
+    if params.annotations:
+        table = _keep_named(_read_nothing(rest, params), read_annotations(params, ids), excluded, params)
+    elif params.train_list and params.test_list:
+        listed = read_split_lists(params.train_list, params.test_list, params, ids)
+        table = _keep_named(_read_names(rest, len(excluded), params), listed, excluded, params)
+    else:
+        table = _read_names(rest, len(excluded), params).assign(start_sec=np.nan, end_sec=np.nan, where="")
+    why = {name: f"index.exclude has {pattern!r}" for name, pattern in excluded.items()}
+    aside = pd.DataFrame({"id": list(why), "path": list(why), "reason": list(why.values())}, dtype="str")
+    table = pd.concat([table, aside.assign(status="excluded")], ignore_index=True) if excluded else table
+    table = table.fillna(dict.fromkeys(("label", "group", "split", "where"), ""))
     labels = _name_classes(table, params)
     table["label_index"] = table["label"].map({label: number for number, label in enumerate(labels)})
     table["label_index"] = table["label_index"].where(table["reason"] != OTHER_CLASS).fillna(-1)
@@ -89,17 +101,17 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     classes = sorted(set(table.loc[takes_part, "label"]))
     if len(classes) < 2:
         raise UserError(
-            f"at least two classes are needed, but {takes_part.sum()} of {len(ids)} videos in {params.root} take part, "
-            f"of {len(classes)} ({', '.join(classes)}). Look at index.pattern (its group `label` is the class), at the "
-            "lists if there are any, and at the folders."
+            f"at least two classes are needed, but {takes_part.sum()} of {len(table)} clips in {params.root} take "
+            f"part, of {len(classes)} ({', '.join(classes)}). Look at index.pattern (its group `label` is the class), "
+            "at the annotations or lists if there are any, and at the folders."
         )
     if params.group_file:
-        wanted = list(table.loc[takes_part, "id"])
-        groups = read_groups(params.group_file, set(table["id"]), wanted)
-        table.loc[takes_part, "group"] = [groups[name] for name in wanted]
+        wanted = table.loc[takes_part, "path"]
+        groups = read_groups(params.group_file, set(table["path"]), list(wanted.unique()))
+        table.loc[takes_part, "group"] = wanted.map(groups)
     table.loc[takes_part, "split"] = assign_splits(table[takes_part], params)
     table.loc[~takes_part, "split"] = ""
-    return table.assign(path=table["id"], start_sec=np.nan, end_sec=np.nan, where=""), labels
+    return table, labels
 
 
 def find_videos(root: Path, frame_name: str | None = None) -> dict[str, Path]:
@@ -133,16 +145,24 @@ def find_videos(root: Path, frame_name: str | None = None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
+def _read_nothing(ids: list[str], params: Index) -> pd.DataFrame:
+    """The files as they are where annotations tell all of them; the pattern tells a group where it matches."""
+    groups = list(ids)
+    if "group" in re.compile(params.pattern).groupindex:
+        matches = [re.fullmatch(params.pattern, name) for name in ids]
+        groups = [(match and match["group"]) or name for match, name in zip(matches, ids, strict=True)]
+    files = pd.DataFrame({"id": ids, "path": ids, "group": groups}, dtype="str")
+    return files.assign(label="", split="", status="ok", reason="")
+
+
+def _read_names(ids: list[str], excluded: int, params: Index) -> pd.DataFrame:
     """Label, group and split of each path by index.pattern; "unmatched" where it does not match.
 
-    What index.exclude names is set aside before that, and counts in no share.
+    What index.exclude names was set aside before, and counts in no share.
     """
-    excluded = _excluded(ids, params)
-    ids = [name for name in ids if name not in excluded]
     matches = [re.fullmatch(params.pattern, name) for name in ids]
     if not any(matches):
-        example = f" (for example {ids[0]!r})" if ids else f" that index.exclude leaves of {len(excluded)}"
+        example = f" (for example {ids[0]!r})" if ids else f" that index.exclude leaves of {excluded}"
         raise UserError(
             f"index.pattern matches none of the {len(ids)} videos in {params.root}{example}. "
             f"It is {params.pattern!r} and must match the whole path below that folder."
@@ -163,7 +183,7 @@ def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
                 f"the group `{part}` of index.pattern ({params.pattern}) is empty for {len(empty)} of {len(ids)} "
                 f"videos: {by_folder(empty)}. It must match a part of every path."
             )
-    table = pd.DataFrame({"id": ids, "status": ["ok" if match else "unmatched" for match in matches]})
+    table = pd.DataFrame({"id": ids, "path": ids, "status": ["ok" if match else "unmatched" for match in matches]})
     table["reason"] = ["" if match else "the path does not match index.pattern" for match in matches]
     table["label"] = [match["label"] if match else "" for match in matches]
     # without a group each video is its own
@@ -174,9 +194,7 @@ def _read_names(ids: list[str], params: Index) -> pd.DataFrame:
     if "split" in used:
         given = pd.Series({row: match["split"] for row, match in enumerate(matches) if match})
         table.loc[given.index, "split"] = splits_of_folders(given)
-    why = [f"index.exclude has {pattern!r}" for pattern in excluded.values()]
-    aside = pd.DataFrame({"id": list(excluded), "reason": why}).assign(status="excluded", label="", group="", split="")
-    return pd.concat([table, aside], ignore_index=True) if excluded else table
+    return table
 
 
 def _excluded(ids: list[str], params: Index) -> dict[str, str]:
@@ -190,40 +208,77 @@ def _excluded(ids: list[str], params: Index) -> dict[str, str]:
     return found
 
 
-def _keep_listed(table: pd.DataFrame, listed: dict[str, str], params: Index) -> pd.DataFrame:
-    """Set aside what the lists do not name, and add a row for each video that they name and the root has not."""
-    listed = {name: split for name, split in listed.items() if not any(fnmatchcase(name, p) for p in params.exclude)}
-    missing = sorted(set(listed) - set(table["id"]))
+def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, excluded: Collection[str], params: Index) -> pd.DataFrame:
+    """Set aside the files that no annotation and no list names, and add a row for each clip whose file is not there.
+
+    Args:
+        files: a row each, with what names tell.
+        clips: as `read_annotations` gives them; what they leave empty, names tell.
+        excluded: files that take no part.
+        params: section index.
+    """
+    for pattern in params.exclude:
+        clips = clips[[not fnmatchcase(path, pattern) for path in clips["path"]]]
+    clips = clips[~clips["path"].isin(excluded)]
+    unlabelled: set[str] = set()
+    if params.annotations:
+        unlabelled = set(clips.loc[clips["label"] == "", "path"])
+        clips = clips[clips["label"] != ""]
+    there = clips["path"].isin(files["path"])
+    missing = clips[~there]
+    what = "index.annotations" if params.annotations else "index.train_list and index.test_list"
+    example = f", where paths are like {files['path'].iloc[0]!r}" if len(files) else ""
     _require_share(
-        missing,
-        len(listed),
+        list(missing["path"]),
+        len(clips),
         params.max_missing_share,
-        f"of the {len(listed)} videos in index.train_list and index.test_list are not in {params.root}, where paths "
-        f"are like {table['id'].iloc[0]!r}",
+        f"of the {len(clips)} videos in {what} are not in {params.root}{example}",
         "Fetch them, or mend the lists",
         "max_missing_share",
     )
-    matches = [re.fullmatch(params.pattern, name) for name in missing]
-    rows = pd.DataFrame({"id": missing, "label": [match["label"] or "" if match else "" for match in matches]})
-    why = "named in a split list, but not below index.root"
-    table = pd.concat([table, rows.assign(status="missing", reason=why, group="", split="")], ignore_index=True)
+    why = "named by an annotation or a list, but not below index.root"
+    missing = missing.assign(status="missing", reason=why, group="", split="")
+    if not params.annotations:
+        matches = [re.fullmatch(params.pattern, path) for path in missing["path"]]
+        missing["label"] = [(match and match["label"]) or "" for match in matches]
+    named = clips[there].merge(files.drop(columns=["id", "split"]), on="path", suffixes=("", "_of_name"))
+    for column in ("label", "group"):
+        named[column] = named[column].mask(named[column] == "", named[f"{column}_of_name"])
+    others = _set_aside(files[~files["path"].isin(clips["path"])].copy(), named, unlabelled, params)
+    table = pd.concat([named, missing, others], ignore_index=True)
+    part = table["start_sec"].notna()
+    spans = zip(*(table.loc[part, name] for name in ("path", "start_sec", "end_sec")), strict=True)
+    table["id"] = table["path"]
+    table.loc[part, "id"] = [clip_id(*span) for span in spans]
+    return table[["id", "path", "label", "group", "split", "status", "reason", "start_sec", "end_sec", "where"]]
 
-    named = table["id"].isin(list(listed))
-    classes = set(table.loc[named & (table["label"] != ""), "label"].map(plain))
-    of_classes = (table["status"] == "ok") & table["label"].map(plain).isin(classes)
-    unlisted = of_classes & ~named
+
+def _set_aside(others: pd.DataFrame, named: pd.DataFrame, unlabelled: Collection[str], params: Index) -> pd.DataFrame:
+    """Give the files that are not named status and reason; of lists those of other classes are no part of the set."""
+    others["split"] = ""
+    free = others["status"] == "ok"
+    if params.annotations:
+        known = ~others["path"].isin(unlabelled)
+        what, counted = "are named by no annotation", len(named["path"].unique()) + int(known.sum())
+        others.loc[free, ["status", "reason"]] = "unlisted", UNANNOTATED
+        others.loc[~known, "reason"] = UNLABELLED
+        unlisted = free & known
+    else:
+        classes = set(map(plain, named["label"])) - {""}
+        unlisted = free & others["label"].map(plain).isin(classes)
+        counted = int((named["status"] == "ok").sum() + unlisted.sum())
+        what = "of the lists' classes are in neither index.train_list nor index.test_list"
+        others.loc[free, ["status", "reason"]] = "unlisted", OTHER_CLASS
+        others.loc[unlisted, "reason"] = UNLISTED
     _require_share(
-        list(table.loc[unlisted, "id"]),
-        int(of_classes.sum()),
+        list(others.loc[unlisted, "path"]),
+        counted,
         params.max_unlisted_share,
-        f"of the {of_classes.sum()} videos of the lists' classes are in neither index.train_list nor index.test_list",
-        "Add them to the lists, or move them away",
+        f"of the {counted} videos {what}",
+        "Name them there, or move them away",
         "max_unlisted_share",
     )
-    table.loc[unlisted, ["status", "reason"]] = "unlisted", UNLISTED
-    table.loc[(table["status"] == "ok") & ~named, ["status", "reason"]] = "unlisted", OTHER_CLASS
-    table["split"] = table["id"].map(listed).fillna("")
-    return table
+    return others
 
 
 def _require_share(names: list[str], of: int, limit: float, what: str, remedy: str, parameter: str) -> None:
@@ -238,23 +293,28 @@ def _require_share(names: list[str], of: int, limit: float, what: str, remedy: s
 def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
     """All class names; labels in the table are put into one spelling ("air drumming", "air_drumming").
 
-    It is the label file's, or else that of the folders.
+    It is the label file's, or that of the annotations if they number the classes, or else that of the folders.
     """
     present = sorted(set(table.loc[table["status"] == "ok", "label"]))
     spelt = set(map(plain, present))
-    refuse_alike(sorted({*present, *table.loc[table["reason"] == UNLISTED, "label"]}), f"the folder {params.root!r}")
-    if params.label_file is None:
+    where = "index.annotations" if params.annotations else f"the folder {params.root!r}"
+    refuse_alike(sorted({*present, *table.loc[table["reason"] == UNLISTED, "label"]}), where)
+    order = annotated_labels(params) if params.annotations else None
+    if params.label_file is not None:
+        order, where = read_label_file(params.label_file), f"index.label_file {params.label_file!r}"
+    if order is None:
         # a class that is missing altogether stays one, so that validation stops; one video's odd spelling makes none
         missing = set(table.loc[table["status"] == "missing", "label"]) - {""}
         labels = sorted({*present, *(label for label in missing if plain(label) not in spelt)})
     else:
-        labels = read_label_file(params.label_file)
+        labels = order
         known = set(map(plain, labels))
         if unknown := [label for label in present if plain(label) not in known]:
             raise UserError(
-                f"classes {unknown[:10]} are not in index.label_file {params.label_file!r}, which names {labels[:5]}"
+                f"classes {unknown[:10]} are not in {where}, which names {labels[:5]}"
                 f"{' ...' if len(labels) > 5 else ''}."
             )
-    spelling = {plain(label): label for label in labels}
-    table["label"] = [spelling.get(plain(label), label) for label in table["label"]]
+    of_class = {plain(label): label for label in labels}
+    spelling = {label: of_class.get(plain(label), label) for label in table["label"].unique()}
+    table["label"] = table["label"].map(spelling).astype("str")
     return labels

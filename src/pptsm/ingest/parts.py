@@ -1,21 +1,18 @@
 """From the seconds of annotated parts of files to their frames."""
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
 from pptsm.data.folders import FrameFolder, open_clip
-from pptsm.data.video import Seconds, Span, Video, VideoError
+from pptsm.data.video import Seconds, Span, Video, VideoError, silence_sec
 from pptsm.errors import UserError
-from pptsm.workers import Unfinished, killable
+from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
 SHOWN = 10  # faults in a sentence
 
 
-def cut_into_parts(
-    clips: pd.DataFrame, found: dict[str, Path], workers: Literal["auto"] | int, timeout_sec: float
-) -> pd.DataFrame:
+def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers, limit_sec: float) -> pd.DataFrame:
     """Fill in `first_frame`, and of parts of files `num_frames` and `duration_sec`.
 
     Args:
@@ -23,7 +20,7 @@ def cut_into_parts(
             probing said of the file: status, num_frames, fps.
         found: path -> file.
         workers: processes.
-        timeout_sec: for all parts of a file.
+        limit_sec: a decoder that shows no frame for so long (and longer, with the file's size) is ended.
 
     Raises:
         UserError: a part is not in its file, with the place of its annotation. Files that do not decode are no matter.
@@ -31,9 +28,13 @@ def cut_into_parts(
     clips = clips.assign(first_frame=0)
     parts = clips[clips["start_sec"].notna() & (clips["status"] == "ok")]
     of_file = {str(path): rows for path, rows in parts.groupby("path", sort=False)}
-    jobs = [(found[path], list(map(Seconds, rows["start_sec"], rows["end_sec"]))) for path, rows in of_file.items()]
+    jobs = [
+        (found[path], list(map(Seconds, rows["start_sec"], rows["end_sec"])), silence_sec(found[path], limit_sec))
+        for path, rows in of_file.items()
+    ]
     spans, faults = {}, []
-    for rows, answer in zip(of_file.values(), killable(_spans, jobs, workers, timeout_sec), strict=True):
+    found_out = killable(_spans, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    for rows, answer in zip(of_file.values(), found_out, strict=True):
         answers = [answer.reason] * len(rows) if isinstance(answer, Unfinished) else answer
         for row, span in zip(rows.itertuples(), answers, strict=True):
             if isinstance(span, Span):
@@ -54,11 +55,12 @@ def cut_into_parts(
     return clips
 
 
-def _spans(path: Path, parts: list[Seconds]) -> list[Span | str]:
+def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[Span | str]:
     """Runs in a worker: the frames of each part, or why there are none."""
     try:
-        video = open_clip(path)
-        return [_span(video, part) for part in parts]
+        with ended_if_silent(limit_sec):
+            video = open_clip(path)
+            return [_span(video, part) for part in parts]
     except VideoError as error:
         return [str(error)] * len(parts)
 

@@ -3,28 +3,24 @@
 What was found is kept by the file's content and the decoders' versions, so that a new index decodes new files only.
 """
 
-import sqlite3
-import zlib
-from contextlib import closing, suppress
+import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-import diskcache
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.folders import content_of, probe_clip
-from pptsm.data.video import Probe, VideoError, name_fault
-from pptsm.files import naming_full_disk, remove, state_dir
+from pptsm.data.folders import hash_of, probe_clip, size_of
+from pptsm.data.video import Probe, VideoError, kind_fault, name_fault, silence_sec
+from pptsm.files import remove, state_dir, whole_file
 from pptsm.params import Index
-from pptsm.workers import Unfinished, killable
+from pptsm.workers import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
 
-PROBE_VERSION = 2  # raise it when a probe finds out other things: stored ones are then not used
+PROBE_VERSION = 3  # raise it when a probe finds out other things: stored ones are then not used
 
 
-def probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) -> pd.DataFrame:
+def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFrame:
     """Decode every file and say what is in it; files that were decoded before are known.
 
     Args:
@@ -35,63 +31,76 @@ def probe_all(paths: list[Path], params: Index, workers: Literal["auto"] | int) 
     Returns:
         A row for each path, in their order: the fields of `Probe`, duration_sec, size_bytes and sha256.
     """
-    rows = []
-    _remove_if_damaged(state_dir("probes"))
     note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
-    found = killable(_hash_and_probe, [(path,) for path in paths], workers, params.probe_timeout_sec)
-    for path, answer in zip(paths, progress(found, "index", "videos", total=len(paths)), strict=True):
-        digest, size, result = _broken(path, answer.reason) if isinstance(answer, Unfinished) else answer
-        row = {"duration_sec": result.duration_sec, "size_bytes": size, "sha256": digest}
+    jobs = [(path, silence_sec(path, params.probe_timeout_sec)) for path in paths]
+    found = killable(_hash_and_probe, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    answers = list(progress(found, "index", "videos", total=len(paths)))
+    broken = [job for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, Unfinished)]
+    digests = killable(_digest_if_any, broken, workers, timeout_sec=None)  # not here: reading them may hang, too
+    rows = []
+    for (path, limit_sec), answer in zip(jobs, answers, strict=True):
+        digest, result = _broken(answer, next(digests), limit_sec) if isinstance(answer, Unfinished) else answer
+        row = {"duration_sec": result.duration_sec, "size_bytes": _size_of(path), "sha256": digest}
         rows.append(asdict(result) | row)
     return pd.DataFrame(rows)
 
 
-def _hash_and_probe(path: Path) -> tuple[str, int, Probe]:
+def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
     """Runs in a worker. Decoding is skipped where the same bytes were probed before by the same decoders."""
-    if fault := name_fault(path):
-        return "", 0, Probe.unreadable(fault)
+    if fault := name_fault(path) or kind_fault(path):
+        return "", Probe.unreadable(fault)
     try:
-        digest, size = content_of(path)
+        digest = _digest(path, limit_sec)
     except OSError as error:
-        return "", 0, Probe.unreadable(f"cannot be read: {error.strerror}")
+        return "", Probe.unreadable(f"cannot be read: {error.strerror}")
     except VideoError as error:
-        return "", 0, Probe.unreadable(str(error))
-    key = f"{PROBE_VERSION}-{version('decord')}-{version('av')}-{digest}"
-    store = state_dir("probes")
-    # what the store cannot give or keep costs only the decoding
-    with (
-        suppress(KeyError, sqlite3.Error, diskcache.Timeout, zlib.error, ValueError, TypeError),
-        _opened(store) as known,
-    ):
-        return digest, size, Probe(**known[key])
-    result = probe_clip(path)
-    with suppress(sqlite3.Error, diskcache.Timeout), naming_full_disk(store), _opened(store) as known:
-        known.set(key, asdict(result))
-    return digest, size, result
+        return "", Probe.unreadable(str(error))
+    stored = _stored(digest)
+    if (known := _read(stored)) is not None:
+        return digest, known
+    with ended_if_silent(limit_sec):
+        result = probe_clip(path)
+    with whole_file(stored, settle=False) as partial:
+        partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    return digest, result
 
 
-def _opened(store: Path) -> diskcache.Cache:
-    return diskcache.Cache(str(store), disk=diskcache.JSONDisk)
+def _digest(path: Path, limit_sec: float) -> str:
+    with ended_if_silent(limit_sec):
+        return hash_of(path)
 
 
-def _remove_if_damaged(store: Path) -> None:
-    """Probes that cannot be read are forgotten; a store that is only in use, or on a full disk, is not."""
-    file = store / diskcache.core.DBNAME
-    if not file.exists():
-        return
+def _digest_if_any(path: Path, limit_sec: float) -> str:
     try:
-        with closing(sqlite3.connect(file)) as database:
-            damaged = database.execute("PRAGMA quick_check").fetchone() != ("ok",)
-    except sqlite3.Error as error:
-        primary = error.sqlite_errorcode & 0xFF
-        damaged = file.is_dir() or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    if damaged:
-        note(f"index: the probes in {store} are damaged and forgotten: all videos are decoded again")
-        remove(store)
+        return _digest(path, limit_sec)
+    except (OSError, VideoError):  # it went while it was decoded
+        return ""
 
 
-def _broken(path: Path, reason: str) -> tuple[str, int, Probe]:
+def _stored(digest: str) -> Path:
+    made_by = f"v{PROBE_VERSION}-decord{version('decord')}-av{version('av')}"
+    return state_dir("probes") / made_by / digest[:2] / f"{digest}.json"
+
+
+def _read(stored: Path) -> Probe | None:
+    """A probe of an earlier run; None where there is none, or none that can be read."""
     try:
-        return *content_of(path), Probe.unreadable(reason)
-    except (OSError, VideoError):
-        return "", 0, Probe.unreadable(reason)
+        return Probe(**json.loads(stored.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        note(f"index: the probe {stored} is damaged and forgotten: its video is decoded again")
+        remove(stored)
+        return None
+
+
+def _broken(unfinished: Unfinished, digest: str | Unfinished, limit_sec: float) -> tuple[str, Probe]:
+    silent = f": nothing came of it for {limit_sec:.0f} s" if unfinished == HUNG else ""
+    return "" if isinstance(digest, Unfinished) else digest, Probe.unreadable(f"{unfinished.reason}{silent}")
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return size_of(path)
+    except (OSError, VideoError):  # it went while the others were decoded
+        return 0

@@ -14,7 +14,8 @@ from pptsm.data.table import SPLITS
 from pptsm.errors import UserError
 from pptsm.params import Index
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
+SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "validate"), "val")
 SEEDS_TRIED = 10_000
 SHOWN = 5  # examples in a sentence
 
@@ -38,12 +39,12 @@ def splits_of_folders(names: pd.Series) -> pd.Series:
 def assign_splits(videos: pd.DataFrame, params: Index) -> pd.Series:
     """The split of each video.
 
-    Where lists or the pattern have decided, `val_groups` takes groups out of the training videos. Otherwise
-    groups named in `val_groups` and `test_groups` go there; if any are named, all others are for training.
+    Where annotations, lists or the pattern have decided, `val_groups` takes groups out of the training videos.
+    Otherwise groups named in `val_groups` and `test_groups` go there; if any are named, all others are for training.
     If none are, each group is placed by the hash of its name.
 
     Args:
-        videos: columns `group` and `split`; the latter as lists or pattern give it, or empty throughout.
+        videos: columns `group` and `split`; the latter as annotations, lists or pattern give it, or empty throughout.
         params: section index.
 
     Returns:
@@ -59,6 +60,10 @@ def assign_splits(videos: pd.DataFrame, params: Index) -> pd.Series:
             f"index.val_groups or index.test_groups name {sorted(missing)}, but the videos' groups are {few}."
         )
     if (videos["split"] != "").any():
+        if params.test_groups:
+            raise UserError(
+                "index.test_groups is given, but the annotations already say which videos are for the test."
+            )
         held = videos["group"].isin(params.val_groups) & (videos["split"] == "train")
         if idle := set(params.val_groups) - set(videos.loc[held, "group"]):
             raise UserError(f"index.val_groups names {sorted(idle)}, but no training video is of these groups.")
@@ -77,8 +82,8 @@ def assign_splits(videos: pd.DataFrame, params: Index) -> pd.Series:
 
 
 def is_drawn(params: Index) -> bool:
-    """Whether shares decide the split: no lists, no split in the pattern, no named groups."""
-    in_pattern = "split" in re.compile(params.pattern).groupindex
+    """Whether shares decide the split (unless annotations do): no lists, no split in the pattern, no named groups."""
+    in_pattern = "split" in re.compile(params.pattern).groupindex and not params.annotations
     return not (params.train_list or in_pattern or params.val_groups or params.test_groups)
 
 
@@ -106,6 +111,9 @@ def advice(videos: pd.DataFrame, params: Index) -> str | None:
     if not is_drawn(params):
         return None
     shares = _shares(params)
+    drawn = {group: place(group, shares, params.split_seed) for group in set(videos["group"])}
+    if not videos["split"].equals(videos["group"].map(drawn)):  # annotations have decided
+        return None
     found = set(zip(videos["label"], videos["split"], strict=True))
     lacking = {split: sorted({*videos["label"]} - {label for label, of in found if of == split}) for split in shares}
     if not any(lacking.values()):

@@ -97,7 +97,7 @@ class Validation(BaseModel):
 class FramesFacts(BaseModel):
     """What the frames' validation counted."""
 
-    archives: int
+    kept: int
     bytes: int
     compared: int
 

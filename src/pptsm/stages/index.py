@@ -23,7 +23,7 @@ def run(
     from pptsm.ingest.index import build_index
     from pptsm.ingest.splits import advice, split_sizes
 
-    table, labels = build_index(params.index, params.validate_.min_frames, params.compute.workers)
+    table, labels = build_index(params.index, params.validate_.min_frames, params.compute.where)
     with whole_file(out) as partial, whole_file(labels_out) as labels_partial:
         save_index(table, partial)
         save_labels(labels, labels_partial)

@@ -1,6 +1,6 @@
 """Stage `validate_frames`: Great Expectations over the frames. About 10 s, most of it the library's import.
 
-Of an archive only the directory is read, 0.2 ms; comparing how clips look takes about 10 ms a clip and core
+Of a kept file only the directory is read, 0.3 ms; comparing how clips look takes about 10 ms a clip and core
 (validate.near_duplicate_bits: null leaves it out).
 """
 
@@ -23,7 +23,7 @@ def run(
     docs: DocsOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
-    """Check the frame archives, and whether clips of different splits look alike."""
+    """Check the kept frames, and whether clips of different splits look alike."""
     params = load_params(params_path)
 
     from pptsm.console import note

@@ -75,7 +75,7 @@ def ask(rules: Sequence[Rule], tables: Mapping[str, Table], limits: Mapping[str,
         )
         asking = gx.ValidationDefinition(name=title, data=batches[name], suite=expectations)
         outcome = context.validation_definitions.add(asking).run(
-            batch_parameters={"dataframe": _escaped(tables[name].rows)},
+            batch_parameters={"dataframe": _escaped(_spoken_of(tables[name].rows, own))},
             result_format={"result_format": "SUMMARY", "partial_unexpected_count": ROWS_KEPT},
         )
         # it answers in an order of its own
@@ -110,6 +110,12 @@ def _expectation(line: int, rule: Rule) -> Any:
         of["column"] = rule.column
     severity = {"error": "critical"}.get(rule.severity, rule.severity)
     return kind(**of, severity=severity, meta={"line": line, "says": rule.says})
+
+
+def _spoken_of(rows: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
+    """The columns that rules name: Great Expectations hashes whatever it is given."""
+    names = [rule.column for rule in rules if rule.column]
+    return rows[list(dict.fromkeys(names))] if names else rows
 
 
 def _escaped(rows: pd.DataFrame) -> pd.DataFrame:

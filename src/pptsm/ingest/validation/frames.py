@@ -1,4 +1,4 @@
-"""The extracted frames, before anything is trained on them: archives by their directories, copies by their looks."""
+"""The extracted frames, before anything is trained on them: kept files by their directories, copies by their looks."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.archive import archive_facts, archive_name
 from pptsm.data.clips import FrameSource
+from pptsm.data.kept import kept_facts, kept_name
+from pptsm.data.names import Kept
 from pptsm.data.video import VideoError
 from pptsm.files import MARKER
 from pptsm.ingest.validation.expectations import Table, ask
@@ -28,13 +29,13 @@ def validate_frames(
 ) -> Result:
     """Check the frames of usable clips and write the Data Docs pages.
 
-    No frame is decoded but the three of each clip that are compared. Straight from video files there are no archives
-    to check.
+    No frame is decoded but the three of each clip that are compared. Straight from video files nothing is kept that
+    could be checked.
 
     Args:
         clips: usable rows of the index.
         source: where frames come from.
-        short_side_px: what archives were made with, section frames.
+        short_side_px: what they were kept with, section frames.
         params: limits.
         docs: folder for the HTML.
         workers: processes that decode what is compared.
@@ -43,36 +44,37 @@ def validate_frames(
         UserError: a clip cannot be read.
     """
     clips = clips.reset_index(drop=True)
+    bits = params.near_duplicate_bits
     limits = {
         "leakage": params.leakage,
-        "near_duplicate_bits": params.near_duplicate_bits,
-        "copy_beyond_bits": None if params.near_duplicate_bits is None else params.near_duplicate_bits + 1,
+        "near_duplicate_bits": bits,
+        "copy_beyond_bits": None if bits is None else bits + 1,
         "short_side_px": short_side_px or "native",
     }
     rules: list[Any] = []
     tables: dict[str, Table] = {}
-    facts: dict[str, Any] = {"archives": 0, "bytes": 0, "compared": 0}
+    facts: dict[str, Any] = {"kept": 0, "bytes": 0, "compared": 0}
     whole = clips
-    if source.kind == "archive":
-        archives = _archives(clips, source.folder, short_side_px)
-        whole = clips[archives.rows["fault"] == ""].reset_index(drop=True)
+    if source.kind != "video":
+        kept = _kept(clips, source.kind, source.folder, short_side_px)
+        whole = clips[kept.rows["fault"] == ""].reset_index(drop=True)
         rules += FRAMES
-        tables |= {"archives": archives, "folder": _folder(clips, source.folder)}
-        facts |= {"archives": len(whole), "bytes": int(archives.rows["bytes"].sum())}
-    if params.near_duplicate_bits is not None and params.leakage != "off":
+        tables |= {"kept": kept, "folder": _folder(clips, source.kind, source.folder)}
+        facts |= {"kept": len(whole), "bytes": int(kept.rows["bytes"].sum())}
+    if bits is not None and params.leakage != "off" and whole["split"].nunique() > 1:
         note(f"validate_frames: comparing the looks of {len(whole)} clips across splits")
         rules += COPIES
-        tables["copies"] = _copies(whole, source, params.near_duplicate_bits, workers)
+        tables["copies"] = _copies(whole, source, bits, workers)
         facts["compared"] = len(whole)
     found = ask(rules, tables, limits, docs)
     return Result(found.suites, found.faults, found.warnings, facts)
 
 
-def _archives(clips: pd.DataFrame, folder: Path, short_side_px: int | None) -> Table:
-    """A row for each clip: what its archive's directory says, beside what the index says."""
+def _kept(clips: pd.DataFrame, kind: Kept, folder: Path, short_side_px: int | None) -> Table:
+    """A row for each clip: what the directory of its file says, beside what the index says."""
     rows = [
-        _archive(row, folder / archive_name(row["id"]), short_side_px)
-        for row in progress(clips.to_dict("records"), "archives", "archives", total=len(clips))
+        _beside_the_index(row, kind, folder / kept_name(kind, row["id"]), short_side_px)
+        for row in progress(clips.to_dict("records"), "validate_frames", "clips", total=len(clips))
     ]
     table = pd.DataFrame(rows, columns=["fault", "frames_off", "native", "short_side_off", "bytes"])
 
@@ -80,8 +82,8 @@ def _archives(clips: pd.DataFrame, folder: Path, short_side_px: int | None) -> T
         clip = clips.loc[row.name]
         said = {
             "fault": row["fault"],
-            "native": f"its archive is of {row['native']}, the index says {clip['width']} x {clip['height']}",
-            "frames_off": f"its archive has {clip['num_frames'] + row['frames_off']} frames, the index says "
+            "native": f"its frames are of {row['native']}, the index says {clip['width']} x {clip['height']}",
+            "frames_off": f"its file has {clip['num_frames'] + row['frames_off']} frames, the index says "
             f"{clip['num_frames']}",
             "short_side_off": f"its frames' short side is {row['short_side_off']:+d} pixels off",
         }
@@ -90,13 +92,14 @@ def _archives(clips: pd.DataFrame, folder: Path, short_side_px: int | None) -> T
     return Table(table.astype({"fault": "str", "native": "str"}), explain)
 
 
-def _archive(clip: Row, path: Path, short_side_px: int | None) -> dict[str, Any]:
+def _beside_the_index(clip: Row, kind: Kept, path: Path, short_side_px: int | None) -> dict[str, Any]:
     try:
-        facts = archive_facts(path)
+        facts = kept_facts(kind, path)
     except VideoError as error:
         return {"fault": str(error), "frames_off": 0, "native": "", "short_side_off": 0, "bytes": 0}
     width, height = facts.native
     expected = min(*facts.native, short_side_px or width)
+    expected -= expected % 2 if kind == "short_gop" else 0  # an encoder takes even sides only
     return {
         "fault": "",
         "frames_off": facts.num_frames - clip["num_frames"],
@@ -106,16 +109,16 @@ def _archive(clip: Row, path: Path, short_side_px: int | None) -> dict[str, Any]
     }
 
 
-def _folder(clips: pd.DataFrame, folder: Path) -> Table:
+def _folder(clips: pd.DataFrame, kind: Kept, folder: Path) -> Table:
     """The folder in one row: how many files in it belong to no clip."""
-    expected = set(map(archive_name, clips["id"]))
+    expected = {kept_name(kind, name) for name in clips["id"]}
     found = (Path(place, name).relative_to(folder).as_posix() for place, _, names in os.walk(folder) for name in names)
     strays = sorted(set(found) - expected - {MARKER})
 
     def explain(*_: Any) -> Lines:
         return Lines(strays[:ROWS_KEPT], max(0, len(strays) - ROWS_KEPT))
 
-    return Table(pd.DataFrame([{"id": "all archives", "strays": len(strays)}]), explain)
+    return Table(pd.DataFrame([{"id": "all files", "strays": len(strays)}]), explain)
 
 
 def _copies(clips: pd.DataFrame, source: FrameSource, most_bits: int, workers: Literal["auto"] | int) -> Table:

@@ -18,7 +18,7 @@ HASH_SIDE = 16  # 256 bits a frame: with 64, plain backgrounds are taken for cop
 HASH_BITS = HASH_SIDE**2
 THIRDS = 3  # frames a clip, in the middle of each third
 CLIPS_OF_A_JOB = 64
-BLOCK = (64, 8192)  # pairs compared at once; half a megabyte
+BLOCK = (64, 8192)  # pairs compared at once, in 4 MB
 
 
 def shared_with(clips: pd.DataFrame) -> NDArray[np.int64]:
@@ -98,15 +98,20 @@ def nearest_copies(
     number = np.unique(np.asarray(contents, dtype=object), return_inverse=True)[1]
     best = np.full(len(hashes), HASH_BITS * len(hashes) + len(hashes), np.int64)  # bits and position in one number
     of_split = {split: np.flatnonzero(np.asarray(splits) == split) for split in SPLITS}
+    half_2N = np.ascontiguousarray(hashes[:, 1, :2].T)  # of the middle frame: it rules out all but a few
+    space = np.empty(BLOCK, np.uint64)
     for here, there in combinations(SPLITS, 2):
-        known = of_split[here]
         for rows in _blocks(of_split[there], BLOCK[0]):
-            for columns in _blocks(known, BLOCK[1]):
-                near = np.bitwise_count(hashes[rows, None, 1, 0] ^ hashes[None, columns, 1, 0]) <= most_bits
-                row, column = (at[place] for at, place in zip((rows, columns), np.nonzero(near), strict=True))
-                bits = np.bitwise_count(hashes[row] ^ hashes[column]).sum(-1, dtype=np.int64).max(-1)
-                same = (bits <= most_bits) & (number[row] != number[column])
-                np.minimum.at(best, row[same], bits[same] * len(hashes) + column[same])
+            for columns in _blocks(of_split[here], BLOCK[1]):
+                area = space[: len(rows), : len(columns)]
+                bits = np.zeros(area.shape, np.uint8)
+                for word in half_2N:
+                    bits += np.bitwise_count(np.bitwise_xor.outer(word[rows], word[columns], out=area))
+                at = np.flatnonzero(bits <= most_bits)
+                row, column = rows[at // len(columns)], columns[at % len(columns)]
+                apart = np.bitwise_count(hashes[row] ^ hashes[column]).sum(-1, dtype=np.int64).max(-1)
+                alike = (apart <= most_bits) & (number[row] != number[column])
+                np.minimum.at(best, row[alike], apart[alike] * len(hashes) + column[alike])
     bits, nearest = np.divmod(best, max(1, len(hashes)))
     found = bits <= most_bits
     return np.where(found, nearest, -1), np.where(found, bits, HASH_BITS)

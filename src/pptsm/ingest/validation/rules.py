@@ -32,7 +32,7 @@ class Rule:
 
 # fmt: off
 INDEX = (
-    Rule("index", "rows", "", kind="columns", values=tuple(COLUMNS),
+    Rule("index", "header", "", kind="columns", values=tuple(COLUMNS),
          says="the columns are those of an index"),
     Rule("index", "rows", "id", kind="unique",
          says="every clip has one row"),
@@ -88,16 +88,16 @@ SPLIT = (
 )
 
 FRAMES = (
-    Rule("frames", "archives", "fault", kind="like", pattern="^$",
-         says="every usable clip has its archive, and it can be read"),
-    Rule("frames", "archives", "frames_off", low=0, high=0,
-         says="an archive has as many frames as the index says"),
-    Rule("frames", "archives", "native", kind="like", pattern="^$",
-         says="an archive is of a video of the size that the index says"),
-    Rule("frames", "archives", "short_side_off", low=0, high=0,
+    Rule("frames", "kept", "fault", kind="like", pattern="^$",
+         says="the frames of every usable clip are there, and can be read"),
+    Rule("frames", "kept", "frames_off", low=0, high=0,
+         says="a clip has as many frames as the index says"),
+    Rule("frames", "kept", "native", kind="like", pattern="^$",
+         says="frames are of a video of the size that the index says"),
+    Rule("frames", "kept", "short_side_off", low=0, high=0,
          says="frames are as large as frames.short_side_px ({short_side_px}) says"),
     Rule("frames", "folder", "strays", high=0,
-         says="there is no archive that no row of the index names"),
+         says="there is no file that no row of the index names"),
 )
 
 COPIES = (

@@ -45,6 +45,7 @@ def index_tables(
         "leakage": params.leakage,
     }
     tables = {
+        "header": Table(table.head(0), _clip_with_value),
         "rows": Table(table, _clip_with_value),
         "clips": _clips(usable),
         "classes": _classes(table, usable, unused, labels, asked),
@@ -90,8 +91,8 @@ def _classes(
         {
             "id": counts.index,
             "videos": counts.sum(axis=1),
-            "splits": (counts[list(asked)] > 0).sum(axis=1),
-            # of a class that nobody has, other rules speak
+            # of a class without any usable clip other rules speak
+            "splits": (counts[list(asked)] > 0).sum(axis=1).where(counts.any(axis=1), len(asked)),
             "gaps": (counts[beside] == 0).sum(axis=1).where(counts.any(axis=1), 0),
             "coverage": named_by_class(table).set_index("id")["share"].reindex(counts.index, fill_value=1.0),
         }

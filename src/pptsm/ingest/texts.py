@@ -1,4 +1,4 @@
-"""The text files in which a person says what names cannot tell: classes, official split lists, groups.
+"""The text files in which a person says what names cannot tell: classes and groups.
 
 All are UTF-8, with or without a byte order mark, with any line ends; empty lines do not count.
 """
@@ -10,12 +10,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from pptsm.data.video import VIDEO_SUFFIXES
 from pptsm.errors import UserError
 
 SHOWN = 5  # examples in a sentence
-# "Class/video.avi 1" or "Class/my video.avi": the path ends with the last word that ends like a video
-LISTED = re.compile(rf"(.*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))}))(?:\s.*)?", re.IGNORECASE)
 
 
 def plain(label: str) -> str:
@@ -59,22 +56,6 @@ def refuse_alike(labels: Sequence[str], where: str) -> None:
             f"{where} has class names more than once, or told apart only by case, spaces or underscores: "
             f"{', '.join(map(repr, alike[: 2 * SHOWN]))}. Give each class one spelling."
         )
-
-
-def read_split_lists(train_list: str, test_list: str) -> dict[str, str]:
-    """Path below the root -> "train" or "test", from lists of "Class/video.avi 1" or "Class/video.avi" a line.
-
-    Raises:
-        UserError: a list cannot be read, or a video stands in both.
-    """
-    train, test = (
-        # a line that names no video stays whole: it will be missing, and be shown
-        [_as_id(match[1] if (match := LISTED.fullmatch(line)) else line) for _, line in _lines(name, "the split list")]
-        for name in (train_list, test_list)
-    )
-    if both := sorted(set(train) & set(test)):
-        raise UserError(f"{len(both)} videos stand in both split lists, for example {both[0]!r}.")
-    return dict.fromkeys(train, "train") | dict.fromkeys(test, "test")
 
 
 def read_groups(name: str, known: Collection[str], wanted: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""Does an index of 250,000 clips stay cheap? Seconds and memory of each step by number of clips.
+
+    python benchmarks/index_scale.py [CLIPS ...]      # 2500 25000 250000 by default; about 2 minutes
+
+For each size a process of its own plans an index of Kinetics-like names (400 classes, a file a group; 6 % of what the
+lists name is not there), deals it by shares, writes and reads it, and validates it with Data Docs: once as it should be
+and once with four of five rows breaking a rule. No video is opened: what probing would find is drawn. Last it compares
+the looks of as many clips, by drawn hashes of which one in a thousand is a copy.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pptsm.data.table import COLUMNS, load_index, save_index
+from pptsm.ingest.index import plan_index
+from pptsm.ingest.splits import advice, assign_splits
+from pptsm.params import Params, check_params, read_sections
+from pptsm.presets import merged
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZES = (2_500, 25_000, 250_000)
+CLASSES = 400
+MISSING = 0.06
+COPIES = 1e-3
+
+
+def main() -> None:
+    """Measure each size in a process of its own, for its memory."""
+    for clips in map(int, sys.argv[1:] or SIZES):
+        subprocess.run([sys.executable, __file__, "--one", str(clips)], check=True)
+
+
+def measure(clips: int) -> None:
+    """Print a line a step."""
+    rng = np.random.default_rng(clips)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        params = lists_of(clips, folder)
+        there = [line for file in ("train.txt", "test.txt") for line in (folder / file).read_text().splitlines()]
+        there = [line for line, kept in zip(there, rng.random(len(there)) >= MISSING, strict=True) if kept]
+        with timed(clips, "planned from lists"):
+            table, labels = plan_index(there, params.index)
+        with timed(clips, "dealt by shares"):
+            by_shares = default().index
+            usable = table[table["status"] == "ok"].assign(split="")
+            advice(usable.assign(split=assign_splits(usable, by_shares)), by_shares)
+        table = probed(table, rng)
+        with timed(clips, "written"):
+            save_index(table, folder / "index.csv")
+        with timed(clips, "read"):
+            table = load_index(folder / "index.csv")
+        with timed(clips, "Great Expectations loaded"):
+            from pptsm.ingest.validation.index import validate_index
+            from pptsm.ingest.validation.result import save_result, sentences
+        for what, frames in (("validated", table["num_frames"]), ("validated, 4 of 5 broken", 3)):
+            broken = table.assign(num_frames=table["num_frames"].where(np.arange(len(table)) % 5 == 0, frames))
+            with timed(clips, what):
+                result = validate_index(broken, labels, params.validate_, folder / what, ["train", "test"])
+                save_result(result, folder / "result.json", folder / "index.csv")
+                sentences(result, folder / "index.csv")
+        size = sum(file.stat().st_size for file in folder.rglob("*.html"))
+        print(f"{clips:7} clips  {len(result.faults)} faults, pages {size / 1e6:.1f} MB", flush=True)
+        with timed(clips, "looks compared"):
+            from pptsm.ingest.validation.leakage import nearest_copies
+
+            hashes = rng.integers(0, 2**64, (len(table), 3, 4), dtype=np.uint64)
+            copies = rng.integers(0, len(table), (2, max(1, int(COPIES * len(table)))))
+            hashes[copies[0]] = hashes[copies[1]]
+            nearest, _ = nearest_copies(hashes, table["split"].tolist(), table["sha256"].tolist(), 24)
+        print(f"{clips:7} clips  {(nearest >= 0).sum()} look like a clip of another split", flush=True)
+
+
+def default(**changes: dict[str, Any]) -> Params:
+    """The parameters of the embedded dataset with changes."""
+    return check_params(merged(read_sections(ROOT / "params.yaml"), changes), "benchmark")
+
+
+def lists_of(clips: int, folder: Path) -> Params:
+    """Write split lists of so many clips, a tenth of them for the test, and give the parameters that name them."""
+    for split, first, last in (("train", 0, clips * 9 // 10), ("test", clips * 9 // 10, clips)):
+        lines = (f"class {number % CLASSES:03d}/v{number:010d}_000012_000022.mp4" for number in range(first, last))
+        (folder / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
+    lists = {"train_list": str(folder / "train.txt"), "test_list": str(folder / "test.txt"), "max_missing_share": 1.0}
+    index = {"pattern": "(?P<label>[^/]+)/[^/]*", "val_share": 0.1}
+    return default(index=index | lists, training={"keep": "last"})
+
+
+def probed(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A planned index with what decoding would have found."""
+    count = len(table)
+    digests = rng.bytes(32 * count).hex()
+    drawn = {
+        "first_frame": 0,
+        "num_frames": rng.integers(100, 301, count),
+        "duration_sec": 10.0,
+        "fps": 25.0,
+        "width": 340,
+        "height": 256,
+        "size_bytes": rng.integers(10**5, 10**6, count),
+        "sha256": [digests[64 * row : 64 * row + 64] for row in range(count)],
+        "decoder": "decord",
+        "path": table["id"],
+    }
+    return table.assign(**drawn)[list(COLUMNS)].astype(dict(COLUMNS)).sort_values("id", ignore_index=True)
+
+
+@contextmanager
+def timed(clips: int, what: str) -> Iterator[None]:
+    """Print how long the block takes, in seconds of the clock and of the processors, and the process's peak memory."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    yield
+    clock, cpu = time.perf_counter() - clock, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{clips:7} clips  {what:27} {clock:7.2f} s {cpu:7.2f} s CPU  {peak:6.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        measure(int(sys.argv[2]))
+    else:
+        main()
