@@ -140,6 +140,7 @@ def test_a_clip_that_looks_like_one_of_another_split_is_what_the_parameter_says(
     )
     result = checked(place, index(), leakage=leakage)
     assert (len(result.faults), len(result.warnings)) == (faults, warnings)
+    assert all(warning.what.startswith("expected: no clip looks like") for warning in result.warnings)
     for fault in (*result.faults, *result.warnings):
         assert fault.lines.first[0].startswith("run/c.mp4 (test) looks like jump/a.mp4 (train): ")
         assert len(fault.lines.first) == 1

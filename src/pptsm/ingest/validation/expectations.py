@@ -140,4 +140,5 @@ def _fault(result: Any, rule: Rule, table: Table) -> Fault:
     )
     if not positions and (result.exception_info or {}).get("raised_exception"):
         lines = Lines([str(result.exception_info["exception_message"])])
-    return Fault(result.expectation_config.type, rule.says, lines)
+    said = rule.says if rule.severity == "error" else f"expected: {rule.says}"  # beside warnings that are no rules
+    return Fault(result.expectation_config.type, said, lines)
