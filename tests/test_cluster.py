@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import psutil
@@ -262,15 +263,21 @@ def test_a_scheduler_that_goes_is_a_sentence(cluster: Cluster, project: Path) ->
     assert "of compute.cluster is gone" in said
 
 
-def test_a_worker_with_other_decoders_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:
-    """Its frames would not be the same."""
+@pytest.mark.parametrize("package", ["av", "distributed"])
+def test_a_worker_of_another_environment_is_a_sentence(
+    cluster: Cluster, few: Path, tmp_path: Path, package: str
+) -> None:
+    """Its frames would not be the same, or it would not understand what it is sent."""
     other = tmp_path / "other"
-    (other / "av-17.0.0.dist-info").mkdir(parents=True)
-    (other / "av-17.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: av\nVersion: 17.0.0\n")
+    (other / f"{package}-17.0.0.dist-info").mkdir(parents=True)
+    entries = distribution(package).read_text("entry_points.txt") or ""  # of which the command `dask worker` is one
+    (other / f"{package}-17.0.0.dist-info" / "entry_points.txt").write_text(entries)
+    metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: 17.0.0\n"
+    (other / f"{package}-17.0.0.dist-info" / "METADATA").write_text(metadata)
     use(few, cluster.scheduler())
     cluster.worker(PYTHONPATH=f"{other}:{os.environ.get('PYTHONPATH', '')}")
     said = refusal(few, 90)
-    assert re.search(r"worker tcp://127\.0\.0\.1:\d+ on \S+ has av 17\.0\.0, but here it is 18", said)
+    assert re.search(rf"tcp://127\.0\.0\.1:\d+ (on|of) \S+ has {package} 17\.0\.0, but here it is [12]", said)
 
 
 def test_a_worker_with_other_code_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:

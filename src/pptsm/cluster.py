@@ -53,8 +53,7 @@ class Run:
     state: str | None  # PPTSM_STATE
     token: Path  # a file of this run in the state folder: who sees it sees the same folder
     made_with: dict[str, str]
-    prepare: Callable[..., None] | None
-    prepare_with: tuple[Any, ...]
+    prepare: bytes  # a pickled function, or None, and its arguments: only processes with the code of now unpack them
 
 
 def on_cluster(
@@ -76,11 +75,12 @@ def on_cluster(
         try:
             while True:
                 for job in islice(to_come, JOBS_AHEAD - len(waiting)):
-                    order = pickle.dumps((work, job, timeout_sec, _facts_of_files(job)))
-                    waiting.append(client.submit(_do, run, order, pure=False))
+                    order = pickle.dumps((work, job))
+                    waiting.append(client.submit(_do, run, order, timeout_sec, _facts_of_files(job), pure=False))
                 if not waiting:
                     return
-                yield _result(client, waiting.popleft(), address)
+                answer = _result(client, waiting.popleft(), address)
+                yield answer if isinstance(answer, Unfinished) else pickle.loads(answer)
         finally:
             with suppress(Exception):  # workers that went meanwhile
                 client.cancel(list(waiting), force=True)
@@ -93,7 +93,7 @@ def _begun(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -
     token.touch()
     try:
         state = os.environ.get("PPTSM_STATE")
-        yield Run(token.name, str(Path.cwd()), state, token, _made_with(), prepare, prepare_with)
+        yield Run(token.name, str(Path.cwd()), state, token, _made_with(), pickle.dumps((prepare, prepare_with)))
     finally:
         token.unlink(missing_ok=True)
 
@@ -154,7 +154,8 @@ def _require_workers(client: Any, address: str) -> None:
     own = found["client"]["packages"]
     for name, at in {"the scheduler": found["scheduler"], **found["workers"]}.items():
         for what in ("python", "dask", "distributed"):
-            _require_equal(what, at["packages"][what], own[what], f"{name} of compute.cluster")
+            there = ((at or {}).get("packages") or {}).get(what)
+            _require_equal(what, there, own[what], f"{name} of compute.cluster")
     for name, module in modules.items():
         if module is None or isinstance(module, Exception):
             raise UserError(f"{name} of compute.cluster cannot import pptsm.cluster ({module}): {REMEDY}")
@@ -178,7 +179,7 @@ def _no_workers(address: str, found: str) -> UserError:
     )
 
 
-def _result(client: Any, future: Any, address: str) -> Any:
+def _result(client: Any, future: Any, address: str) -> bytes | Unfinished:
     """What became of a job; whoever did it, as often as its workers were lost."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
@@ -186,7 +187,8 @@ def _result(client: Any, future: Any, address: str) -> Any:
     alone_sec = 0
     while True:
         try:
-            return future.result(timeout=LOOK_SEC)
+            answer: bytes | Unfinished = future.result(timeout=LOOK_SEC)
+            return answer
         except TimeoutError:
             alone_sec = 0 if _has_workers(client) else alone_sec + LOOK_SEC
             if alone_sec >= ALONE_SEC:
@@ -224,17 +226,18 @@ _pools: dict[str, _Pool] = {}  # by run
 _lock = threading.Lock()
 
 
-def _do(run: Run, order: bytes) -> Any:
-    """In a thread of a worker: have a process of its pool do a job."""
+def _do(
+    run: Run, order: bytes, timeout_sec: float | None, files: list[tuple[Path, tuple[int, bool]]]
+) -> bytes | Unfinished:
+    """In a thread of a worker: have a process of its pool do a job; the pickled result."""
     with _pool_of(run) as pool:
-        work, job, timeout_sec, files = pickle.loads(order)
         for path, facts in files:
             if facts != _facts_of(path):
                 raise UserError(
                     f"{_self()} does not see {path} as the machine that asks (size in bytes, readable: {facts} there, "
                     f"{_facts_of(path)} here). All must see the videos at the same path, and may read them."
                 )
-        return outcome(pool.schedule(work, args=job, timeout=timeout_sec), timeout_sec)
+        return outcome(pool.schedule(_work, args=(order,), timeout=timeout_sec), timeout_sec)
 
 
 @contextmanager
@@ -274,8 +277,15 @@ def _begin(run: Run) -> None:
         os.environ["PPTSM_STATE"] = run.state
     else:
         os.environ.pop("PPTSM_STATE", None)
-    if run.prepare is not None:
-        run.prepare(*run.prepare_with)
+    prepare, prepare_with = pickle.loads(run.prepare)
+    if prepare is not None:
+        prepare(*prepare_with)
+
+
+def _work(order: bytes) -> bytes:
+    """In a process of the pool."""
+    work, job = pickle.loads(order)
+    return pickle.dumps(work(*job))
 
 
 def _end(run_id: str) -> None:

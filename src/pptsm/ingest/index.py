@@ -83,10 +83,10 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     excluded = _excluded(ids, params)
     rest = [name for name in ids if name not in excluded]
     if params.annotations:
-        table = _keep_named(_read_nothing(rest, params), read_annotations(params, ids), excluded, params)
+        table = _keep_named(_read_nothing(rest, params), read_annotations(params, ids), params)
     elif params.train_list and params.test_list:
         listed = read_split_lists(params.train_list, params.test_list, params, ids)
-        table = _keep_named(_read_names(rest, len(excluded), params), listed, excluded, params)
+        table = _keep_named(_read_names(rest, len(excluded), params), listed, params)
     else:
         table = _read_names(rest, len(excluded), params).assign(start_sec=np.nan, end_sec=np.nan, where="")
     why = {name: f"index.exclude has {pattern!r}" for name, pattern in excluded.items()}
@@ -208,18 +208,16 @@ def _excluded(ids: list[str], params: Index) -> dict[str, str]:
     return found
 
 
-def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, excluded: Collection[str], params: Index) -> pd.DataFrame:
+def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, params: Index) -> pd.DataFrame:
     """Set aside the files that no annotation and no list names, and add a row for each clip whose file is not there.
 
     Args:
         files: a row each, with what names tell.
         clips: as `read_annotations` gives them; what they leave empty, names tell.
-        excluded: files that take no part.
         params: section index.
     """
     for pattern in params.exclude:
         clips = clips[[not fnmatchcase(path, pattern) for path in clips["path"]]]
-    clips = clips[~clips["path"].isin(excluded)]
     unlabelled: set[str] = set()
     if params.annotations:
         unlabelled = set(clips.loc[clips["label"] == "", "path"])
