@@ -124,17 +124,22 @@ def print_loops(videos: list[Path], project: Path) -> None:
 
 
 def print_reruns(project: Path, videos: list[Path]) -> None:
-    """Nothing to do, and one video more."""
-    print(f"nothing to do: {run(project, 'dvc', 'repro', 'frames')[0]:.1f} s")
-    archives = {path: path.stat().st_mtime_ns for path in (project / ".pptsm" / "frames").rglob("*.zip")}
-    with videos[0].open("rb") as file:
-        new = videos[0].with_name("scene00_new.mp4")
-        new.write_bytes(file.read() + b"\0\0\0\x08free")  # an empty box more: other content, the same frames
-    wall, _, said = run(project, "dvc", "repro", "frames")
-    now = {path: path.stat().st_mtime_ns for path in (project / ".pptsm" / "frames").rglob("*.zip")}
-    extracted = sum(archives.get(path) != at for path, at in now.items())
-    probed = "".join(line for line in said.splitlines() if "to decode" in line)
-    print(f"one video more: {wall:.1f} s; {extracted} extracted; {probed}")
+    """Nothing to do, and one video more: seconds, CPU seconds, and what of the kept work is new."""
+    wall, cpu, _ = run(project, "dvc", "repro", "frames")
+    print(f"nothing to do: {wall:.1f} s, CPU {cpu:.1f} s")
+    before = finished(project)
+    new = videos[0].with_name("scene00_new.mp4")
+    new.write_bytes(videos[0].read_bytes() + b"\0\0\0\x08free")  # an empty box more: other content, the same frames
+    wall, cpu, _ = run(project, "dvc", "repro", "frames")
+    made = [path.suffix for path, at in finished(project).items() if before.get(path) != at]
+    print(
+        f"one video more: {wall:.1f} s, CPU {cpu:.1f} s; {made.count('.json')} probed, {made.count('.zip')} extracted"
+    )
+
+
+def finished(project: Path) -> dict[Path, int]:
+    """Probes and archives, each with the time of its writing."""
+    return {path: path.stat().st_mtime_ns for path in (project / ".pptsm").rglob("*.*") if path.is_file()}
 
 
 def run(project: Path, *command: str) -> tuple[float, float, str]:

@@ -73,7 +73,7 @@ def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> Non
             native = (frame.shape[1], frame.shape[0])
             while waiting and waiting[0].span.first == number:
                 part = waiting.popleft()
-                begun.append(_Part(part.span, _writer(kind, part.file, native, opened.fps, settings), unfinished))
+                begun.append(_Part(part.span, _writer(kind, part.file, native, opened, settings), unfinished))
             if begun:  # what parts of a video share is made once
                 shared = _shared(kind, opened, number, frame, settings)
                 begun = [part for part in begun if part.add(shared)]
@@ -97,11 +97,11 @@ def write_archive(file: Path, video: Path, num_frames: int, settings: Settings) 
 
 
 def _writer(
-    kind: Kept, file: Path, native: Size, fps: float, settings: Settings
+    kind: Kept, file: Path, native: Size, opened: Video | FrameFolder, settings: Settings
 ) -> AbstractContextManager[Callable[[Any], None]]:
     if kind == "archive":
         return archive.archive_writer(file, native)
-    return short_gop.clip_writer(file, native, fps, settings)
+    return short_gop.clip_writer(file, native, opened.fps, settings)  # which may open decord: not for an archive
 
 
 class _Part:

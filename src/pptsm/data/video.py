@@ -368,7 +368,7 @@ def _read_packets(path: Path) -> _Packets:
 
 
 def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
-    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it does not.
+    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it is whole.
 
     The last frame may be shown as long as any other.
     """
@@ -376,9 +376,13 @@ def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int
     told = TRACK_LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
     if told is None or not container.duration or len(times) < 2:
         return 0
-    told_sec = int(told["hours"]) * 3600 + int(told["minutes"]) * 60 + float(told["seconds"])
+    track_sec = int(told["hours"]) * 3600 + int(told["minutes"]) * 60 + float(told["seconds"])
+    told_sec: float = min(track_sec, container.duration / MICROSECONDS)
     covered_sec = float((times[-1] + np.diff(times).max()) * stream.time_base)
-    return round(len(times) * min(told_sec, container.duration / MICROSECONDS) / covered_sec) if covered_sec > 0 else 0
+    if covered_sec >= COMPLETE_SHARE * told_sec:
+        return 0
+    by_rate, by_mean = told_sec * float(stream.average_rate or 0), len(times) * told_sec / covered_sec
+    return round(max(by_rate, by_mean))  # frames may come unevenly
 
 
 def _mpeg4_picture_bytes(packet: bytes) -> int:
