@@ -1,13 +1,16 @@
 """Folders of numbered frames in the place of video files: found, probed, hashed, packed, read and predicted."""
 
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import moving_square, params_with, pptsm, spec_with
+from conftest import moving_square, params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
 from pptsm.data.folders import FrameFolder, hash_of, probe_clip
@@ -17,6 +20,8 @@ from pptsm.data.walk import videos_below
 from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.frames import extract_all
 from pptsm.ingest.index import build_index
+from pptsm.serving.served import serve
+from test_deploy import LABELS, exported, network
 
 NAME = "img_%05d.jpg"
 
@@ -124,8 +129,6 @@ def test_archives_hold_the_files_bytes(place: Path) -> None:
     root, row = place / "videos", table.iloc[1]
     extract_all(table, root, place / "frames", params_with().frames, 1, frame_name=NAME)
     loose = [(root / row["id"] / (NAME % number)).read_bytes() for number in range(1, 13)]
-    import zipfile
-
     with zipfile.ZipFile(place / "frames" / f"{row['id']}.zip") as archive:
         assert [archive.read(name) for name in archive.namelist()] == loose
     smaller = params_with(
@@ -211,3 +214,38 @@ def test_a_name_of_frames_is_checked(name: str) -> None:
     """Before anything is looked for."""
     with pytest.raises(ParamsError, match=r"write it as img_%05d\.jpg"):
         params_with(index={"frame_name": name})
+
+
+def test_folders_are_predicted_and_served(place: Path) -> None:
+    """By the option, by the name itself, and as the evaluation asks; a folder with a gap has an error."""
+    model = exported(place, network())
+    (place / "videos" / "run" / "c_1" / (NAME % 6)).unlink()
+    done = pptsm("predict", "videos", "--frame-name", NAME, "--model", model, "--json", cwd=place, check=False)
+    answers = {Path(answer["file"]).parent.as_posix(): answer for answer in json.loads(done.stdout)}
+    assert len(answers) == 6
+    assert answers["videos/run/c_1"]["error"].startswith("frame 6 is missing")
+    assert done.returncode == 1
+    one = json.loads(pptsm("predict", f"videos/run/a_1/{NAME}", "--model", model, "--json", cwd=place).stdout)[0]
+    assert one["top"] == answers["videos/run/a_1"]["top"]
+    videos = pd.DataFrame({"id": ["run/a_1"], "path": "run/a_1", "first_frame": 0, "num_frames": 12})
+    rows = pd.DataFrame({"id": ["run/a_1"], "label": LABELS[0], "top1": LABELS[0], "score1": 0.5})
+    served = serve(model, place / "videos", videos, rows, one["sampling"], NAME).answers.iloc[0]
+    assert (served["served"], served["score"]) == tuple(one["top"][0].values())
+
+
+def test_a_name_of_frames_on_the_command_line_is_checked(place: Path) -> None:
+    """And does not go with --results."""
+    for options in (["--frame-name", "img_1.jpg"], ["--frame-name", NAME, "--results", "seen.csv"]):
+        done = pptsm("predict", "videos", *options, cwd=place, check=False)
+        assert done.returncode == 1
+        assert "takes a name as img_%05d.jpg, and no --results" in done.stderr
+
+
+def test_views_shows_what_short_gop_clips_are_read_as(place: Path) -> None:
+    """`--source archive` stands for kept frames, in the form that the parameters name."""
+    write_params(place / "params.yaml", {"frames": {"source": "short_gop"}})
+    name = f"videos/run/a_1/{NAME}"
+    for source in ("file", "archive"):
+        pptsm("views", name, "--out", f"{source}.npy", "--source", source, cwd=place)
+    difference = np.abs(np.load(place / "file.npy") - np.load(place / "archive.npy")).mean()
+    assert 0.02 < difference < 0.3

@@ -120,7 +120,7 @@ def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":
 
 
 def views(
-    video: Annotated[Path, typer.Argument(help="A video file.")],
+    video: Annotated[Path, typer.Argument(help="A video file, or FOLDER/img_%05d.jpg.")],
     out: Annotated[
         Path, typer.Option(help="FILE.npy: float32 [V*S, 3, H, W], normalised; FILE.png: a sheet to look at.")
     ],
@@ -129,7 +129,7 @@ def views(
     ),
     source: Annotated[
         Literal["archive", "file"],
-        typer.Option(help="archive: through JPEGs, as training and evaluation read; file: as `pptsm predict` reads."),
+        typer.Option(help="archive: as training and evaluation read kept frames; file: as `pptsm predict` reads."),
     ] = "file",
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling in the parameters.")
@@ -147,13 +147,12 @@ def views(
     import numpy as np
     import pandas as pd
 
-    from pptsm.data.archive import archive_name
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.folders import open_clip
-    from pptsm.data.kept import write_archive
+    from pptsm.data.kept import Wanted, kept_name, write_kept
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
-    from pptsm.data.video import VideoError
+    from pptsm.data.video import Span, VideoError
     from pptsm.files import whole_file
     from pptsm.params import load_params
 
@@ -172,8 +171,9 @@ def views(
         with tempfile.TemporaryDirectory() as folder:
             frames = FrameSource("video", video.parent)
             if source == "archive":
-                frames = FrameSource("archive", Path(folder))
-                write_archive(Path(folder) / archive_name(video.name), video, len(opened), params.frames)
+                kind = params.frames.kept
+                frames, kept = FrameSource(kind, Path(folder)), Path(folder) / kept_name(kind, video.name)
+                write_kept(video, [Wanted(kept, Span(0, len(opened)))], params.frames)
             if training is not None:
                 # the label is not shown, so that of a mirrored clip need not be known
                 drawn = params.training.model_copy(update={"clips_per_video": training, "flip_labels": {}})
