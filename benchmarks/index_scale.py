@@ -2,10 +2,10 @@
 
     python benchmarks/index_scale.py [CLIPS ...]      # 2500 25000 250000 by default; about 2 minutes
 
-For each size a process of its own plans an index of Kinetics-like names (400 classes, a file a group; 6 % of what the
-lists name is not there), deals it by shares, writes and reads it, and validates it with Data Docs: once as it should be
-and once with four of five rows breaking a rule. No video is opened: what probing would find is drawn. Last it compares
-the looks of as many clips, by drawn hashes of which one in a thousand is a copy.
+For each size a process of its own plans an index by Kinetics' CSV files (400 classes, a file a group; 6 % of what they
+name is not there), deals it by shares, writes and reads it, and validates it with Data Docs: once as it should be and
+once with four of five rows breaking a rule. No video is opened: what probing would find is drawn. Last it compares the
+looks of as many clips, by drawn hashes of which one in a thousand is a copy.
 """
 
 import resource
@@ -45,10 +45,9 @@ def measure(clips: int) -> None:
     rng = np.random.default_rng(clips)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        params = lists_of(clips, folder)
-        there = [line for file in ("train.txt", "test.txt") for line in (folder / file).read_text().splitlines()]
-        there = [line for line, kept in zip(there, rng.random(len(there)) >= MISSING, strict=True) if kept]
-        with timed(clips, "planned from lists"):
+        ids, params = annotated(clips, folder)
+        there = [name for name, kept in zip(ids, rng.random(clips) >= MISSING, strict=True) if kept]
+        with timed(clips, "planned from annotations"):
             table, labels = plan_index(there, params.index)
         with timed(clips, "dealt by shares"):
             by_shares = default().index
@@ -65,7 +64,7 @@ def measure(clips: int) -> None:
         for what, frames in (("validated", table["num_frames"]), ("validated, 4 of 5 broken", 3)):
             broken = table.assign(num_frames=table["num_frames"].where(np.arange(len(table)) % 5 == 0, frames))
             with timed(clips, what):
-                result = validate_index(broken, labels, params.validate_, folder / what, ["train", "test"])
+                result = validate_index(broken, labels, params.validate_, folder / what, ["train", "val"])
                 save_result(result, folder / "result.json", folder / "index.csv")
                 sentences(result, folder / "index.csv")
         size = sum(file.stat().st_size for file in folder.rglob("*.html"))
@@ -85,14 +84,22 @@ def default(**changes: dict[str, Any]) -> Params:
     return check_params(merged(read_sections(ROOT / "params.yaml"), changes), "benchmark")
 
 
-def lists_of(clips: int, folder: Path) -> Params:
-    """Write split lists of so many clips, a tenth of them for the test, and give the parameters that name them."""
-    for split, first, last in (("train", 0, clips * 9 // 10), ("test", clips * 9 // 10, clips)):
-        lines = (f"class {number % CLASSES:03d}/v{number:010d}_000012_000022.mp4" for number in range(first, last))
-        (folder / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
-    lists = {"train_list": str(folder / "train.txt"), "test_list": str(folder / "test.txt"), "max_missing_share": 1.0}
-    index = {"pattern": "(?P<label>[^/]+)/[^/]*", "val_share": 0.1}
-    return default(index=index | lists, training={"keep": "last"})
+def annotated(clips: int, folder: Path) -> tuple[list[str], Params]:
+    """Write the two CSV files of Kinetics for so many clips, a tenth of them for validation.
+
+    Returns:
+        The ids of all their files, and parameters that name the lists.
+    """
+    numbers = np.arange(clips)
+    rows = pd.DataFrame({"label": [f"class {number:03d}" for number in numbers % CLASSES]})
+    rows["youtube_id"] = [f"v{number:010d}" for number in numbers]
+    rows = rows.assign(time_start=12, time_end=22, split=np.where(numbers < clips * 9 // 10, "train", "validate"))
+    files = {split: folder / f"{split}.csv" for split in ("train", "validate")}
+    for split, file in files.items():
+        rows[rows["split"] == split].to_csv(file, index=False)
+    index = {"annotations": list(map(str, files.values())), "format": "kinetics", "max_missing_share": 1.0}
+    ids = rows["label"].str.replace(" ", "_") + "/" + rows["youtube_id"] + "_000012_000022.mp4"
+    return ids.tolist(), default(index=index)
 
 
 def probed(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

@@ -116,9 +116,10 @@ def publish_results(stages: list[str], experiment: str | None = None, revision: 
 
 
 def _facts(values: dict[str, Any]) -> str:
-    """The plain values of a JSON file, and what is in its maps, as a list in Markdown."""
+    """The plain values of a JSON file, and what is in its maps but lists, as a list in Markdown."""
     pairs = [pair for pair in values.items() if isinstance(pair[1], str | int | float)]
-    pairs += [pair for value in values.values() if isinstance(value, dict) for pair in value.items()]
+    inner = [pair for value in values.values() if isinstance(value, dict) for pair in value.items()]
+    pairs += [pair for pair in inner if not isinstance(pair[1], list)]
     return "\n".join(f"- {name}: {value}" for name, value in pairs)
 
 

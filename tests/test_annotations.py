@@ -326,6 +326,7 @@ def test_a_kinetics_file_that_is_there_twice_must_be_told_apart(write: Write) ->
 @pytest.mark.parametrize(("line", "sentence"), [
     ("x,fghijklmno6,twelve,22,train,0", "line 5 has time_start 'twelve', which is no number of seconds"),
     ("x,fghijklmno6,12,,train,0", "line 5 has time_end ''"),
+    ("x,fghijklmno6,-1,22,train,0", "line 5 has time_start '-1'"),
     (",fghijklmno6,12,22,train,0", "line 5 gives 'fghijklmno6' no label"),
     ("x,fghijklmno6,12,22,holdout,0", "line 5 has the split 'holdout'"),
     ("air drumming,_bcd-efg_h2,3,13,train,1", "line 5 names .* again, which train.csv line 3 has"),
@@ -456,11 +457,9 @@ def test_class_numbers_with_gaps_are_refused(write: Write) -> None:
 @pytest.mark.parametrize("name", ["a b/clip 1.mp4", "frames 2/clip_3", "v.x/1 2 3.avi"])
 def test_lists_of_numbers_are_read_in_all_their_forms(write: Write, form: str, name: str) -> None:
     """Video or folder of frames, space or tab, a path with spaces and numbers."""
-    lines = [form.format(name.replace("clip", f"clip{number}"), 121, number) for number in (10, 9)]
-    clips = read(write("train.list", "\n".join(lines)), format="list") if "clip" in name else None
-    if clips is not None:
-        assert clips["label"].to_dict() == {name.replace("clip", f"clip{n}"): str(n) for n in (10, 9)}
-    assert labels(write("train.list", "\n".join(lines)), format="list") == ["9", "10"]
+    train = write("train.list", "\n".join(form.format(f"{number}{name}", 121, number) for number in (10, 9)))
+    assert read(train, format="list")["label"].to_dict() == {f"10{name}": "10", f"9{name}": "9"}
+    assert labels(train, format="list") == ["9", "10"]
 
 
 def test_the_label_file_names_the_numbers_of_a_list(write: Write) -> None:
@@ -540,6 +539,12 @@ def test_annotations_tell_the_class_and_the_pattern_the_group(write: Write) -> N
     assert set(plan(write("mine.csv", named), train_share=1.0, val_share=0.0, test_share=0.0)["group"]) == {"team"}
 
 
+def test_the_split_of_the_pattern_does_not_decide_beside_annotations(write: Write) -> None:
+    """A table without splits leaves them to the shares, whatever the folders are called."""
+    table = plan(write("mine.csv", rows(FILES)), pattern=r"(?P<split>(?P<group>p\d))/.*")
+    assert set(table["split"]) == {"train", "val", "test"}
+
+
 def test_parts_of_a_file_are_rows_of_their_own_and_fall_to_one_split(write: Write) -> None:
     """Their ids have the seconds; where nothing tells a group it is the file."""
     text = "path,label,start_sec,end_sec\n" + "\n".join(
@@ -574,11 +579,9 @@ def test_what_is_excluded_is_neither_missed_nor_unlisted(write: Write) -> None:
         for number, (label, split) in enumerate([("jump", "train"), ("run", "train"), ("run", "val"), ("run", "val")])
     )
     ids = [f"{folder}/{number:011d}_000000_000010.mp4" for folder in ("a", "b") for number in range(3)]
-    changes = {"max_missing_share": 0.0, "max_unlisted_share": 0.0}
-    table = plan(write("k.csv", text), [*ids, "c/00000000003.mp4"], exclude=["b/*", "c/*"], **changes)
-    assert table["status"].to_dict() == {
-        **dict.fromkeys(ids[:3], "ok"), **dict.fromkeys(ids[3:], "excluded"), "c/00000000003.mp4": "excluded"
-    }  # fmt: skip
+    ids += ["c/00000000003.mp4", "c/d/00000000003.mp4"]
+    table = plan(write("k.csv", text), ids, exclude=["b/*", "c/*"], max_missing_share=0.0, max_unlisted_share=0.0)
+    assert table["status"].to_dict() == dict.fromkeys(ids[:3], "ok") | dict.fromkeys(ids[3:], "excluded")
     assert table["label"].tolist()[:3] == ["jump", "run", "run"]
 
 

@@ -108,7 +108,7 @@ def test_as_lists_of_paddlevideo(tmp_path: Path, folders: Path) -> None:
 
 def test_as_frame_folders(tmp_path: Path, folders: Path) -> None:
     """Unpacked from archives, and packed again."""
-    pptsm("unpack", "--index", "index.csv", "--frames", "frames", "--out", tmp_path / "unpacked", cwd=folders)
+    pptsm("unpack", "frames", "--out", tmp_path / "unpacked", cwd=folders)
     trained(tmp_path, root="unpacked", frame_name="img_%05d.jpg", pattern=PATTERN)
     same(tmp_path, folders)
 
@@ -161,7 +161,7 @@ def test_a_long_file_goes_the_whole_way(long_file: Path) -> None:
 
 def test_a_long_file_trains_as_its_clips_apart(tmp_path: Path, long_file: Path) -> None:
     """The same clips as 60 frame folders: the same rows and the same weights, byte for byte."""
-    pptsm("unpack", "--index", "data/index.csv", "--frames", "data/frames", "--out", tmp_path / "apart", cwd=long_file)
+    pptsm("unpack", "data/frames", "--out", tmp_path / "apart", cwd=long_file)
     rows = load_index(long_file / "data/index.csv")
     rows[["id", "label", "split", "group"]].rename(columns={"id": "path"}).to_csv(tmp_path / "own.csv", index=False)
     trained(tmp_path, root="apart", frame_name="img_%05d.jpg", annotations="own.csv")

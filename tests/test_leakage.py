@@ -113,6 +113,18 @@ def test_the_nearest_clip_is_that_of_all_pairs() -> None:
     assert nearest[149] == -1  # parts of one file are another rule's
 
 
+@pytest.mark.parametrize("third", range(3))
+def test_the_limit_itself_is_near_and_one_bit_more_is_not(third: int) -> None:
+    """The third that differs most decides."""
+    hashes = np.zeros((3, 3, 4), np.uint64)
+    hashes[1, third, 1:] = 2**8 - 1  # 24 bits
+    hashes[2, third] = 1, 2**8 - 1, 2**8 - 1, 2**8 - 1
+    for here, expected in ((1, (0, 24)), (2, (-1, 256))):
+        pair = hashes[[0, here]]
+        nearest, bits = nearest_copies(pair, ["train", "test"], ["a", "b"], 24)
+        assert (nearest[1], bits[1]) == expected
+
+
 def shrunk_copy(video: Path, target: Path, codec: str = "libx264", **options: str) -> None:
     """Every frame at half the size (of 320 x 240), encoded once more."""
     with av.open(str(target), "w") as container:

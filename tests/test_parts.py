@@ -91,21 +91,21 @@ def test_a_whole_file_and_one_that_does_not_decode_stay_as_they_are(place: Path)
 
 def test_a_file_is_decoded_once_for_all_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each archive has the frames of its part; what is damaged is written again, and only that."""
-    from pptsm.data import kept
+    from pptsm.data import folders
     from pptsm.ingest import frames
 
     decoded = []
 
     class Counted(Video):
-        def __iter__(self):  # type: ignore[no-untyped-def]
-            for image in super().__iter__():
+        def in_order(self):  # type: ignore[no-untyped-def]
+            for image in super().in_order():
                 decoded.append(int(image.mean()))
                 yield image
 
     def here(work, jobs, workers, timeout_sec, prepare=None):  # type: ignore[no-untyped-def]
         return (work(*job) for job in jobs)
 
-    monkeypatch.setattr(kept, "Video", Counted)
+    monkeypatch.setattr(folders, "Video", Counted)
     monkeypatch.setattr(frames, "killable", here)
     rows = cut_into_parts(rows_of(PARTS), {"day.mp4": place / "videos/day.mp4"}, 1, 60)
     params = params_with().frames

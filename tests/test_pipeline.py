@@ -161,8 +161,10 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         ({"student": {"baseline": True}}, ["baseline", "report"]),
         ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
         ({"report": {"title": "Another"}}, ["report"]),
+        ({"validate": {"near_duplicate_bits": 9}}, ["validate_frames", "report"]),
+        ({"validate": {"max_imbalance": 9.0}}, ["validate", "report"]),
     ],
-    ids=["start of the student", "width of the student", "baseline", "compute", "title"],
+    ids=["start of the student", "width of the student", "baseline", "compute", "title", "looks", "imbalance"],
 )
 def test_a_parameter_reruns_the_stages_whose_result_it_decides(
     tiny_project: Path, changes: dict, expected: list[str]

@@ -545,3 +545,25 @@ def test_prediction_repeats_the_verdict_of_the_students_card(run: Path) -> None:
     answers = json.loads(done.stdout)
     assert [sentence in answer["warning"] for answer in answers] == [True, True]
     assert {guess["label"] for guess in answers[0]["top"]} <= set(NAMES)
+
+
+def test_the_page_tells_what_validation_found_of_index_splits_and_frames(run: Path, tmp_path: Path) -> None:
+    """Rules and warnings by suite, and of what lists name the part that is there, with the ten worst classes."""
+    page = render("index.html", gathered(run))
+    for said in ("index: 17 rules, no warnings", "splits: 5 rules, ", "frames: 6 rules, "):
+        assert said in page
+    assert 'href="validation/frames_docs/index.html"' in page
+    assert "named by the lists" not in page
+    result = json.loads((run / "result.json").read_text())
+    classes = [{"class": f"<{n}>", "named": 100, "found": 50 + n, "share": 0.5 + n / 100} for n in range(12)]
+    result["coverage"] = {"named": 234_619, "found": 220_000, "classes": classes}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    sources = Sources(**(vars(sources_of(run)) | {"validation": tmp_path / "result.json"}))
+    params = load_params(run / "params.yaml")
+    with contextlib.chdir(run):
+        values = gather(params, sources, FrameSource("archive", run / "frames"))
+    page = render("index.html", values)
+    assert "234,619 named by the lists, 220,000 found (93.77 %)" in page
+    assert "&lt;9&gt;" in page
+    assert "&lt;10&gt;" not in page
+    assert "The lists name 234,619 videos, of which 220,000 are there." in render("accuracy.md", values)

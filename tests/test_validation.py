@@ -127,10 +127,8 @@ def test_files_that_were_set_aside_are_a_warning(tmp_path: Path) -> None:
     assert result.success, sentences(result, INDEX)
     assert {warning.what: warning.lines.first for warning in result.warnings} == {
         "1 files that index.pattern does not match": ["a.mp4 (class jump, no split: unmatched, )"],
-        "1 videos that the split lists name, but that are not there": ["b.mp4 (class jump, no split: missing, )"],
-        "1 videos of the lists' classes that no split list names": [
-            f"c.mp4 (class jump, no split: unlisted, {UNLISTED})"
-        ],
+        "1 clips that annotations or lists name, but that are not there": ["b.mp4 (class jump, no split: missing, )"],
+        "1 videos that no annotation or list names": [f"c.mp4 (class jump, no split: unlisted, {UNLISTED})"],
     }
     assert [line.split()[0] for line in result.unused.first] == ["a.mp4", "b.mp4", "c.mp4"]
 

@@ -62,6 +62,7 @@ for _name, _stage in STAGES.items():
     app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_stage.run)
 app.command()(commands.predict)
 app.command()(commands.views)
+app.command()(commands.unpack)
 app.command()(commands.convert)
 app.command()(commands.preset)
 app.command()(commands.weights)

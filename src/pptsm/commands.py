@@ -1,4 +1,4 @@
-"""What a person types beside the stages: predict, views, convert, preset, weights, fetch, lists and doctor."""
+"""What a person types beside the stages: predict, views, unpack, convert, preset, weights, fetch, lists and doctor."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ PRESETS = Path("presets")
 
 
 def predict(
-    videos: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
+    videos: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or FOLDER/img_%05d.jpg.")],
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
@@ -34,6 +34,9 @@ def predict(
         typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S on,"),
     ] = None,
     end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="up to second S.")] = None,
+    frame_name: Annotated[
+        str | None, typer.Option("--frame-name", help="img_%05d.jpg: folders hold such frames, not video files.")
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -48,10 +51,13 @@ def predict(
     """
     from pptsm.arrivals import predict_arrived
     from pptsm.console import note, progress, say
+    from pptsm.data.folders import members_pattern
     from pptsm.data.video import VIDEO_SUFFIXES, shown
     from pptsm.data.walk import is_folder, videos_below
     from pptsm.serving.predictor import Predictor, predict_files
 
+    if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
+        raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
     files: list[Path] = []
     part = _part(start_sec, end_sec)
     if results is not None:
@@ -61,9 +67,11 @@ def predict(
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     else:
         for path in videos:
-            files += videos_below(path) if is_folder(path) else [path]
+            files += videos_below(path, frame_name) if is_folder(path) else [path]
         if not files:
-            raise UserError(f"no video in {', '.join(map(str, videos))}: looked for {' '.join(VIDEO_SUFFIXES)}.")
+            raise UserError(
+                f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
+            )
     predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
@@ -141,10 +149,11 @@ def views(
 
     from pptsm.data.archive import archive_name
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
+    from pptsm.data.folders import open_clip
     from pptsm.data.kept import write_archive
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
-    from pptsm.data.video import Video, VideoError
+    from pptsm.data.video import VideoError
     from pptsm.files import whole_file
     from pptsm.params import load_params
 
@@ -155,7 +164,7 @@ def views(
     params = load_params(params_path)
     spec = clip_spec(params.clip, params.student.segments, sampling or params.sampling)
     try:
-        opened = Video(video)
+        opened = open_clip(video)
         opened.require_whole()
         row = pd.DataFrame(
             {"id": [video.name], "path": video.name, "first_frame": 0, "num_frames": len(opened), "label_index": 0}
@@ -183,6 +192,37 @@ def views(
             contact_sheet(clips, spec).save(file, "PNG")
     what = "training clips" if training is not None else "views"
     print(f"{out}: {len(clips) // spec.segments} {what} of {spec.segments} frames, {spec.sampling}")
+
+
+def unpack(
+    frames: Annotated[Path, typer.Argument(help="Folder of frame archives, as stage frames writes it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; one that holds anything but earlier output is refused.")],
+) -> None:
+    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that want those.
+
+    With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
+    """
+    from pptsm.console import progress
+    from pptsm.data.archive import archive_name, unpack
+    from pptsm.data.video import VideoError
+    from pptsm.files import whole_folder
+
+    suffix = archive_name("")
+    archives = sorted(path for path in frames.rglob(f"*{suffix}") if path.is_file())
+    if not archives:
+        raise UserError(
+            f"no archive in {frames}: looked for files that end in {suffix} in it and its folders. With frames.source: "
+            "archive, `dvc repro frames` makes them."
+        )
+    count = 0
+    with whole_folder(out) as folder:
+        for archive in progress(archives, "unpack", "archives"):
+            name = archive.relative_to(frames).as_posix().removesuffix(suffix)
+            try:
+                count += unpack(archive, folder / name)
+            except VideoError as error:
+                raise UserError(f"cannot unpack {error}. `dvc repro --force --single-item frames` mends it.") from None
+    print(f"{out}: {count} frames of {len(archives)} archives")
 
 
 def convert(

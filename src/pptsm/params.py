@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pptsm.data.names import Aspect, Crops, FrameRule, Kept, Sampling, Source
+from pptsm.data.names import NUMBERED_FRAMES, Aspect, Crops, FrameRule, Kept, Sampling, Source
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
@@ -81,6 +81,12 @@ ListFile = Annotated[
 ]
 
 
+def _frame_name(value: str) -> str:
+    if not re.fullmatch(NUMBERED_FRAMES, value):
+        raise ValueError("is no name of numbered frames: write it as img_%05d.jpg, one number, ending in .jpg or .jpeg")
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -100,6 +106,7 @@ class Motion(Section):
 class Index(Section):
     root: PathText
     pattern: str
+    frame_name: Annotated[str, AfterValidator(_frame_name)] | None
     exclude: list[str]
     short_videos: Literal["error", "leave_out"]
     annotations: Annotations

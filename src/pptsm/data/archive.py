@@ -197,6 +197,23 @@ def native_size(comment: bytes | str) -> Size:
         ) from None
 
 
+def unpack(path: Path, folder: Path) -> int:
+    """Write an archive's frames as files of their own below `folder`, byte for byte; how many they are.
+
+    Raises:
+        VideoError: the archive is missing, damaged or something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            count = len(archive.namelist())
+            folder.mkdir(parents=True)
+            for name in map(member_name, range(count)):  # no other: a name might lead out of the folder
+                (folder / name).write_bytes(archive.read(name))
+    except (OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise VideoError(f"{path}: {error}") from None
+    return count
+
+
 class KeptFacts(NamedTuple):
     """What a file of kept frames tells without any frame being decoded."""
 

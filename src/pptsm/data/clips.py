@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pptsm.data.folders import open_clip, source_path
 from pptsm.data.geometry import Frames
 from pptsm.data.kept import kept_name, read_kept
 from pptsm.data.names import Sampling, Source
@@ -19,7 +20,7 @@ from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, u
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt, excerpts
 from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
-from pptsm.data.video import Part, Video, VideoError, silence_sec
+from pptsm.data.video import Part, VideoError, silence_sec
 from pptsm.errors import UserError, unusable
 from pptsm.params import Params, Training
 from pptsm.workers import ended_if_silent
@@ -31,9 +32,10 @@ class FrameSource:
     Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
     """
 
-    def __init__(self, kind: Source, folder: Path, limit_sec: float = 0.0) -> None:
+    def __init__(self, kind: Source, folder: Path, limit_sec: float = 0.0, frame_name: str | None = None) -> None:
         self.kind = kind
         self.limit_sec = limit_sec
+        self.frame_name = frame_name  # of the frames, where what the index calls a video is a folder of them
         self.folder = folder.absolute()  # for processes that were started in another working folder
 
     def read(self, excerpt: Excerpt, indices: NDArray[np.int64]) -> Frames:
@@ -45,9 +47,9 @@ class FrameSource:
         try:
             if self.kind != "video":
                 return read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
-            video = self.folder / excerpt.path
-            with ended_if_silent(silence_sec(video, self.limit_sec)):
-                return Video(video).frames(excerpt.first_frame + indices)
+            path = source_path(self.folder, excerpt.path, self.frame_name)
+            with ended_if_silent(silence_sec(path, self.limit_sec)):
+                return open_clip(path).frames(excerpt.first_frame + indices)
         except VideoError as error:
             again = "index` looks at" if self.kind == "video" else "frames` extracts"
             raise UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
@@ -60,7 +62,8 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
         UserError: there is no such folder.
     """
     if params.frames.source == "video":
-        return FrameSource("video", Path(params.index.root), params.index.probe_timeout_sec)
+        index = params.index
+        return FrameSource("video", Path(index.root), index.probe_timeout_sec, index.frame_name)
     if not frames.is_dir():
         raise unusable("the kept frames", frames, "there is no such folder", "frames")
     return FrameSource(params.frames.source, frames)
@@ -170,12 +173,12 @@ def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> N
 
 
 def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of a video file or of a part of it, normalised.
+    """Evaluation views [V*S, 3, H, W] of a video (file or frames, as `open_clip`) or of a part of it, normalised.
 
     Raises:
         VideoError: the file cannot be decoded, is cut off, or has no such part.
     """
-    video = Video(path)
+    video = open_clip(path)
     video.require_whole()
     span = video.span(part)
     once, places = np.unique(evaluation_indices(span.num_frames, spec, sampling), return_inverse=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data import archive, short_gop
+from pptsm.data.folders import FrameFolder, open_clip
 from pptsm.data.geometry import Frames, Size
 from pptsm.data.names import Kept
 from pptsm.data.video import Span, Video, VideoError
@@ -66,20 +67,28 @@ def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> Non
     kind, waiting = settings.kept, deque(sorted(wanted, key=lambda each: each.span.first))
     count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
     with ExitStack() as unfinished:
-        opened = Video(video)
+        opened = open_clip(video)
         begun: list[_Part] = []
-        for number, frame in enumerate(opened):
+        for number, frame in enumerate(opened.in_order()):
             native = (frame.shape[1], frame.shape[0])
             while waiting and waiting[0].span.first == number:
                 part = waiting.popleft()
-                begun.append(_Part(part.span, _writer(kind, part.file, native, opened.fps, settings), unfinished))
+                begun.append(_Part(part.span, _writer(kind, part.file, native, opened, settings), unfinished))
             if begun:  # what parts of a video share is made once
-                shared = archive.jpeg_of(frame, settings) if kind == "archive" else short_gop.fitting(frame, settings)
+                shared = _shared(kind, opened, number, frame, settings)
                 begun = [part for part in begun if part.add(shared)]
             count = number + 1
             if count == stop:
                 return
         raise VideoError(f"{count} frames decode, {stop} were counted before")
+
+
+def _shared(kind: Kept, opened: Video | FrameFolder, number: int, frame: NDArray[np.uint8], settings: Settings) -> Any:
+    if kind == "short_gop":
+        return short_gop.fitting(frame, settings)
+    if isinstance(opened, FrameFolder) and archive.scaled_down(frame, settings.short_side_px) is frame:
+        return opened.jpeg(number)  # not encoded once more
+    return archive.jpeg_of(frame, settings)
 
 
 def write_archive(file: Path, video: Path, num_frames: int, settings: Settings) -> None:
@@ -88,11 +97,11 @@ def write_archive(file: Path, video: Path, num_frames: int, settings: Settings) 
 
 
 def _writer(
-    kind: Kept, file: Path, native: Size, fps: float, settings: Settings
+    kind: Kept, file: Path, native: Size, opened: Video | FrameFolder, settings: Settings
 ) -> AbstractContextManager[Callable[[Any], None]]:
     if kind == "archive":
         return archive.archive_writer(file, native)
-    return short_gop.clip_writer(file, native, fps, settings)
+    return short_gop.clip_writer(file, native, opened.fps, settings)  # which may open decord: not for an archive
 
 
 class _Part:

@@ -5,7 +5,6 @@ checkpoints learned from. OpenCV computes the same where nothing is averaged, se
 """
 
 import functools
-import io
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -63,10 +62,10 @@ def planes(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
-    """JPEG of a frame [H, W, 3], by Pillow."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    """JPEG of a frame [H, W, 3]: byte for byte Pillow's, in less time."""
+    cv2 = _cv2()
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:

@@ -30,7 +30,7 @@ COLUMNS: Mapping[str, str] = {
     "split": "str",  # train, val, test, or empty: takes no part
     "status": "str",  # one of STATUSES
     "reason": "str",
-    "decoder": "str",  # decord or pyav: which of them reads the file; empty where none does
+    "decoder": "str",  # decord or pyav: which of them reads the file; jpeg: a folder of frames; empty where none does
     "first_frame": "int64",  # the clip's first in the file, from 0
     "num_frames": "int64",  # of the clip
     "fps": "float64",

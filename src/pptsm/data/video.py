@@ -114,7 +114,7 @@ class Probe:
 
     status: str  # "ok", "truncated" or "unreadable"
     reason: str  # empty when ok
-    decoder: str  # "decord", "pyav", or empty when unreadable
+    decoder: str  # "decord", "pyav", of a folder of frames "jpeg", or empty when unreadable
     num_frames: int  # frames that really decode
     fps: float
     width: int
@@ -162,6 +162,11 @@ class Video:
         """Frames a second; 0 where the container does not say."""
         return self._in_order.fps
 
+    @property
+    def promised(self) -> int:
+        """Frames by the container's header; 0 where it has none."""
+        return self.packets.promised
+
     def __len__(self) -> int:
         """Frames that decode, up to the first that does not; what has no trusted packets is decoded for it, once.
 
@@ -177,6 +182,14 @@ class Video:
             VideoError: a frame cannot be decoded.
         """
         return iter(self._in_order)
+
+    def in_order(self) -> Iterator[Image]:
+        """All frames [H, W, 3] in order, with the pixels that `frames` gives; quicker than iteration.
+
+        Raises:
+            VideoError: a frame cannot be decoded.
+        """
+        return iter(self._by_number)
 
     def frames(self, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, in that order, in their native size.
@@ -225,14 +238,14 @@ class Video:
                 raise VideoError(found.reason)
 
 
-def probe(path: Path) -> Probe:
+def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
     """Decode a whole file and say what is in it; never raises for a bad file.
 
     A broken container can keep a decoder busy without end: call this in a process that can be killed, and within
     `ended_if_silent`.
     """
     try:
-        video = Video(path)
+        video = open_video(path)
         count, height, width, problem = 0, 0, 0, ""
         try:
             for frame in video:
@@ -242,7 +255,7 @@ def probe(path: Path) -> Probe:
             problem = str(error)
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
-        problem = _cut_off(count, video.packets.promised) or problem
+        problem = _cut_off(count, video.promised) or problem
         status = "truncated" if problem else "ok"
         return Probe(status, problem, video.decoder, count, video.fps, width, height)
     except VideoError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pptsm.console import note, progress
+from pptsm.data.folders import source_path
 from pptsm.data.kept import Wanted, is_whole, kept_name, write_kept
 from pptsm.data.video import Span, VideoError, silence_sec
 from pptsm.errors import UserError
@@ -16,7 +17,7 @@ from pptsm.files import remove, state_dir
 from pptsm.params import Frames
 from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
-LAYOUT = "3"  # part of every file's key: raise it when the content of one changes
+LAYOUT = "4"  # part of every file's key: raise it when the content of one changes
 
 
 def extract_all(
@@ -26,6 +27,7 @@ def extract_all(
     params: Frames,
     workers: Workers,
     limit_sec: float = 0.0,
+    frame_name: str | None = None,
 ) -> None:
     """Write the kept frames of every row below `folder`, in parallel.
 
@@ -35,7 +37,11 @@ def extract_all(
     Args:
         videos: columns `id`, `path`, `first_frame`, `num_frames` and `sha256`.
         root: folder of the videos.
+        folder: where to.
+        params: section frames.
+        workers: processes.
         limit_sec: a decoder that shows no frame for so long (and longer, with the file's size) is ended; 0: none is.
+        frame_name: of the frames, where a video is a folder of them.
 
     Raises:
         UserError: a video that the index called readable does not decode (any more).
@@ -47,9 +53,10 @@ def extract_all(
     for digest, each in zip(videos["sha256"], wanted, strict=True):
         parts[digest].append(each)
     files = dict(zip(videos["sha256"], videos["path"], strict=True))
+    paths = {digest: source_path(root, files[digest], frame_name) for digest in parts}
     jobs = [
-        (root / files[digest], list(dict.fromkeys(each)), params, silence_sec(root / files[digest], limit_sec))
-        for digest, each in parts.items()
+        (path, list(dict.fromkeys(parts[digest])), params, silence_sec(path, limit_sec))
+        for digest, path in paths.items()
     ]
     done = killable(_extract_into_store, jobs, workers, timeout_sec=None, prepare=limit_memory)
     for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):

@@ -44,7 +44,7 @@ def build_index(params: Index, min_frames: int, workers: Workers) -> tuple[pd.Da
         UserError: the root has no videos, or as `plan_index`.
     """
     note(f"index: looking for videos in {params.root}")
-    found = find_videos(Path(params.root))
+    found = find_videos(Path(params.root), params.frame_name)
     closed = [name for name, path in found.items() if is_folder(path)]
     table, labels = plan_index([name for name in found if name not in closed], params)
     takes_part = table["status"] == "ok"
@@ -83,10 +83,10 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     excluded = _excluded(ids, params)
     rest = [name for name in ids if name not in excluded]
     if params.annotations:
-        table = _keep_named(_read_nothing(rest, params), read_annotations(params, ids), excluded, params)
+        table = _keep_named(_read_nothing(rest, params), read_annotations(params, ids), params)
     elif params.train_list and params.test_list:
         listed = read_split_lists(params.train_list, params.test_list, params, ids)
-        table = _keep_named(_read_names(rest, len(excluded), params), listed, excluded, params)
+        table = _keep_named(_read_names(rest, len(excluded), params), listed, params)
     else:
         table = _read_names(rest, len(excluded), params).assign(start_sec=np.nan, end_sec=np.nan, where="")
     why = {name: f"index.exclude has {pattern!r}" for name, pattern in excluded.items()}
@@ -114,11 +114,11 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     return table, labels
 
 
-def find_videos(root: Path) -> dict[str, Path]:
-    """All video files below `root` by their id, sorted: the path below it, with / between folders.
+def find_videos(root: Path, frame_name: str | None = None) -> dict[str, Path]:
+    """All videos below `root` by their id, sorted: the path of the file (or of the folder of such frames) below it.
 
-    An id is always text; in place of bytes that are none it has a backslash and their numbers. A folder that cannot be
-    looked into stands in the place of its videos.
+    An id has / between folders and is always text: in place of bytes that are none it has a backslash and their
+    numbers. A folder that cannot be looked into stands in the place of its videos.
 
     Raises:
         UserError: no such folder, or no video in it.
@@ -128,12 +128,19 @@ def find_videos(root: Path) -> dict[str, Path]:
             f"index.root is {str(root)!r}, but there is no such folder that can be looked into ({problem}; looked from "
             f"{Path.cwd()})."
         )
-    found = {shown(path.relative_to(root)): path for path in videos_below(root)}
+    paths = videos_below(root, frame_name)
+    found = {shown((path.parent if path.name == frame_name else path).relative_to(root)): path for path in paths}
     if all(map(is_folder, found.values())):
         others = sum(len(files) for *_, files in os.walk(root))
+        sought, remedy = f"{' '.join(VIDEO_SUFFIXES)}", ""
+        if frame_name is not None:
+            sought, remedy = (
+                f"folders of frames named like {frame_name}",
+                ", or set index.frame_name to null or another",
+            )
         raise UserError(
-            f"no video in {root}: looked for {' '.join(VIDEO_SUFFIXES)} in it and its folders, found {others} "
-            "other files. Put videos there in a folder per class, or set index.root in params.yaml."
+            f"no video in {root}: looked for {sought} in it and its folders, found {others} "
+            f"other files. Put videos there in a folder per class, or set index.root in params.yaml{remedy}."
         )
     return dict(sorted(found.items()))
 
@@ -201,18 +208,16 @@ def _excluded(ids: list[str], params: Index) -> dict[str, str]:
     return found
 
 
-def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, excluded: Collection[str], params: Index) -> pd.DataFrame:
+def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, params: Index) -> pd.DataFrame:
     """Set aside the files that no annotation and no list names, and add a row for each clip whose file is not there.
 
     Args:
         files: a row each, with what names tell.
         clips: as `read_annotations` gives them; what they leave empty, names tell.
-        excluded: files that take no part.
         params: section index.
     """
     for pattern in params.exclude:
         clips = clips[[not fnmatchcase(path, pattern) for path in clips["path"]]]
-    clips = clips[~clips["path"].isin(excluded)]
     unlabelled: set[str] = set()
     if params.annotations:
         unlabelled = set(clips.loc[clips["label"] == "", "path"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pptsm.data.folders import FrameFolder, open_clip
 from pptsm.data.video import Seconds, Span, Video, VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
@@ -58,13 +59,13 @@ def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[Span | st
     """Runs in a worker: the frames of each part, or why there are none."""
     try:
         with ended_if_silent(limit_sec):
-            video = Video(path)
+            video = open_clip(path)
             return [_span(video, part) for part in parts]
     except VideoError as error:
         return [str(error)] * len(parts)
 
 
-def _span(video: Video, part: Seconds) -> Span | str:
+def _span(video: Video | FrameFolder, part: Seconds) -> Span | str:
     try:
         return video.span(part)
     except VideoError as error:

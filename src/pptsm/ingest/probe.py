@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from pptsm.console import note, progress
-from pptsm.data.video import Probe, kind_fault, name_fault, probe, silence_sec
-from pptsm.files import remove, sha256_of, state_dir, whole_file
+from pptsm.data.folders import hash_of, probe_clip, size_of
+from pptsm.data.video import Probe, VideoError, kind_fault, name_fault, silence_sec
+from pptsm.files import remove, state_dir, whole_file
 from pptsm.params import Index
 from pptsm.workers import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
 
@@ -52,11 +53,13 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
         digest = _digest(path, limit_sec)
     except OSError as error:
         return "", Probe.unreadable(f"cannot be read: {error.strerror}")
+    except VideoError as error:
+        return "", Probe.unreadable(str(error))
     stored = _stored(digest)
     if (known := _read(stored)) is not None:
         return digest, known
     with ended_if_silent(limit_sec):
-        result = probe(path)
+        result = probe_clip(path)
     with whole_file(stored, settle=False) as partial:
         partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
     return digest, result
@@ -64,13 +67,13 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
 
 def _digest(path: Path, limit_sec: float) -> str:
     with ended_if_silent(limit_sec):
-        return sha256_of(path)
+        return hash_of(path)
 
 
 def _digest_if_any(path: Path, limit_sec: float) -> str:
     try:
         return _digest(path, limit_sec)
-    except OSError:  # it went while it was decoded
+    except (OSError, VideoError):  # it went while it was decoded
         return ""
 
 
@@ -98,6 +101,6 @@ def _broken(unfinished: Unfinished, digest: str | Unfinished, limit_sec: float) 
 
 def _size_of(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except OSError:  # it went while the others were decoded
+        return size_of(path)
+    except (OSError, VideoError):  # it went while the others were decoded
         return 0

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from pptsm.console import progress
+from pptsm.data.folders import source_path
 from pptsm.data.names import Sampling
 from pptsm.data.video import Span
 from pptsm.errors import UserError
@@ -86,7 +87,14 @@ def _in_words(row: dict[Hashable, Any]) -> str:
     return f"  {row['id']}: evaluated {row['top1']} ({row['score1']:.1%}), served {answer}"
 
 
-def serve(model: Path, root: Path, videos: pd.DataFrame, predictions: pd.DataFrame, sampling: Sampling) -> Served:
+def serve(
+    model: Path,
+    root: Path,
+    videos: pd.DataFrame,
+    predictions: pd.DataFrame,
+    sampling: Sampling,
+    frame_name: str | None = None,
+) -> Served:
     """Ask the exported file about original videos.
 
     Args:
@@ -95,9 +103,10 @@ def serve(model: Path, root: Path, videos: pd.DataFrame, predictions: pd.DataFra
         videos: rows of the index.
         predictions: evaluation's rows of them (`tables.prediction_rows`), in any order.
         sampling: the one of `predictions`.
+        frame_name: of the frames, where a video is a folder of them.
     """
     predictions = predictions.set_index("id").loc[videos["id"]].reset_index()
-    files = [root / path for path in videos["path"]]
+    files = [source_path(root, path, frame_name) for path in videos["path"]]
     part_of_file = videos["path"] != videos["id"]
     spans = zip(videos["first_frame"], videos["num_frames"], strict=True)
     parts = [Span(*map(int, span)) if cut else None for span, cut in zip(spans, part_of_file, strict=True)]

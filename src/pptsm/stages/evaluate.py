@@ -102,7 +102,8 @@ def run(
     note("evaluate: asking the exported file about the original videos, as `pptsm predict` does")
     asked = spread_over_classes(videos, params.evaluate.served_videos or len(videos))
     asked = videos[videos["id"].isin(asked["id"])]
-    served = serve(export / FILES["student"], Path(params.index.root), asked, headline, params.sampling)
+    root, frame_name = Path(params.index.root), params.index.frame_name
+    served = serve(export / FILES["student"], root, asked, headline, params.sampling, frame_name)
     note(f"evaluate: {served.in_words()}")
     if metrics["student"][params.sampling]["above_chance"]:  # else the last digit decides, and the report tells why
         served.require(params.evaluate.served_agreement)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_path
-from pptsm.ingest.annotations.reading import Faults, read_lines, require_lists, splits_of_files, without_suffix
+from pptsm.ingest.annotations.reading import Faults, read_lines, require_lists, splits_of_files
 from pptsm.ingest.texts import read_label_file
 
 LINE = re.compile(r"(.*\S)[ \t]+(\d{1,9})")
@@ -87,7 +87,5 @@ def _numbered(file: Path, faults: Faults) -> pd.DataFrame:
 
 def _without_frames(path: str) -> str:
     """A folder without the number of its frames; a video's path ends with its suffix."""
-    if without_suffix(path) != path or not path[-1].isdigit():
-        return path
     match = FRAMES.fullmatch(path)
     return match[1] if match else path

@@ -54,9 +54,10 @@ def by_keys(
         keys: for each clip in turn its first keys, then its second ones, and so on.
         faults: gets a key that several ids have.
     """
-    ids: list[list[str]] = [known.get(key, []) for key in keys[0]]
+    none: list[str] = []
+    ids = [known.get(key, none) for key in keys[0]]
     for tried in keys[1:]:
-        ids = [names or known.get(key, []) for names, key in zip(ids, tried, strict=True)]
+        ids = [names or known.get(key, none) for names, key in zip(ids, tried, strict=True)]
     faults.add_rows(
         clips.assign(number=range(len(clips))),
         np.array([len(names) > 1 for names in ids], dtype=bool),

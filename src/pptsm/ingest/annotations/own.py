@@ -66,8 +66,7 @@ def read_table(path: Path, faults: Faults) -> pd.DataFrame:
         numbers = list(accumulate((1 + "".join(row).count("\n") for row in rows[:-1]), initial=first))
     if set(map(len, rows)) != {len(header)} or not all(map(any, rows)):
         rows, numbers = _of_width(len(header), rows, numbers, path, faults)
-    columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    table = pd.DataFrame({name: list(map(str.strip, cells)) for name, cells in zip(header, columns, strict=True)})
+    table = pd.DataFrame({name: [row[place].strip() for row in rows] for place, name in enumerate(header)})
     table["where"] = places(path, numbers)
     return table
 

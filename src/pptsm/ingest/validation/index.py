@@ -16,8 +16,8 @@ from pptsm.params import Validate
 
 SET_ASIDE = {  # status -> what such rows are; within the shares that params.yaml allows
     "unmatched": "files that index.pattern does not match",
-    "missing": "videos that the split lists name, but that are not there",
-    "unlisted": "videos of the lists' classes that no split list names",
+    "missing": "clips that annotations or lists name, but that are not there",
+    "unlisted": "videos that no annotation or list names",
     "excluded": "videos that index.exclude leaves out",
     "short": "videos of too few frames, which index.short_videos leaves out",
 }

@@ -8,7 +8,7 @@ from pptsm.ingest.validation.result import ROWS_SHOWN, Result, sentences
 
 
 def judge(result: Result, stage: str, what: str, index: Path, docs: Path, params_path: Path) -> None:
-    """Say the warnings; stop at the first violation.
+    """Say the warnings, and stop where a rule is broken.
 
     Args:
         result: of `what`, which `stage` has checked.
