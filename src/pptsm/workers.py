@@ -130,7 +130,7 @@ def was_silent(error: ProcessExpired) -> bool:
 
 
 def sign_of_life() -> None:
-    """Say that work goes on; it costs a microsecond."""
+    """Say that work goes on; it costs two microseconds."""
     if _silence_sec:
         signal.setitimer(signal.ITIMER_REAL, _silence_sec)
 
