@@ -68,7 +68,7 @@ for number in range(count):
 if way == "manifest":
     (out / "manifest.csv").write_text("".join(f"{number}.zip\\n" for number in range(count)))
 if way == "share":
-    share_with_dvc(out)
+    share_with_dvc(out, out)
 """
 
 

@@ -193,13 +193,21 @@ def test_who_is_interrupted_leaves_no_process_on_the_cluster(cluster: Cluster, p
     def own_processes() -> list[psutil.Process]:
         return [child for child in psutil.Process(worker.pid).children(recursive=True) if child.pid not in before]
 
-    with subprocess.Popen(["pptsm", *INDEX], cwd=project, stderr=subprocess.PIPE) as command:
+    command = subprocess.Popen(
+        ["pptsm", *INDEX],
+        cwd=project,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  also where tests run in the background
+    )
+    try:
         until = time.monotonic() + 120
         while not any(child.cpu_times().user > 3 for child in own_processes()):
             assert time.monotonic() < until
             time.sleep(0.1)
         command.send_signal(signal.SIGINT)
         command.communicate(timeout=60)
+    finally:
+        command.kill()
     until = time.monotonic() + 30
     while own_processes():
         assert time.monotonic() < until

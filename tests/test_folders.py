@@ -249,3 +249,17 @@ def test_views_shows_what_short_gop_clips_are_read_as(place: Path) -> None:
         pptsm("views", name, "--out", f"{source}.npy", "--source", source, cwd=place)
     difference = np.abs(np.load(place / "file.npy") - np.load(place / "archive.npy")).mean()
     assert 0.02 < difference < 0.3
+
+
+def test_lists_of_folders_name_them(place: Path) -> None:
+    """Lines `folder frames class`, as the toolboxes write them for loose frames."""
+    for part, groups in (("train", "ab"), ("test", "c")):
+        lines = [f"{label}/{group}_1 12 {n}\n" for n, label in enumerate(("jump", "run")) for group in groups]
+        (place / f"{part}.txt").write_text("".join(lines))
+    (place / "names.txt").write_text("jump\nrun\n")
+    lists = {"annotations": ["train.txt", "test.txt"], "format": "list", "label_file": "names.txt"}
+    table, labels = build_index(params_with(index={"root": "videos", "frame_name": NAME, **lists}).index, 8, 1)
+    assert labels == ["jump", "run"]
+    assert dict(zip(table["id"], table["split"], strict=True)) == {
+        f"{label}/{group}_1": "test" if group == "c" else "train" for label in labels for group in "abc"
+    }

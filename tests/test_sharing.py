@@ -150,3 +150,23 @@ def test_a_store_on_another_file_system(project: Path, tmp_path: Path, monkeypat
         assert len(read_frames(frames[0], np.arange(12)).pixels) == 12
     finally:
         shutil.rmtree(state)
+
+
+def test_what_was_read_is_not_read_again_for_a_new_video(project: Path) -> None:
+    """Terabytes are, where it is: so a change that hides from size and time is not seen, and shows it here."""
+    command(project, "dvc", "repro", "frames")
+    command(project, "dvc", "repro", "--force", "frames")  # reads what the first run has written
+    archive = project / ARCHIVE
+    facts, content = archive.stat(), bytearray(archive.read_bytes())
+    content[100] ^= 1
+    archive.chmod(0o644)
+    archive.write_bytes(content)
+    os.utime(archive, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    add_video(project, 3)
+    command(project, "dvc", "repro", "frames")
+    assert len(files_below(project / "data" / "frames")) == 3
+    assert archive.read_bytes() == content
+    for stored in files_below(project / ".pptsm", "*.zip"):
+        os.utime(stored)
+    command(project, "dvc", "repro", "--force", "frames")
+    assert archive.read_bytes() != content

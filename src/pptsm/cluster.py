@@ -332,9 +332,10 @@ def _code() -> str:
 
 
 def _facts_of_files(job: tuple[Any, ...]) -> list[tuple[Path, tuple[int, bool]]]:
-    """The files here that a job names, and what a worker must see of them, too."""
-    files = [each.absolute() for each in job if isinstance(each, Path) and each.exists()]
-    return [(file, _facts_of(file)) for file in files]
+    """The files here that a job names (of numbered frames, their folder), and what a worker must see of them, too."""
+    named = [each.absolute() for each in job if isinstance(each, Path)]
+    seen = [each if each.exists() else each.parent for each in named]
+    return [(file, _facts_of(file)) for file in seen if file.exists()]
 
 
 def _facts_of(file: Path) -> tuple[int, bool]:

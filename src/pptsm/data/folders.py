@@ -169,9 +169,11 @@ def hash_of(path: Path) -> str:
     """
     if not _is_of_frames(path):
         return sha256_of(path)
-    return hashlib.sha256(
-        "".join(f"{file.name}\n{sha256_of(file)}\n" for file in FrameFolder(path).files).encode()
-    ).hexdigest()
+    digest = hashlib.sha256()
+    for file in FrameFolder(path).files:
+        sign_of_life()
+        digest.update(f"{file.name}\n{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:

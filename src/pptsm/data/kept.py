@@ -3,9 +3,10 @@
 The forms are an archive of JPEGs (`archive`) and a clip with many key frames (`short_gop`), one a row of the index.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from pptsm.data.geometry import Frames, Size
 from pptsm.data.names import Kept
 from pptsm.data.video import Span, Video, VideoError
 from pptsm.params import Frames as Settings
+
+MARK = "user.pptsm.whole"  # an attribute of a file that was found whole: its frames, size and time then
 
 
 class Wanted(NamedTuple):
@@ -51,9 +54,35 @@ def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
 
 
 def is_whole(file: Path, num_frames: int) -> bool:
-    """Whether a file, whose name tells the form, holds so many frames, each with the bytes that were written."""
+    """Whether a file, whose name tells the form, holds so many frames, each with the bytes that were written.
+
+    It is read to know that; once, for a file that was found whole and is as old as then is not read again.
+    """
+    if _found_whole(file, num_frames):
+        return True
     is_zip = file.suffix == archive.archive_name("")
-    return archive.is_whole(file, num_frames) if is_zip else short_gop.is_whole(file, num_frames)
+    whole = archive.is_whole(file, num_frames) if is_zip else short_gop.is_whole(file, num_frames)
+    if whole:
+        _mark_whole(file, num_frames)
+    return whole
+
+
+def _found_whole(file: Path, num_frames: int) -> bool:
+    try:
+        return os.getxattr(file, MARK) == _state_of(file, num_frames)
+    except OSError:  # no such file, no mark, or a file system without any
+        return False
+
+
+def _mark_whole(file: Path, num_frames: int) -> None:
+    with suppress(OSError), file.open("rb") as opened:
+        os.fsync(opened.fileno())  # what was read may not be on the disk yet
+        os.setxattr(file, MARK, _state_of(file, num_frames))
+
+
+def _state_of(file: Path, num_frames: int) -> bytes:
+    facts = file.stat()
+    return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
 
 
 def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> None:

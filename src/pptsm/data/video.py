@@ -89,12 +89,12 @@ def name_fault(path: Path) -> str:
 
 
 def kind_fault(path: Path) -> str:
-    """Why nothing may be read from what is there, though it can be opened; empty for files, and where nothing is."""
+    """Why nothing may be read from what is there, though it can be opened; empty for files, and for what cannot."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return ""
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return ""
     return "a pipe, no video file" if stat.S_ISFIFO(mode) else "no regular file"
 

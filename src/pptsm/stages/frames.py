@@ -35,4 +35,4 @@ def run(
             where = params.index
             limits = params.compute.where, where.probe_timeout_sec
             extract_all(videos, Path(where.root), folder, params.frames, *limits, where.frame_name)
-            share_with_dvc(folder)
+            share_with_dvc(folder, out)
