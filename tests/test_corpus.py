@@ -6,6 +6,7 @@ What can be used has the same frames in the index and in its archive.
 import io
 import os
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -321,15 +322,22 @@ CORPUS = {
 }
 
 
+# A process begins with the memory that its starter had: so a small one is between this and the command.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
 def run(*arguments: str, cwd: Path) -> int:
     """A command as a user types it; returns the most memory, in bytes, that one of its processes had."""
-    said = cwd / "said.txt"
-    with said.open("w") as file, subprocess.Popen(["pptsm", *arguments], cwd=cwd, stderr=file) as command:
-        _, status, used = os.wait4(command.pid, 0)
-        command.returncode = os.waitstatus_to_exitcode(status)
-    assert command.returncode == 0, said.read_text()
-    assert "Traceback" not in said.read_text()
-    return used.ru_maxrss * 1024
+    command = [sys.executable, "-c", MEASURED, "pptsm", *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return int(done.stdout.splitlines()[-1]) * 1024
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import pickle
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,27 +72,30 @@ def prepared_ahead(
         _pool.cache_clear()
     pool, numbers = _pool(workers), iter(batches)
     waiting: deque[Future[Handed]] = deque()
-    with tempfile.TemporaryDirectory() as folder:
+    folder = Path(
+        tempfile.mkdtemp()
+    )  # not TemporaryDirectory, which warns where an interrupted run leaves this to Python
+    try:
         # pickled once: with each batch, the names of 240,000 videos would take longer than its clips
-        file = Path(folder) / "clips.pickle"
+        file = folder / "clips.pickle"
         file.write_bytes(pickle.dumps(clips))
-        try:
-            while True:
-                while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
-                    if not pool.active:
-                        raise BrokenProcessPool("the pool is broken")
-                    waiting.append(pool.schedule(_prepare, args=(file, batch)))
-                if not waiting:
-                    return
-                yield _taken(waiting.popleft(), take)
-        except ProcessExpired as error:
-            raise _hung(clips, file, error.pid) if was_silent(error) else _ended(error) from None
-        except BrokenProcessPool as error:
-            raise _ended(error) from None
-        finally:
-            for future in waiting:  # nobody wants them any more, but their memory would stay
-                with contextlib.suppress(Exception):
-                    _taken(future, np.size)
+        while True:
+            while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
+                if not pool.active:
+                    raise BrokenProcessPool("the pool is broken")
+                waiting.append(pool.schedule(_prepare, args=(file, batch)))
+            if not waiting:
+                return
+            yield _taken(waiting.popleft(), take)
+    except ProcessExpired as error:
+        raise _hung(clips, file, error.pid) if was_silent(error) else _ended(error) from None
+    except BrokenProcessPool as error:
+        raise _ended(error) from None
+    finally:
+        for future in waiting:  # nobody wants them any more, but their memory would stay
+            with contextlib.suppress(Exception):
+                _taken(future, np.size)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _taken(future: Future[Handed], take: Callable[[NDArray[Any]], Taken]) -> list[Taken]:
