@@ -18,6 +18,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +37,7 @@ from pptsm.workers import Unfinished, outcome, process_pool
 CONNECT_SEC = 10
 LOOK_SEC = 5  # between two looks at whether there is still a worker
 ALONE_SEC = 60  # without any worker; one that was ended may be started anew
+END_SEC = 1  # between two looks at whether a job's command was ended
 JOBS_AHEAD = 1000  # handed out; the rest waits here
 
 CODE = ("workers.py", "cluster.py", "data", "ingest")  # that decides what a job does
@@ -237,7 +239,11 @@ def _do(
                     f"{_self()} does not see {path} as the machine that asks (size in bytes, readable: {facts} there, "
                     f"{_facts_of(path)} here). All must see the videos at the same path, and may read them."
                 )
-        return outcome(pool.schedule(_work, args=(order,), timeout=timeout_sec), timeout_sec)
+        running = pool.schedule(_work, args=(order,), timeout=timeout_sec)
+        while not wait([running], timeout=END_SEC).done:
+            if not pool.active:  # its command was ended in the moment this was handed over: nobody would do it
+                return Unfinished("the command was ended")
+        return outcome(running, timeout_sec)
 
 
 @contextmanager
