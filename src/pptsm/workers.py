@@ -13,12 +13,14 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from pptsm.errors import UserError
 from pptsm.processor import pool_size
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
@@ -76,8 +78,13 @@ def _here(
         try:
             for running in [pool.schedule(work, args=job, timeout=timeout_sec) for job in jobs]:
                 yield outcome(running, timeout_sec)
-        except BaseException:
+        except BaseException as error:
             pool.stop()  # otherwise the pool first finishes every job
+            if isinstance(error, BrokenProcessPool):  # none of its processes is left, and no job is to blame
+                raise UserError(
+                    f"The processes that work on videos were ended from outside ({error}), as happens when memory runs "
+                    "out. What was done is kept: start again, with fewer compute.workers if it happens again."
+                ) from None
             raise
 
 

@@ -281,7 +281,7 @@ class _Company:
         )
         self.ranks.append(_Rank(process, log, told, ready))
         assert process.stdin is not None
-        with process.stdin as pipe:
+        with suppress(BrokenPipeError), process.stdin as pipe:  # of a rank that is dead already `watch` tells
             pipe.write(call)
 
     def wait_until_ready(self) -> None:
