@@ -72,9 +72,7 @@ def prepared_ahead(
         _pool.cache_clear()
     pool, numbers = _pool(workers), iter(batches)
     waiting: deque[Future[Handed]] = deque()
-    folder = Path(
-        tempfile.mkdtemp()
-    )  # not TemporaryDirectory, which warns where an interrupted run leaves this to Python
+    folder = Path(tempfile.mkdtemp())  # TemporaryDirectory would warn where an interrupted run leaves this to Python
     try:
         # pickled once: with each batch, the names of 240,000 videos would take longer than its clips
         file = folder / "clips.pickle"

@@ -37,9 +37,8 @@ def run(
         if (file := getattr(params.index, name)) is not None:
             faults += _missing(name, file, "file", f"one, or {NO_FILE}")
     for file in params.index.annotations:
-        faults += (
-            _unseen(file, params.index.root) if Path(file).exists() else _missing("annotations", file, "file", "one")
-        )
+        there = Path(file).exists()  # a folder of lists, too
+        faults += _unseen(file, params.index.root) if there else _missing("annotations", file, "file", "one")
     if faults:
         raise ParamsError("\n".join(f"{params_path}: {fault}" for fault in faults))
     if out is None:

@@ -32,7 +32,7 @@ def run(
     with whole_folder(out) as folder:
         if params.frames.source != "video":
             note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
-            where = params.index
-            limits = params.compute.where, where.probe_timeout_sec
-            extract_all(videos, Path(where.root), folder, params.frames, *limits, where.frame_name)
+            source, workers = params.index, params.compute.where
+            root, limit_sec = Path(source.root), source.probe_timeout_sec
+            extract_all(videos, root, folder, params.frames, workers, limit_sec, source.frame_name)
             share_with_dvc(folder, out)
