@@ -162,5 +162,5 @@ def test_a_shrunk_and_reencoded_copy_is_found_and_no_other_real_video(shared: Pa
     actors = [Path(name).name.split("_")[0] for name in table["id"]]
     of_actor = {actor: SPLITS[number % 3] for number, actor in enumerate(sorted(set(actors)))}
     for splits in (list(map(of_actor.get, actors)), [SPLITS[number % 3] for number in range(len(table))]):
-        table["split"] = ["train", "val", "test", *splits[3:]]
+        table["split"] = ["train", "test", "test", *splits[3:]]  # the two copies look like each other, too
         assert looks_alike(table) == [("copy.mp4", "archery_k400.avi"), ("copy.avi", "archery_k400.avi")]

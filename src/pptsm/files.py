@@ -22,6 +22,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_BYTES = 1 << 16  # with less free space than this a writer's error is taken for that of a full disk
 UNLOCKED_SEC = 24 * 3600  # where a file system has no locks, a partial that is older is nobody's
 SETTLERS = 16  # threads: 800 small files are on the disk in 0.2 s, with one in 3 s
+FEW = 16  # files; so many take no threads, whose memory a training may have used up
 LOCK, BEFORE = ".pptsm_lock", ".pptsm_before"  # in a partial's folder, beside what is made: the output there was
 MARKER = ".made_by_pptsm"  # in folders that no dvc.yaml tells of; in DVC's outputs it would be one file more
 MARKED = "A pptsm command wrote this folder. Named as its output again, it is replaced with all that is in it.\n"
@@ -64,8 +65,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield partial
         if not _is_of_graph(path):
             (partial / MARKER).write_text(MARKED, encoding="utf-8")
-        with ThreadPoolExecutor(SETTLERS) as pool:
-            list(pool.map(_settle, [each for each in partial.rglob("*") if not each.is_symlink()]))
+        _settle_all([each for each in partial.rglob("*") if not each.is_symlink()])
         if path.exists():
             path.rename(partial.with_name(BEFORE))
         put_in_place(partial, path)
@@ -76,6 +76,15 @@ def put_in_place(partial: Path, path: Path) -> None:
     _settle(partial)
     partial.replace(path)
     _settle(path.parent)
+
+
+def _settle_all(paths: list[Path]) -> None:
+    if len(paths) <= FEW:
+        for path in paths:
+            _settle(path)
+    else:
+        with ThreadPoolExecutor(SETTLERS) as pool:
+            list(pool.map(_settle, paths))
 
 
 def _settle(path: Path) -> None:
