@@ -500,7 +500,7 @@ main()
 
 
 def test_a_training_that_needs_more_memory_than_there_is_ends_in_a_sentence(place: Path) -> None:
-    """Clips of 320 px in 0.85 GB: exit code 1, the settings to lower, no trace; in parts of one clip it goes through."""
+    """Clips of 320 px in 0.85 GB: exit code 1, the settings to lower, no trace; in parts of one clip it works."""
     large = {"clip": {"resize_px": 320, "crop_px": 320}, "training": {"precise_bn_every": 0, "min_clips": 0}}
     options = stage_options("teacher")
     del options["params_path"]
