@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,3 +203,15 @@ def test_a_file_and_a_folder_do_not_take_each_others_place(tmp_path: Path) -> No
         pass
     with pytest.raises(UserError, match="file is no folder"), whole_file(tmp_path / "file" / "out"):
         pass
+
+
+def test_a_folder_of_few_files_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the end of a training that has taken all memory: none can be started, and its weights are kept."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "weights").write_text("w", encoding="utf-8")
+    assert (tmp_path / "out" / "weights").read_text(encoding="utf-8") == "w"
