@@ -134,7 +134,7 @@ def test_the_cross_entropy_of_a_distilled_student_is_that_of_the_labels_alone(pl
 def test_training_top1_under_mixing_counts_both_labels(place: Path) -> None:
     """Each of the 16 clips counts by its labels' shares: no whole number of them, as plain counting would give."""
     _, plain = fit("teacher", STILL)  # the start from params.yaml's seed tells the classes apart, the wrong way round
-    _, mixed = fit("teacher", {"training": {"mix": "mixup", "mix_alpha": 2.0}}, STILL)
+    _, mixed = fit("teacher", {"training": {"mix": "mixup", "mixup_alpha": 2.0}}, STILL)
     right = [table["train_top1"][0] * 16 for table in (plain, mixed)]
     assert right[0] == round(right[0])
     assert abs(right[1] - round(right[1])) > 0.01

@@ -122,7 +122,7 @@ def train(
             rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
-            x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
+            x, mix = mix_clips(recipe, normalise_on_device(pixels), y, rng)
             loss = accumulate(objective, x, y, mix, at_once=recipe.at_once, precision=precision)
             is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
             take_step(optimizer, learners, precision, recipe.clip_norm)
