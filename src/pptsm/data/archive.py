@@ -117,12 +117,17 @@ def scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[
 
 
 def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
-    """The frames at 0-based `indices` of an archive, read now and decoded when they are asked for.
+    """The frames at 0-based `indices` of an archive, all decoded.
 
     Raises:
-        VideoError: the archive is missing, damaged or of an older version, or has no such frame; when a frame is asked
-            for: it is no whole JPEG.
+        VideoError: the archive is missing, damaged or of an older version, or has no such frame.
     """
+    frames = frames_in(archive, indices)
+    return Frames(list(frames.images), frames.native)
+
+
+def frames_in(archive: Path, indices: NDArray[np.int64]) -> Frames:
+    """As `read_frames`, but decoded when they are asked for, and refused only then where one is no whole JPEG."""
     names = [member_name(int(index)) for index in indices]
     try:
         comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
