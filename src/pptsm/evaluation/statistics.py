@@ -20,7 +20,7 @@ NO_MASS = 1e-9  # of the largest value: what lies outside when the grid is laid 
 LOGITS = (float(logit(1e-5)), float(logit(0.999)))  # of the correlations: 0 and 1 themselves have no Dirichlet
 JEFFREYS = 0.5  # pseudo-videos of each outcome
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Counts = NDArray[np.int64]
 Interval = tuple[float, float]
 
@@ -204,6 +204,7 @@ class Verdict:
     groups: int
     top1: float
     low: float  # lower end of the interval by group; with one group, by video
+    low_by_video: float
     guessing: float  # what guessing reaches: 1 / classes
     largest_class: float  # what naming the most frequent class reaches
     compared: int  # epochs among which these videos chose the weights; 1: they chose none
@@ -231,7 +232,8 @@ def judge(
         compared: epochs of which these very videos chose the best.
     """
     by_group = interval_by_group(right_N, groups_N, MISS / compared)
-    low = (by_group or interval(int(right_N.sum()), len(right_N), MISS / compared))[0]
+    by_video = interval(int(right_N.sum()), len(right_N), MISS / compared)
+    low = (by_group or by_video)[0]
     largest = float(np.bincount(labels_N, minlength=classes).max() / len(labels_N))
     above = low > max(1 / classes, largest)
     return Verdict(
@@ -239,6 +241,7 @@ def judge(
         groups=len(set(groups_N)),
         top1=float(right_N.mean()),
         low=low,
+        low_by_video=by_video[0],
         guessing=1 / classes,
         largest_class=largest,
         compared=compared,
