@@ -1,4 +1,4 @@
-"""What a verdict on chance means, and what to try next: said here for the log, the card, the report and `pptsm predict`.
+"""What a verdict on chance means, and what to try next: the words of the log, the report and `pptsm predict`.
 
 A verdict is a dictionary: the fields of `statistics.Verdict` as a card has them, or a row of `tables.metric_values`.
 """
@@ -11,6 +11,10 @@ VIDEOS = {"train": "training videos", "val": "validation videos", "test": "test 
 SECTIONS = {"peer": "teacher", "baseline": "student"}  # of params.yaml, where it is not called as the role
 GAP = 0.1  # training top-1 that is so far above the held-out one
 WIDE = 0.2  # an interval from so far below the accuracy says little
+NOTHING = (
+    "Nothing stands out: held-out videos are recognised nearly as well as training clips. What is left are "
+    "the mistakes on the report's page."
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def still_rising(val_top1: Sequence[float], videos: int) -> bool | None:
     if third == 0:
         return None
     last, middle = sum(val_top1[-third:]) / third, sum(val_top1[-2 * third : -third]) / third
-    return last - middle > 0.5 / videos**0.5
+    return bool(last - middle > 0.5 / videos**0.5)
 
 
 def chance_of(verdict: Mapping[str, Any]) -> float:
@@ -78,9 +82,8 @@ def figures(verdict: Mapping[str, Any], split: str) -> str:
     if low is not None and groups > 1:
         text += f", 95 % interval from {_percent(low)}"
         if verdict.get("compared", 1) > 1:
-            text = text.replace("95 % interval", "interval") + (
-                f" (these videos chose the best of {verdict['compared']} epochs, so it must hold for the best of so many)"
-            )
+            chosen = f"these videos chose the best of {verdict['compared']} epochs: it allows for that choice"
+            text = text.replace("95 % interval", "interval") + f" ({chosen})"
     guessing = verdict["guessing"] if "guessing" in verdict else 1 / verdict["classes"]
     return (
         f"{text}; chance is {_percent(chance_of(verdict))} (guessing {_percent(guessing)}, always the largest class "
@@ -96,7 +99,11 @@ def diagnosis(verdict: Mapping[str, Any], learning: Learning) -> str:
         text += ": it knows these better than new videos"
     elif not learned:
         text += ": it has not learned these either"
-    curve = {True: "validation was still rising", False: "validation was no longer rising", None: "nothing was validated"}
+    curve = {
+        True: "validation was still rising",
+        False: "validation was no longer rising",
+        None: "nothing was validated",
+    }
     return f"{text}; {curve[learning.rising]}."
 
 
@@ -110,17 +117,9 @@ def next_steps(role: str, verdict: Mapping[str, Any], learning: Learning | None)
     """
     section = SECTIONS.get(role, role)
     if learning is None:
-        if verdict["above_chance"] is not False:
-            return [_hold_out(verdict)] if verdict["above_chance"] is None else []
-        return [
-            "Nothing was trained here: check that index.label_file has the classes in the order of the weights, and "
-            f"that {section} and clip are those that the weights were trained with (a preset has them).",
-            _labels("the network's frames"),
-        ]
+        return _untrained(section, verdict)
     longer = _longer(section, learning)
-    more = (
-        f"Add videos, above all of other groups: it was trained on {learning.videos} videos of {learning.groups} groups."
-    )
+    more = f"Add videos, above all of other groups: it was trained on {learning.videos} of {learning.groups} groups."
     aids = []
     if learning.random_start:
         aids.append(f"Start from published weights instead of random ones: {section}.start, see `pptsm weights`.")
@@ -128,21 +127,30 @@ def next_steps(role: str, verdict: Mapping[str, Any], learning: Learning | None)
         aids.append("Mirror training clips (training.flip: horizontal), unless classes differ by direction.")
     labels = _labels(f"{learning.segments} frames of {learning.crop_px} px")
     first = [longer] if learning.rising else []
-    if verdict["above_chance"] is None or (not verdict["above_chance"] and _by_video_above(verdict)):
+    if _is_open(verdict):
         return [_hold_out(verdict), *first, more]
     if verdict["above_chance"]:
         if verdict["top1"] < learning.train_top1 - GAP:
             return [*first, more, *aids]
-        wide = verdict["top1"] - (verdict.get("low", verdict.get("top1_low_by_group")) or 0) > WIDE
-        return [*first, *([_hold_out(verdict)] if wide else [])] or [
-            "Nothing stands out: held-out videos are recognised nearly as well as training clips. What is left are the "
-            "mistakes on the report's page."
-        ]
+        low = verdict.get("low", verdict.get("top1_low_by_group"))
+        wide = [_hold_out(verdict)] if low is not None and verdict["top1"] - low > WIDE else []
+        return [*first, *wide] or [NOTHING]
     if _learned(verdict, learning):
         return [*first, more, *aids, labels]
-    if learning.rising is False:
-        return [*aids, labels, longer, more]
-    return [longer, *aids, labels, more]
+    flat = learning.rising is False  # then more of the same promises least
+    return [*aids, labels, longer, more] if flat else [longer, *aids, labels, more]
+
+
+def _untrained(section: str, verdict: Mapping[str, Any]) -> list[str]:
+    if _is_open(verdict):
+        return [_hold_out(verdict)]
+    if verdict["above_chance"]:
+        return []
+    return [
+        "Nothing was trained here: check that index.label_file has the classes in the order of the weights, and "
+        f"that {section} and clip are those that the weights were trained with (a preset has them).",
+        _labels("the network's frames"),
+    ]
 
 
 def in_words(role: str, verdict: Mapping[str, Any], split: str, learning: Learning | None) -> str:
@@ -164,11 +172,16 @@ def _by_video_above(verdict: Mapping[str, Any]) -> bool:
     return bool(verdict.get("low_by_video", verdict.get("top1_low", 0.0)) > chance_of(verdict))
 
 
+def _is_open(verdict: Mapping[str, Any]) -> bool:
+    """Whether only the number of groups stands between this network and a verdict."""
+    return verdict["above_chance"] is None or (not verdict["above_chance"] and _by_video_above(verdict))
+
+
 def _longer(section: str, learning: Learning) -> str:
     if learning.floor_decides:
         return (
-            f"Train longer: raise training.min_clips, which decided that {learning.clips_per_video} clips of each video "
-            f"were drawn in each of {learning.epochs} epochs (more epochs would draw fewer)."
+            f"Train longer: raise training.min_clips. It decided that {learning.clips_per_video} clips of each video "
+            f"were drawn in each of {learning.epochs} epochs; with more epochs they would be fewer."
         )
     return f"Train longer: {section}.epochs was {learning.epochs}, training.clips_per_video {learning.clips_per_video}."
 
@@ -188,4 +201,4 @@ def _labels(shown: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return f"{share:.1%}"

@@ -1,4 +1,4 @@
-"""What the report says of each network against chance; the words are those of the log and the card (evaluation.advice)."""
+"""What the report says of each network against chance, in the words of the log (`pptsm.evaluation.advice`)."""
 
 from typing import Any
 
@@ -29,7 +29,12 @@ def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str
         }
     student = found["student"]
     copied = next((found[role] for role in ("teacher", "peer") if role in found), None)
-    if student["above_chance"] is False and cards["student"]["distilled"] and copied and copied["above_chance"] is False:
+    if (
+        student["above_chance"] is False
+        and cards["student"]["distilled"]
+        and copied
+        and copied["above_chance"] is False
+    ):
         step = (
             "Its teacher is at chance as well, and the student was trained to copy it: improve the teacher first, or "
             "train without it (student.distillation_weight: 0)."

@@ -98,8 +98,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "verdicts": verdicts(metrics, params.sampling, split, cards),
         "split": split,
         "gap": sampling_gap(metrics["student"], clip.sampling),
+        "taught_by": _taught_by(cards),
         "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
-        "tie": {"share": TIE, "required": params.evaluate.served_agreement},
         "metrics": metrics,
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
@@ -198,10 +198,10 @@ def _of(table: pd.DataFrame, role: str, sampling: str) -> pd.DataFrame:
 def _wrong_clips(
     params: Params, clip: ClipSpec, headline: pd.DataFrame, index: pd.DataFrame, frames: FrameSource
 ) -> list[dict[str, Any]]:
-    """All mistakes, the surest first; those that are shown have a strip of the frames that the network was given.
+    """All mistakes, the surest first; those that are shown have strips of what the network was given.
 
-    Of several dense clips the strip is the middle one; of several crops it is the one in the centre, and all are drawn on
-    the whole frames.
+    Of several dense clips the strip is the middle one; of several crops it is the one in the centre, and all of them
+    are drawn on the whole frames.
     """
     wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
     row_of = {excerpt.id: (excerpt, count) for excerpt, count in zip(excerpts(index), index["num_frames"], strict=True)}
@@ -233,6 +233,17 @@ def _pictures(frames: Frames, clip: ClipSpec, sampling: Sampling) -> dict[str, A
         "seen": f"{side} of {min(size)} px of the short side, {seen_share(crops, size, side):.0%} of the picture",
         "crops": len(set(boxes)),
     }
+
+
+def _taught_by(cards: dict[str, Any]) -> str:
+    """The network that the student learned from or with, and how."""
+    other = "peer" if "peer" in cards else "teacher"
+    words = f"{other} {backbone(cards[other]['network'])}" if other in cards else "another network"
+    how = cards["student"].get("distillation")  # older cards do not say
+    if not how:
+        return words
+    temperature = "" if how["distillation"] == "mutual" else f", temperature {how['temperature']:g}"
+    return f"{words} ({how['distillation']}, weight {how['distillation_weight']:g}{temperature})"
 
 
 def _kept(card: dict[str, Any]) -> str | None:

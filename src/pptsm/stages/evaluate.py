@@ -113,7 +113,7 @@ def run(
         metrics["student"][params.sampling]["above_chance"] is not False
     ):  # else the last digit decides, and the report tells why
         served.require(params.evaluate.served_agreement)
-    metrics["student"][params.sampling] |= served.values()
+    metrics["student"][params.sampling] |= served.values() | {"served_least": params.evaluate.served_agreement}
 
     with whole_folder(out) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
