@@ -138,7 +138,7 @@ def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, wri
     assert str(small_disk) in done.stderr
     assert "Traceback" not in done.stderr
     # beside a lock: what a state was made of, whole; what came of a download, which goes on from there
-    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.etag", "lock"}
+    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.validator", "lock"}
     assert {Path(name).name for name in files_in(small_disk)} <= may_be
 
 
