@@ -290,7 +290,7 @@ def _total_of_the_rest(headers: CaseInsensitiveDict[str], have: int) -> int | No
 
 def _validator_in(headers: CaseInsensitiveDict[str]) -> str:
     """What a server calls this version of a file: a strong ETag, else a date that is sure; "" where it has neither."""
-    etag, changed = headers.get("ETag", ""), headers.get("Last-Modified", "")
+    etag, changed = str(headers.get("ETag", "")), str(headers.get("Last-Modified", ""))
     if ETAG.fullmatch(etag):
         return etag
     try:
