@@ -54,6 +54,13 @@ def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
     return [*map(np.stack, fields), np.array([label for _, label in items], dtype=np.int64)]
 
 
+def batch_bytes(clips: int, frames: int, side_px: int) -> int:
+    """Bytes of `collate` of so many clips of so many square frames, as they are in shared memory."""
+    channels = np.dtype(np.float32).itemsize * 3
+    pixels = np.dtype(np.uint8).itemsize * frames * 3 * side_px**2
+    return clips * (pixels + 2 * channels + np.dtype(np.int64).itemsize)
+
+
 def prepared_ahead(
     clips: Clips, batches: Iterable[Sequence[int]], workers: int, take: Callable[[NDArray[Any]], Taken]
 ) -> Iterator[list[Taken]]:
