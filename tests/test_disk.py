@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import TINY, pptsm, write_params
@@ -171,6 +172,23 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert "interrupted; finished work is kept" in errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_sigterm_ends_with_a_sentence_and_leaves_nothing_behind(drawn: Path) -> None:
+    """As by a process manager, while videos are decoded: no semaphore leaks, of which Python would speak last."""
+    process = subprocess.Popen(["pptsm", *INDEX], cwd=drawn, stderr=subprocess.PIPE, text=True)
+    family = psutil.Process(process.pid)
+    while not [child for child in family.children() if "spawn_main" in " ".join(child.cmdline())]:
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = family.children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines()[-1] == "stopped by SIGTERM; finished work is kept, the same command goes on from there."
+    assert "leaked" not in errors
+    assert psutil.wait_procs(children, 60)[1] == []
+    assert not (drawn / "index.csv").exists()
 
 
 def test_outputs_made_read_only_by_the_cache_are_replaced(tmp_path: Path) -> None:

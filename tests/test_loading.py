@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pptsm.data.ahead import collate, prepared_ahead
+from pptsm.data.ahead import collate, memory_of, prepared_ahead
 from pptsm.data.transforms import Pixels
 from pptsm.errors import UserError
 
@@ -41,8 +41,9 @@ class Numbered:
         return Pixels(np.full((2, 3, 4, 5), number, np.uint8), SCALE * number, SCALE), np.int64(os.getpid())
 
 
-def segments() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob("psm_*")}
+def segments() -> list[str]:
+    """The shared memory of this process: other programs have theirs in the same place."""
+    return [path.name for path in SHARED_MEMORY.glob(f"{memory_of(os.getpid())}*")]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -61,11 +62,15 @@ def test_the_loader_hands_over_what_the_processes_made() -> None:
     """Tensors of their own: the memory is given back before they are looked at."""
     from pptsm.data.loading import load_batches  # Paddle, which the processes that import this file need not
 
-    before = segments()
-    loaded = list(load_batches(Numbered(), [[1], [2, 3]], workers=1))
+    batches = load_batches(Numbered(), [[1], [2, 3]], workers=1)
+    loaded, until = [next(batches)], time.monotonic() + 60
+    while not segments():  # the next batch waits there
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    loaded += batches
     assert [pixels.values[:, 0, 0, 0, 0].tolist() for pixels, _ in loaded] == [[1], [2, 3]]
     assert loaded[1][0].scale.numpy().tolist() == [[2.0] * 3, [3.0] * 3]
-    assert segments() == before
+    assert segments() == []
 
 
 def test_processes_are_started_once() -> None:
@@ -93,12 +98,11 @@ def test_the_next_batches_are_prepared_behind_the_step(tmp_path: Path) -> None:
 
 def test_what_a_process_finds_wrong_arrives_as_it_was_said() -> None:
     """After the batches before it, and what is then given up leaves no memory behind."""
-    before, batches = segments(), [[0], [1, 2], [3], [4]]
-    prepared = prepared_ahead(Numbered({2: "unreadable"}), batches, 1, np.copy)
+    prepared = prepared_ahead(Numbered({2: "unreadable"}), [[0], [1, 2], [3], [4]], 1, np.copy)
     assert next(prepared)[0].shape[0] == 1
     with pytest.raises(UserError, match=r"^clip 2 cannot be read$"):
         next(prepared)
-    assert segments() == before
+    assert segments() == []
 
 
 def test_a_process_that_is_killed_ends_it_with_a_sentence() -> None:

@@ -7,10 +7,12 @@ at once.
 import errno
 import os
 import shutil
+import signal
 import sys
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -50,7 +52,8 @@ STAGES = {
     "report": report,
 }
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+ASKING = (signal.SIGTERM, signal.SIGHUP)  # by a process manager, by a terminal that is closed
 
 app = typer.Typer(
     help="PP-TSM video action recognition. `dvc repro` runs all stages; the commands here are its parts.",
@@ -77,6 +80,9 @@ def main() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
     _speak_utf8()
+    for asked in ASKING:
+        if signal.getsignal(asked) == signal.SIG_DFL:  # or `nohup` has it ignored
+            signal.signal(asked, _leave)
     try:
         app()
     except Stopped as stopped:
@@ -85,8 +91,9 @@ def main() -> None:
     except UserError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer has turned Ctrl-C into this
-            print("interrupted; finished work is kept, the same command goes on from there.", file=sys.stderr)
+        ending = {INTERRUPTED: "interrupted"} | {128 + asked: f"stopped by {asked.name}" for asked in ASKING}
+        if isinstance(end.code, int) and end.code in ending:  # Typer has turned Ctrl-C into this
+            print(f"{ending[end.code]}; finished work is kept, the same command goes on from there.", file=sys.stderr)
         raise
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # how Path.resolve() of Python 3.11 says ELOOP
@@ -122,6 +129,11 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End as by Ctrl-C: processes and semaphores are given back, where a death by the signal would leave them."""
+    sys.exit(128 + number)
 
 
 def _fail(message: str, code: int) -> None:

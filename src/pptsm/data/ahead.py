@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import pickle
+import secrets
 import shutil
 import tempfile
 from collections import deque
@@ -88,7 +89,7 @@ def prepared_ahead(
             while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
                 if not pool.active:
                     raise BrokenProcessPool("the pool is broken")
-                waiting.append(pool.schedule(_prepare, args=(file, batch)))
+                waiting.append(pool.schedule(_prepare, args=(file, batch, os.getpid())))
             if not waiting:
                 return
             yield _taken(waiting.popleft(), take)
@@ -137,7 +138,12 @@ def _arrays_in(memory: SharedMemory, layout: list[tuple[tuple[int, ...], str]]) 
     return arrays
 
 
-def _prepare(file: Path, batch: Sequence[int]) -> Handed:
+def memory_of(starter: int) -> str:
+    """How names of shared memory begin that is meant for a process: left by a killed one, it tells whose it was."""
+    return f"pptsm-{starter}-"
+
+
+def _prepare(file: Path, batch: Sequence[int], starter: int) -> Handed:
     """In a process of the pool."""
     clips = _clips(file)
     items = []
@@ -147,7 +153,8 @@ def _prepare(file: Path, batch: Sequence[int]) -> Handed:
         items.append(clips[number])
     arrays = collate(items)
     layout = [(array.shape, array.dtype.str) for array in arrays]
-    memory = SharedMemory(create=True, size=sum(array.nbytes + ALIGNED_BYTES for array in arrays))
+    name = memory_of(starter) + secrets.token_hex(4)
+    memory = SharedMemory(name, create=True, size=sum(array.nbytes + ALIGNED_BYTES for array in arrays))
     for array, place in zip(arrays, _arrays_in(memory, layout), strict=True):
         place[...] = array
     del place
