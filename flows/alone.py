@@ -22,12 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 from flows.waiting import SERVER_START_SEC, waiting_for
 
-from pptsm.prefect_access import ADDRESS, keep_private, known_access
+from pptsm.prefect_access import ADDRESS, NO_TRACKING, keep_private, known_access
 
 STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault(NO_TRACKING, "1")
 os.environ.setdefault(STARTUP, str(SERVER_START_SEC))
 if ADDRESS in os.environ:
     os.environ |= known_access(ROOT / ".prefect")  # Prefect's plugin would do so only for a script started in ROOT

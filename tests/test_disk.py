@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from conftest import TINY, pptsm, write_params
+from pptsm.data.archive import archive_writer
 
 pytestmark = pytest.mark.slow
 
@@ -199,3 +200,36 @@ def test_outputs_made_read_only_by_the_cache_are_replaced(tmp_path: Path) -> Non
         path.chmod(0o444 if path.is_file() else 0o755)
     pptsm("motion", "--out", "data", cwd=tmp_path)
     assert len(list((tmp_path / "data").rglob("*.mp4"))) == 8
+
+
+def test_unpacking_on_a_full_disk_blames_no_archive(tmp_path: Path, small_disk: Path) -> None:
+    """It is whole; `dvc repro` would mend nothing. With room the same command works."""
+    archive = tmp_path / "frames/up/one.mp4.zip"
+    archive.parent.mkdir(parents=True)
+    with archive_writer(archive, (128, 128)) as add:
+        for _ in range(20):
+            add(os.urandom(10_000))
+    fill(small_disk, leave_kb=60)
+    done = pptsm("unpack", tmp_path / "frames", "--out", small_disk / "out", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: the disk filled up while writing {small_disk}/")
+    assert "dvc repro" not in done.stderr
+    (small_disk / "filler").unlink()
+    pptsm("unpack", tmp_path / "frames", "--out", small_disk / "out", cwd=tmp_path)
+    assert len(list((small_disk / "out/up/one.mp4").iterdir())) == 20
+
+
+def test_a_full_disk_of_states_is_named(tmp_path: Path, small_disk: Path) -> None:
+    """Though the write that fails names no file: not the folder in which the command was typed, which has room."""
+    fill(small_disk, leave_kb=0)
+    code = "from pptsm import cli\ndef app():\n    raise OSError(28, 'full')\ncli.app = app\ncli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PPTSM_STATE": str(small_disk / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the disk filled up while writing {small_disk}/state.")

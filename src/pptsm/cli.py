@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
@@ -104,7 +105,7 @@ def main() -> None:
 
         name = error.filename2 or error.filename  # of a copy the second is written
         if error.errno in FULL:
-            place = Path(name or ".").absolute()
+            place = Path(name).absolute() if name else _fullest()
             free = shutil.disk_usage(_existing(place)).free / 1e6
             _fail(
                 f"the disk filled up while writing {place}. Nothing half-written is in place ({free:.1f} MB free now); "
@@ -139,6 +140,14 @@ def _leave(number: int, _: FrameType | None) -> None:
 def _fail(message: str, code: int) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _fullest() -> Path:
+    """Where a write failed that named no file: of the places that a command writes to, that with the least room."""
+    from pptsm.files import state_home
+
+    places = [place.absolute() for place in (Path(), state_home(), Path(tempfile.gettempdir()))]
+    return min(places, key=lambda place: shutil.disk_usage(_existing(place)).free)
 
 
 def _existing(path: Path) -> Path:

@@ -22,7 +22,7 @@ from prefect.plugins import HookContext, SetupResult, register_hook
 from prefect.settings import get_current_settings
 from ruamel.yaml import YAML
 
-from pptsm.prefect_access import ADDRESS, OWNER_ALONE, PASSWORD, keep_private, known_access
+from pptsm.prefect_access import ADDRESS, NO_TRACKING, OWNER_ALONE, PASSWORD, keep_private, known_access
 
 RUN, SERVE = ["deployment", "run"], ["server", "start"]
 DEPLOY = "deploy"
@@ -31,12 +31,12 @@ FOLDER = "PWD"  # what prefect.yaml has runs work in; only a shell keeps it true
 
 
 @register_hook
-def setup_environment(*, ctx: HookContext) -> SetupResult | None:
+def setup_environment(*, ctx: HookContext) -> SetupResult:
     """Complete this process's own command line and environment, and find the server; where none answers, say so."""
     home = get_current_settings().home
     if home.parent == Path.cwd():  # the project's own, by prefect.toml
         keep_private(home)
-    access = known_access(home)
+    access = {NO_TRACKING: os.environ.get(NO_TRACKING, "1"), **known_access(home)}
     address = access.get(ADDRESS, ctx.api_url)
     words = [word for word in sys.argv[1:] if word not in ("--no-prompt", "--prompt")]
     if "--help" in words:
@@ -53,7 +53,7 @@ def setup_environment(*, ctx: HookContext) -> SetupResult | None:
         if address:
             _require_server(address)
             _make_pools(address, access)
-    return SetupResult(env=access) if access else None
+    return SetupResult(env=access)
 
 
 def _make_pools(address: str, access: dict[str, str]) -> None:
