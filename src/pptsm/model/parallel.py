@@ -1,7 +1,7 @@
 """The processes that train or score together, each on a core or a GPU of its own: ranks.
 
 The process that a person started is rank 0. It starts the others, which run the same function with the same
-arguments, deals the work out with them, and alone writes and prints. Processes of `paddle.distributed.launch`
+arguments, shares the work with them, and alone writes and prints. Processes of `paddle.distributed.launch`
 (several nodes) find who they are in their environment and start nobody.
 
 Paddle's own launcher is not what `compute.devices` starts: it would be one more process between an orchestrator's
@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import distributed, nn
+from paddle import distributed
 
 from pptsm.console import note
 from pptsm.errors import UserError
@@ -51,7 +51,7 @@ class Ranks:
     """One process's number among those that work together, and what they say to one another.
 
     Alone (`Ranks()`) everything is the identity, and Paddle's communication is never started. Every other method than
-    `share` and `seed` must be called by all ranks alike.
+    `share` must be called by all ranks alike.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, company: "_Company | None" = None) -> None:
@@ -63,58 +63,27 @@ class Ranks:
         """What of `items` is this rank's: the shares together are all of them, each once."""
         return items[self.rank :: self.size]
 
-    def seed(self, *numbers: int) -> list[int]:
-        """A seed of this rank's own; the first rank's is that of a process alone."""
-        return [*numbers, self.rank] if self.rank else [*numbers]
-
-    def average_gradients(self, learners: Sequence[nn.Layer], weight: float, wish: bool = False) -> bool:
-        """Replace gradients by their weighted sum over ranks, and so the running statistics of batch norms that learn.
-
-        One message a step. As running statistics are linear in those of the batches, they end as if averaged at the
-        end of an epoch; and all ranks hold the same state after every step.
-
-        Args:
-            learners: the same networks in each rank; parameters without a gradient are passed over.
-            weight: this rank's share of the batch, so that those of all ranks sum to 1.
-            wish: whether this rank asks for something that all must do in the same step.
-
-        Returns:
-            Whether any rank has the wish.
-        """
+    def sum_tensor(self, values: paddle.Tensor) -> paddle.Tensor:
+        """The sum of a tensor of the same shape and type in each rank."""
         if self.size == 1:
-            return wish
-        parameters = [p for learner in learners for p in learner.parameters() if p.trainable and p.grad is not None]
-        statistics = [each for learner in learners for each in _learning_statistics(learner)]
-        values = [*(p.grad for p in parameters), *statistics]
-        with paddle.no_grad():
-            flat = paddle.concat([value.astype("float32").flatten() for value in values]) * weight
-            flat = paddle.concat([flat, paddle.to_tensor([float(wish)])])
-            with self._heard():
-                distributed.all_reduce(flat)
-            ends = np.cumsum([value.size for value in values]).tolist()
-            pieces = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-            for parameter, piece in zip(parameters, pieces, strict=False):
-                parameter.grad = piece.reshape(parameter.shape).astype(parameter.grad.dtype)
-            for statistic, piece in zip(statistics, pieces[len(parameters) :], strict=True):
-                statistic.set_value(piece.reshape(statistic.shape))
-        return bool(flat[-1] > 0)
+            return values
+        with self._heard():
+            distributed.all_reduce(values)
+        return values
 
     def sum_over_ranks(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum of an array of the same shape in each rank, as float64."""
         if self.size == 1:
             return array
-        total = paddle.to_tensor(array, dtype="float64")
-        with self._heard():
-            distributed.all_reduce(total)
-        return np.asarray(total.numpy())
+        return np.asarray(self.sum_tensor(paddle.to_tensor(array, dtype="float64")).numpy())
 
     def gather(self, rows: Sequence[Item]) -> list[Item]:
         """The results of all items whose `share` each rank has worked on, in the order of the items."""
         if self.size == 1:
             return list(rows)
-        dealt = self._all_of(list(rows))
-        whole: list[Any] = [None] * sum(map(len, dealt))
-        for rank, share in enumerate(dealt):
+        shares = self._all_of(list(rows))
+        whole: list[Any] = [None] * sum(map(len, shares))
+        for rank, share in enumerate(shares):
             whole[rank :: self.size] = share
         return whole
 
@@ -156,13 +125,6 @@ def is_helper() -> bool:
     return os.environ.get(RANK, "0") != "0"
 
 
-def _learning_statistics(model: nn.Layer) -> list[paddle.Tensor]:
-    """Running means and variances that change in training; those of frozen layers stay, to the last bit."""
-    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
-    learning = [norm for norm in norms if norm.training and not norm._use_global_stats]
-    return [statistic for norm in learning for statistic in (norm._mean, norm._variance)]
-
-
 @contextmanager
 def together(
     work: Callable[..., None], arguments: dict[str, Any], compute: Compute, most: int, what: str
@@ -176,7 +138,7 @@ def together(
         work: a function of a module.
         arguments: what this process called it with.
         compute: devices.
-        most: items that are dealt out at a time: more ranks there will not be.
+        most: items that there are to share at a time: more ranks there will not be.
         what: the name of the work, for a note.
 
     Raises:
@@ -185,26 +147,27 @@ def together(
     if (size := int(os.environ.get(SIZE, "1"))) > 1:
         if size > most:
             raise UserError(
-                f"{what}: {size} processes were launched, but at most {most} have something to do (clips in a batch, "
-                "training.batch_size). Launch fewer, or take larger batches."
+                f"{what}: {size} processes were launched, but at most {most} have something to do (a training step has "
+                "as many groups of clips, training.batch_norm_clips). Launch fewer, or take larger batches."
             )
         yield _joined(int(os.environ[RANK]), None)
         return
     places = _places(compute)
-    if len(places := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
+    if len(used := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
         yield Ranks()
         return
     before = dict(os.environ)
     company = _Company()
     try:
-        mine, *others = _environments(places)
+        mine, *others = _environments(used)
         for environment in others:
             company.start(pickle.dumps((work, arguments)), environment)
         company.watch()
         os.environ |= mine
         use_threads()
         on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
-        note(f"{what}: computes on {len(places)} {on} (compute.devices)")
+        idle = f", of {len(places)}: there is no more to share at a time" if len(places) > len(used) else ""
+        note(f"{what}: computes on {len(used)} {on} (compute.devices{idle})")
         yield _joined(0, company)
         company.part()
     finally:
