@@ -4,6 +4,7 @@ A second word names their devices as `compute.devices` does: 2 processes on CPUs
 """
 
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import paddle
 from conftest import params_with
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.parallel import Ranks, together
+from pptsm.model.parallel import Ranks, store_listeners, together
 from pptsm.params import Devices
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm
@@ -94,6 +95,8 @@ def found_by(ranks: Ranks) -> dict[str, Any]:
     found["gathered of one"] = ranks.gather(ranks.share(["only"]))
     found["sum"] = ranks.sum_over_ranks(np.array([1.0, ranks.rank])).tolist()
     found["of the first"] = ranks.from_first(lambda: f"made by {ranks.rank}")
+    device = socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16
+    found["listens on"] = [listener.getsockopt(*device).rstrip(b"\0").decode() for listener in store_listeners()]
     found["any"] = [ranks.any_rank(ranks.rank == 1), ranks.any_rank(False)]
     return found
 

@@ -89,6 +89,11 @@ def test_what_one_rank_says_reaches_all(found: list[dict[str, Any]]) -> None:
         assert each["any"] == [True, False]
 
 
+def test_no_rank_takes_connections_from_outside(found: list[dict[str, Any]]) -> None:
+    """What joins them listens on the loopback device alone, once they have joined."""
+    assert [each["listens on"] for each in found] == [["lo"], []]
+
+
 def test_alone_nothing_is_sent() -> None:
     """Paddle's communication is not started, and every method gives back what it is given."""
     before = paddle.distributed.is_initialized()  # by another test of this process

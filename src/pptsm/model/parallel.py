@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -37,7 +38,8 @@ from pptsm.workers import die_with_the_starter
 
 RANK = "PADDLE_TRAINER_ID"
 READY = "PPTSM_RANK_READY"  # number of the open file that a rank writes into when it is about to join
-HERE = "127.0.0.1"
+HERE, LOOPBACK = "127.0.0.1", b"lo"
+OPEN_FILES = Path("/proc/self/fd")
 LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
 GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
 LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
@@ -209,7 +211,27 @@ def _joined(rank: int, company: "_Company | None") -> Ranks:
         os.write(int(os.environ[READY]), b"ready")
     with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
         distributed.init_parallel_env()
+    if company is not None:  # all ranks are on this machine
+        for listener in store_listeners():
+            with listener, suppress(OSError):  # Linux before 5.7 lets only root do it
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, LOOPBACK)
     return ranks
+
+
+def store_listeners() -> list[socket.socket]:
+    """Where this process listens for ranks that join: Paddle's store, on all interfaces and without a password.
+
+    Paddle has no setting for either. Bound to the loopback device, it takes no connection from outside any more.
+    """
+    port, found = int(os.environ["PADDLE_MASTER"].split(":")[1]), []
+    for name in os.listdir(OPEN_FILES) if OPEN_FILES.exists() else []:  # noqa: PTH208 (names, of what is no path)
+        with suppress(OSError):  # no socket, or closed meanwhile
+            one = socket.socket(fileno=os.dup(int(name)))
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
+                found.append(one)
+            else:
+                one.close()
+    return found
 
 
 class _Rank(NamedTuple):
