@@ -21,29 +21,28 @@ SMALL = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "processes", "clips", "frames"),
+    ("changes", "clips", "frames"),
     [
-        ({}, 1, 10, 8),  # a batch of training
-        ({}, 4, 3, 8),  # a rank's part of it
-        ({"clip": {**SMALL["clip"], "crops": "ten"}, "training": {"batch_size": 9}}, 1, 1, 10 * 8),  # a video's views
-        ({"evaluate": {"sampling": "both"}}, 1, 1, 5 * 3 * 8),
+        ({}, 10, 8),  # a batch of training
+        ({"training": {"batch_size": 10, "batch_norm_clips": 3}}, 4, 8),  # a group of it: one of 4, 3 and 3
+        ({"clip": {**SMALL["clip"], "crops": "ten"}, "training": {"batch_size": 9}}, 1, 10 * 8),  # a video's views
+        ({"evaluate": {"sampling": "both"}}, 1, 5 * 3 * 8),
     ],
 )
-def test_the_largest_batch_counts(
-    changes: dict[str, dict[str, object]], processes: int, clips: int, frames: int
-) -> None:
+def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], clips: int, frames: int) -> None:
     """Of training, or all views of a video as evaluation looks at them: what the loader makes of them, to the byte."""
     scale = np.ones(3, np.float32)
     clip = Pixels(np.zeros((frames, 3, 64, 64), np.uint8), scale, scale), np.int64(0)
     made = sum(array.nbytes for array in collate([clip] * clips))
-    assert largest_batch_bytes(params_with(**SMALL | changes), processes) == made
+    assert largest_batch_bytes(params_with(**SMALL | changes)) == made
 
 
 def test_the_published_recipe_needs_what_its_loader_takes() -> None:
     """128 clips of 8 frames as uint8, two of them for each of eight processes, and one to spare."""
-    params = chosen_params(ROOT / "presets", Choice("k400-r50-uniform"))
+    choice = Choice("k400-r50-uniform", settings=("training.batch_norm_clips=128",))
+    params = chosen_params(ROOT / "presets", choice)
     assert largest_batch_bytes(params) == 154_144_768
-    assert "8 processes of the loader hold up to 2620 MB" in shared_memory(params, 1, 8, 10**10).found
+    assert "8 processes of the loader hold up to 2620 MB" in shared_memory(params, 8, 10**10).found
 
 
 @pytest.mark.parametrize("release", ["3.2.2", "3.1.1", "3.0.0"])
@@ -68,7 +67,7 @@ def test_shared_memory_must_hold_two_batches_a_process_and_one(
 ) -> None:
     """Where it does not, the number that fits is said."""
     params = params_with(**SMALL)
-    found = shared_memory(params, 1, workers, int(free_batches * largest_batch_bytes(params)))
+    found = shared_memory(params, workers, int(free_batches * largest_batch_bytes(params)))
     assert found.good is good
     assert f"{workers} processes of the loader hold up to" in found.found
     if remedy:

@@ -222,7 +222,7 @@ def test_a_sweep_refuses_what_dvc_takes_for_no_override(override: str) -> None:
 @pytest.mark.parametrize("override", ["/elsewhere/x.yaml:a=5", "dvc.yaml:a=5", "~/x.yaml:a=1", "x.yaml:+a='b: c'"])
 def test_an_override_of_another_file_is_refused(override: str) -> None:
     """DVC would write into it, wherever it lies. A value may have a colon."""
-    with pytest.raises(UserError, match="is named as the file to change, and only params.yaml may be"):
+    with pytest.raises(UserError, match=r"is named as the file to change, and only params\.yaml may be"):
         check_overrides(["sampling=dense", override])
     with pytest.raises(UserError, match=r"only params\.yaml may be"):
         experiment_names("sweep", [["seed=1"], [override]], {})

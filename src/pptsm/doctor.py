@@ -1,5 +1,6 @@
 """What a machine needs to run the pipeline, each with its remedy."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pptsm.data.geometry import crop_places
 from pptsm.errors import UserError
 from pptsm.params import Params, load_params
 from pptsm.processor import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
+from pptsm.training.groups import most_processes, number_of_groups
 
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
@@ -37,7 +39,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Run all checks; needs a few seconds, because Paddle is imported to ask for its device."""
+    """Run all checks; needs a few seconds, for Paddle is imported to ask for its device."""
     return [
         _python(),
         *map(_package, REQUIRED),
@@ -116,7 +118,8 @@ def _training() -> list[Finding]:
 
 def _training_processes(params: Params) -> int:
     devices = params.compute.devices
-    return min(params.training.batch_size, cpu_processes(devices if isinstance(devices, int) else "auto"))
+    most = most_processes(params.training.batch_size, params.training, on_gpu=False)
+    return min(most, cpu_processes(devices if isinstance(devices, int) else "auto"))
 
 
 def _kernels() -> Finding:
@@ -142,49 +145,36 @@ def _shared_memory() -> list[Finding]:
     try:
         params = load_params(PARAMS)
         processes = _training_processes(params)
-        return [shared_memory(params, processes, loader_processes(params.compute.workers, processes), free)]
+        return [shared_memory(params, processes * loader_processes(params.compute.workers, processes), free)]
     except UserError as error:
         return [Finding(what, False, f"{free / 1e6:.0f} MB free, need unknown", str(error))]
 
 
-def shared_memory(params: Params, processes: int, workers: int, free_bytes: int) -> Finding:
-    """What the loader's processes hold in shared memory at most, beside what is free there.
-
-    Args:
-        params: decide how large a batch is.
-        processes: that train together.
-        workers: processes of the loader, of each of those.
-        free_bytes: of /dev/shm.
-    """
-    batch = largest_batch_bytes(params, processes)
-    # one to spare for each that trains: other programs use /dev/shm too
-    needed = processes * (BATCHES_AHEAD * workers + 1) * batch if workers else 0
-    fitting = max(0, int(free_bytes / processes / batch - 1) // BATCHES_AHEAD)
-    loaders = processes * workers
+def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
+    """What so many processes of the loader hold in shared memory at most, beside what is free there."""
+    batch = largest_batch_bytes(params)
+    # one to spare: other programs use /dev/shm too
+    needed = (BATCHES_AHEAD * workers + 1) * batch if workers else 0
+    fitting = max(0, int(free_bytes / batch - 1) // BATCHES_AHEAD)
     return Finding(
         "shared memory",
         needed <= free_bytes,
-        f"{free_bytes / 1e6:.0f} MB free; {loaders} processes of the loader hold up to {needed / 1e6:.0f} MB there",
-        f"Set compute.workers to {fitting}, or lower training.batch_size or the clip's size, or enlarge /dev/shm "
+        f"{free_bytes / 1e6:.0f} MB free; {workers} processes of the loader hold up to {needed / 1e6:.0f} MB there",
+        f"Set compute.workers to {fitting}, or lower training.batch_norm_clips or the clip's size, or enlarge /dev/shm "
         "(Docker: --shm-size).",
     )
 
 
-def largest_batch_bytes(params: Params, processes: int = 1) -> int:
-    """The largest batch that a process of the loader hands over: a rank's part of one of training, or a video's views.
-
-    Args:
-        params: batch, clip and sampling.
-        processes: that train together.
-    """
-    clip = params.clip
+def largest_batch_bytes(params: Params) -> int:
+    """The most that a process of the loader hands over at once: a group of training, or all views of a video."""
+    recipe, clip = params.training, params.clip
     segments = max(params.teacher.segments, params.student.segments)
     size = clip.test_crop_px, clip.test_crop_px
     crops = {name: len(crop_places(name, size, clip.test_crop_px)) for name in (clip.crops, clip.dense_crops)}
     views = {"uniform": crops[clip.crops], "dense": clip.dense_clips * crops[clip.dense_crops]}
-    clips = -(-params.training.batch_size // processes)
+    group = math.ceil(recipe.batch_size / number_of_groups(recipe.batch_size, recipe))
     return max(
-        batch_bytes(clips, segments, clip.crop_px),
+        batch_bytes(group, segments, clip.crop_px),
         *(batch_bytes(1, views[sampling] * segments, clip.test_crop_px) for sampling in params.evaluate.samplings),
     )
 
