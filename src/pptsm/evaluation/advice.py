@@ -44,11 +44,11 @@ def still_rising(val_top1: Sequence[float], videos: int) -> bool | None:
     """Whether a validation curve rose from its middle third to its last one by more than chance moves it.
 
     Args:
-        val_top1: after each epoch; fewer than three tell nothing (None).
+        val_top1: after each epoch; fewer than three, or no videos, tell nothing (None).
         videos: how many were looked at: the mean of a third moves by about half of 1 / sqrt(videos).
     """
     third = len(val_top1) // 3
-    if third == 0:
+    if third == 0 or videos == 0:
         return None
     last, middle = sum(val_top1[-third:]) / third, sum(val_top1[-2 * third : -third]) / third
     return bool(last - middle > 0.5 / videos**0.5)
@@ -65,8 +65,7 @@ def heading(name: str, verdict: Mapping[str, Any]) -> str:
         return f"{name}: one group cannot tell whether it is above chance"
     if verdict["above_chance"]:
         return f"{name} is above chance"
-    # the groups are too few, or too unlike, for what the videos would show if each counted by itself
-    return f"{name}: NOT PROVEN ABOVE CHANCE" if _by_video_above(verdict) else f"{name}: NOT ABOVE CHANCE"
+    return f"{name}: NOT ABOVE CHANCE"
 
 
 def figures(verdict: Mapping[str, Any], split: str) -> str:
@@ -84,6 +83,8 @@ def figures(verdict: Mapping[str, Any], split: str) -> str:
         if verdict.get("compared", 1) > 1:
             chosen = f"these videos chose the best of {verdict['compared']} epochs: it allows for that choice"
             text = text.replace("95 % interval", "interval") + f" ({chosen})"
+    if groups > 1 and verdict["above_chance"] is False and _by_video_above(verdict):
+        text += ", though it would be above chance if groups did not matter"
     guessing = verdict["guessing"] if "guessing" in verdict else 1 / verdict["classes"]
     return (
         f"{text}; chance is {_percent(chance_of(verdict))} (guessing {_percent(guessing)}, always the largest class "
