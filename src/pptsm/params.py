@@ -112,6 +112,7 @@ class Index(Section):
     annotations: Annotations
     format: AnnotationFormat
     official_split: Annotated[int, Field(ge=1, le=3)]
+    first_class: Literal["auto", 0, 1]
     group_file: ListFile
     label_file: ListFile
     train_share: Share
