@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from pptsm.errors import UserError
-from pptsm.ingest.annotations import kinetics, lists, own, ssv2, ucf101
+from pptsm.ingest.annotations import kinetics, lists, own, ucf101
 from pptsm.ingest.annotations.reading import HMDB51, read_lines
 from pptsm.params import AnnotationFormat
 
@@ -21,28 +21,29 @@ def format_of(files: list[Path], frames: bool) -> AnnotationFormat:
     """
     texts = {file: _lines(file) for file in files if file.suffix.lower() != ".json"}
     headers = {file: {cell.strip(' "').lower() for cell in re.split("[,;\t]", text[0])} for file, text in texts.items()}
-    tables = [file for file, header in headers.items() if header.issuperset(kinetics.NEEDED)]
-    if tables and len(tables) == len(texts):
+    of_kinetics = [file for file, header in headers.items() if header.issuperset(kinetics.NEEDED)]
+    if of_kinetics and len(of_kinetics) == len(texts):
         return "kinetics"  # with or without the same as JSON
-    if len(texts) < len(files) and all(map(ssv2.is_answers, texts)):
-        return "ssv2"
     if by_name := _by_names(files):
         return by_name
-    first = files[0]
-    if tables and headers[first].issuperset(kinetics.NEEDED):
+    if files[0] in of_kinetics:
         return "kinetics"
-    if headers.get(first, set()) & set(own.NEEDED):
+    if headers[files[0]] & set(own.NEEDED):
         return "csv"
+    return _by_lines(texts, frames)
+
+
+def _by_lines(texts: dict[Path, list[str]], frames: bool) -> AnnotationFormat:
     lines = [line for text in texts.values() for line in text]
     kinds = {found.kind for found in (lists.parse(line, frames, lambda _: False) for line in lines)}
     if "none" in kinds and ucf101.fits(lines):
         return "ucf101"
     if kinds - {"none"}:
         return "list"
-    shown = next(iter(texts), first)
+    first, text = next(iter(texts.items()))
     raise UserError(
-        f"index.annotations: no format begins like {shown.name}, whose first line is {texts[shown][0][:120]!r}. A table "
-        'of your own has "path,label" in it; index.format names another one (docs/coming_from.md).'
+        f"index.annotations: no format begins like {first.name}, whose first line is {text[0][:120]!r}. A table of "
+        'your own has "path,label" in it; index.format names another one (docs/coming_from.md).'
     )
 
 

@@ -22,9 +22,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     parts = []
     tables = [file for file in files if file.suffix.lower() != ".json"]
     if not tables:
-        raise UserError(
-            f"index.annotations: {files[0].name} is JSON; of Kinetics the CSV files are read, which are published beside."
-        )
+        raise UserError(f"index.annotations: {files[0].name} is JSON; of Kinetics the CSV files beside it are read.")
     for file in tables:
         table = read_table(file, faults)
         if missing := [name for name in NEEDED if name not in table]:

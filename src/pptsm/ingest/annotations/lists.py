@@ -65,23 +65,23 @@ def parse(text: str, frames: bool, known: Callable[[str], bool]) -> Line:
         return Line(text, "", "none", f"is {text!r}, a comment, which lists do not have")
     path, rest = _path_and_rest(text, known)
     words = rest.split()
+    fault = ""
     if not words and path == without_suffix(path) and not known(path):
-        return Line(path, "", "none", f'is {text!r}, not "path number" or "folder frames number"')
-    if not words:
-        return Line(path, "", "none")
-    if any(map(SEVERAL.fullmatch, words)):
-        return Line(path, "", "none", _several(path, rest, frames))
-    if not all(map(NUMBER.fullmatch, words)):
+        fault = f'is {text!r}, not "path number" or "folder frames number"'
+    elif any(map(SEVERAL.fullmatch, words)):
+        fault = _several(path, rest, frames)
+    elif not all(map(NUMBER.fullmatch, words)):
         return Line(path, rest, "name")
-    # "run/1 121 3" is a folder of 121 frames; "run/1.mp4 0 2" is so only where the root has such folders
-    of_frames = len(words) == 2 and (frames or path == without_suffix(path)) and int(words[0][:MOST_DIGITS]) > 0
-    if len(words) > 1 and not of_frames:
-        return Line(path, words[-1], "number", _several(path, rest, frames))
-    if int(words[-1][: MOST_DIGITS + 1]) == -1:
-        return Line(path, "", "none")
-    if words[-1].startswith("-") or len(words[-1]) > MOST_DIGITS:
-        return Line(path, "", "none", f"gives {path!r} the class {words[-1][:20]}, which is no number of a class")
-    return Line(path, str(int(words[-1])), "number")
+    elif len(words) > 1:
+        # "run/1 121 3" is a folder of 121 frames; "run/1.mp4 0 2" is so only where the root has such folders
+        of_folder = len(words) == 2 and (frames or path == without_suffix(path)) and int(words[0][:MOST_DIGITS]) > 0
+        fault = "" if of_folder else _several(path, rest, frames)
+    number = words[-1] if words else "-1"
+    if not fault and number != "-1" and not re.fullmatch(rf"\d{{1,{MOST_DIGITS}}}", number):
+        fault = f"gives {path!r} the class {number[:20]}, which is no number of a class"
+    if fault or number == "-1":
+        return Line(path, "", "none", fault)
+    return Line(path, str(int(number)), "number")
 
 
 def read(
@@ -120,7 +120,9 @@ def read(
         if first == 0 and numbers.min() > 0:
             hint = ". None has the class 0, so the lists may count from 1: then set index.first_class to 1"
         said = f"but {len(names.labels)} are named, from {first}{hint}"
-        faults.add_rows(clips, unknown, lambda row: f"has the class {numbers[row.name]}, {said}")
+        faults.add_rows(
+            clips.assign(number=numbers.astype(str)), unknown, lambda row: f"has the class {row['number']}, {said}"
+        )
     clips["path"] = by_path(clips, root, faults)
     return clips[["path", "label", "split", "where"]]
 
@@ -226,8 +228,8 @@ def _first_class(numbers: pd.Series, names: ClassNames, chosen: Literal["auto", 
         return 1 if names.first == 1 else 0
     written = "without numbers" if names.first is None else f"from {names.first}"
     raise UserError(
-        f"index.annotations: it cannot be known whether the lists count classes from 0 or from 1. They have the numbers "
-        f"{lowest} to {highest}, neither 0 nor {count}, and {names.file} names {count} classes {written}. Class "
-        f"{lowest} would be {names.labels[lowest]!r} counted from 0, and {names.labels[lowest - 1]!r} counted from 1: "
-        "set index.first_class to 0 or 1."
+        f"index.annotations: it cannot be known whether the lists count classes from 0 or from 1. They have the "
+        f"numbers {lowest} to {highest}, neither 0 nor {count}, and {names.file} names {count} classes {written}. "
+        f"Class {lowest} would be {names.labels[lowest]!r} counted from 0, and {names.labels[lowest - 1]!r} counted "
+        "from 1: set index.first_class to 0 or 1."
     )

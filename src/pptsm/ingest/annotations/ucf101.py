@@ -54,7 +54,8 @@ def require_agreement(clips: pd.DataFrame, order: list[str] | None, faults: Faul
     """
     compared = clips[(clips["given"] != "") & (clips["label"] != "")]
     is_number = compared["given"].str.fullmatch(r"\d{1,9}").astype(bool)
-    same_name = pd.Series([plain(row.given) == plain(row.label) for row in compared.itertuples()], compared.index, bool)
+    pairs = zip(compared["given"].tolist(), compared["label"].tolist(), strict=True)
+    same_name = pd.Series([plain(given) == plain(label) for given, label in pairs], compared.index, dtype=bool)
     remedy = "set index.format to list, where the label is what stands behind the path"
     faults.add_rows(
         compared,
