@@ -186,8 +186,8 @@ def parse_settings(settings: tuple[str, ...]) -> Values:
             raise UserError(f"--set {setting!r}: expected section.key=value, such as index.root=/videos.")
         if found := UNWRITABLE.search(setting):  # the command stands in a comment, which such a character would end
             raise UserError(
-                f"--set {setting!r} has the character {found[0]!a} in it, which the text of params.yaml cannot have. "
-                "Write a line break in a value as \\n between double quotes."
+                f"--set {setting!r}: expected section.key=value in a line, but it has the character {found[0]!a}, "
+                "which the text of params.yaml cannot have. In a value between double quotes a line break is \\n."
             )
         try:
             value = parse_yaml(text)

@@ -191,7 +191,7 @@ def load_labels(path: Path, index: pd.DataFrame | None = None) -> list[str]:
         UserError: the file is missing, empty, cut off or no text, or does not name the index's classes.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_text(encoding="utf-8")  # which takes Windows' line ends too
     except OSError as error:
         raise unusable("the class names", path, error.strerror or str(error), "index") from None
     except UnicodeDecodeError as error:

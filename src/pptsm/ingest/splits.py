@@ -10,6 +10,7 @@ import re
 
 import pandas as pd
 
+from pptsm.console import one_line
 from pptsm.data.table import SPLITS
 from pptsm.errors import UserError
 from pptsm.params import Index
@@ -124,7 +125,8 @@ def advice(videos: pd.DataFrame, params: Index) -> str | None:
         for split, labels in lacking.items()
         if labels
     ]
-    count, sizes = len(videos), _sizes(_group_sizes(videos), params.split_seed, shares)
+    of_group, count = _group_sizes(videos), len(videos)
+    sizes = _sizes(of_group, params.split_seed, shares)
     off = [
         f"{split} has {sizes[split]} of {count} videos, {sizes[split] / count:.0%} where its share is {share:.0%}"
         for split, share in shares.items()
@@ -133,12 +135,15 @@ def advice(videos: pd.DataFrame, params: Index) -> str | None:
     if not (gaps or off):
         return None
     seed = covering_seed(videos, params)
-    if seed in (None, params.split_seed):
+    in_shares = seed is not None and not _any_off(_sizes(of_group, seed, shares), shares)
+    if seed is not None and (gaps or in_shares):
+        remedy = (
+            f"With index.split_seed: {seed} each split has every class{' and about its share' if in_shares else ''}"
+        )
+        remedy += "; or name index.val_groups and test_groups"
+    else:
         other = "set index.val_share to 0, or name" if gaps else "name"
         remedy = f"No seed near it does better: {other} groups in index.val_groups and test_groups"
-    else:
-        remedy = f"With index.split_seed: {seed} each split has every class{'' if not off else ' and about its share'}"
-        remedy += "; or name index.val_groups and test_groups"
     counted = "; shares count groups, of which some have many videos" if off else ""
     return f"{'; '.join([*gaps, *off])}{counted} (index.split_seed {params.split_seed}). {remedy}."
 
@@ -163,8 +168,7 @@ def covering_seed(videos: pd.DataFrame, params: Index) -> int | None:
     ]
     of_group = _group_sizes(videos)
     for seed in covering:
-        sizes = _sizes(of_group, seed, shares)
-        if not any(_is_off(sizes[split], share * len(videos)) for split, share in shares.items()):
+        if not _any_off(_sizes(of_group, seed, shares), shares):
             return seed
     return covering[0] if covering else None
 
@@ -181,6 +185,10 @@ def _sizes(of_group: dict[str, int], seed: int, shares: dict[str, float]) -> dic
     return sizes
 
 
+def _any_off(sizes: dict[str, int], shares: dict[str, float]) -> bool:
+    return any(_is_off(sizes[split], share * sum(sizes.values())) for split, share in shares.items())
+
+
 def _is_off(size: int, wanted: float) -> bool:
     return abs(size - wanted) > max(OFF_VIDEOS, OFF_SHARE * wanted)
 
@@ -191,7 +199,8 @@ def split_sizes(videos: pd.DataFrame) -> list[str]:
     for split in SPLITS:
         part = videos[videos["split"] == split]
         groups = sorted(set(part["group"]))
-        names = f" ({', '.join(groups[:SHOWN])}{', ...' if len(groups) > SHOWN else ''})" if groups else ""
+        shown = ", ".join(map(one_line, groups[:SHOWN]))
+        names = f" ({shown}{', ...' if len(groups) > SHOWN else ''})" if groups else ""
         lines.append(f"{split}: {len(part)} videos of {len(groups)} groups{names}")
     return lines
 

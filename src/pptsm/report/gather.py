@@ -57,7 +57,6 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     """
     index = load_index(sources.index)
     classes = load_labels(sources.labels, index)
-    require_named(index, classes, sources.labels)
     metrics = _metrics(sources.evaluation / "metrics.json", params.sampling)
     # names are words, even "001", "1" and "nan"
     predictions, per_class = (

@@ -16,7 +16,6 @@ def run(
 
     table = load_index(index)
     classes = load_labels(labels, table)
-    require_named(table, classes, labels)
     note(f"validate: loading Great Expectations, to check {len(table)} rows")
     from pptsm.ingest.validation.index import validate_index
     from pptsm.ingest.validation.result import save_result

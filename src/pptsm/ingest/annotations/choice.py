@@ -34,11 +34,12 @@ def format_of(files: list[Path], frames: bool) -> AnnotationFormat:
 
 
 def _by_lines(texts: dict[Path, list[str]], frames: bool) -> AnnotationFormat:
+    kinds = [{lists.parse(line, frames, lambda _: False).kind for line in text} for text in texts.values()]
     lines = [line for text in texts.values() for line in text]
-    kinds = {found.kind for found in (lists.parse(line, frames, lambda _: False) for line in lines)}
-    if "none" in kinds and ucf101.fits(lines):
+    # of UCF101's lists one has numbers and the other has none
+    if {"none"} in kinds and all(len(of_file) == 1 for of_file in kinds) and ucf101.fits(lines):
         return "ucf101"
-    if kinds - {"none"}:
+    if set().union(*kinds) - {"none"}:
         return "list"
     first, text = next(iter(texts.items()))
     raise UserError(
