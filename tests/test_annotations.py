@@ -1,6 +1,8 @@
 """Annotation files of all formats: what is read, what is told apart, and what is refused with its line."""
 
 import contextlib
+import csv
+import io
 import json
 import shutil
 import time
@@ -706,6 +708,17 @@ def test_one_odd_line_neither_changes_the_others_nor_is_it_guessed(
 ) -> None:
     """In a list for training."""
     refused(sentence, write("train.list", f"run/1.mp4 1\nwalk/1.mp4 0\n{line}\n"), RUNS, format=form)
+
+
+@pytest.mark.parametrize("sign", [*map(chr, range(1, 32)), *"\x7f\x85\xa0\u2028\ufeff\",;'=-#"], ids=ascii)
+def test_a_name_of_any_characters_is_found_by_annotations(write: Write, sign: str) -> None:
+    """By a table of one's own, and by a list where a line can say it."""
+    found = [f"run/a{sign}b.mp4", f"walk/{sign}.mp4", f"x{sign}/c.mp4"]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["path", "label"], *([name, "yes"] for name in found)])
+    assert list(read(write("mine.csv", text.getvalue()), found).index) == found
+    if sign != "\n":
+        assert list(read(write("train.list", "".join(f"{name} 1\n" for name in found)), found).index) == found
 
 
 def test_where_a_path_ends_is_seen_from_what_is_there(write: Write) -> None:

@@ -289,6 +289,26 @@ def test_numbers_that_might_be_meant_either_way_are_refused(write: Write, text: 
         read_label_file(write("labels.txt", text))
 
 
+@pytest.mark.parametrize("text", [
+    "0,run\n1,walk\n", "1: run\n2: walk\n", "walk 1\nrun 0\n", "run,1\nwalk,2\n", "0) run\n1) walk\n",
+    "run = 0\nwalk = 1\n",
+])  # fmt: skip
+def test_numbers_in_another_form_are_refused(write: Write, text: str) -> None:
+    """They would be taken for names, and the lines for the order."""
+    with pytest.raises(UserError, match="has a number, but not as a number, a space and a name"):
+        read_label_file(write("labels.txt", text))
+
+
+@pytest.mark.parametrize(
+    "names", [["level 1", "level 2"], ["take 5", "high 5"], ["0 run 0", "1 walk 1"], ["1.5 m", "2.5 m"]]
+)
+def test_numbers_that_are_a_part_of_names_stay(write: Write, names: list[str]) -> None:
+    """Where they do not count the classes, or each line has its number before."""
+    assert read_label_file(write("labels.txt", "\n".join(names))) == [
+        name.removeprefix(f"{n} ") for n, name in enumerate(names)
+    ]
+
+
 def test_an_empty_label_file_is_said_to_be_empty(write: Write) -> None:
     """Not that each class is unknown."""
     with pytest.raises(UserError, match="is empty"):

@@ -70,7 +70,7 @@ def clip_id(path: str, start_sec: float, end_sec: float) -> str:
 def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
     r"""Write a table that people open in spreadsheets, and that `read_csv` reads back to the last character.
 
-    A text that begins with = + - @ or a control character has an apostrophe before it, as one that begins with one: a
+    A text that begins with = + - @ an apostrophe, a tab or a line break has an apostrophe before it: a
     spreadsheet shows it as text. Where a text has a carriage return in it, all are quoted: csv writes that one bare,
     and a reader takes it for the end of a line.
 

@@ -75,8 +75,25 @@ def read_class_names(name: str) -> ClassNames:
                 'classes from 0 in the order of the logits; a name that itself begins with a number is "0 1 handed".'
             )
         lines = [numbered[number] for number in sorted(numbered)]
+    else:
+        _refuse_other_numbering(name, lines)
     refuse_alike(lines, f"the label file {name!r}")
     return ClassNames(lines, first, name)
+
+
+def _refuse_other_numbering(name: str, lines: list[str]) -> None:
+    """Raise a UserError where lines have numbers in another form, `0,run` or `run 0`: they would become names."""
+    for form in (r"(\d+)\s*(?:[,;:=|)]|\.(?!\d))\s*(\S.*)", r"(.*\S)\s*[\s,;:=|]\s*(\d+)"):
+        pairs = [match.groups() for line in lines if (match := re.fullmatch(form, line))]
+        pairs = [pair if pair[0].isdigit() else pair[::-1] for pair in pairs]
+        numbers = sorted(int(number[:9]) for number, _ in pairs)
+        # "level 1", "level 2" are names
+        told_apart = len({text for _, text in pairs}) == len(lines) > 1
+        if told_apart and numbers in (list(range(len(lines))), list(range(1, len(lines) + 1))):
+            raise UserError(
+                f"every line of the label file {name!r} has a number, but not as a number, a space and a name "
+                f'({", ".join(map(repr, lines[:SHOWN]))}). Write "0 run"; a name with such a number in it is "0 run 1".'
+            )
 
 
 def refuse_alike(labels: Sequence[str], where: str) -> None:

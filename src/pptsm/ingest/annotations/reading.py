@@ -14,6 +14,7 @@ from pptsm.errors import UserError
 from pptsm.ingest.splits import SPLIT_NAMES
 
 SHOWN = 5  # faults in a sentence
+BLANK = " \t\r"  # what stands around a text and is no part of it; other control characters may be part of a name
 SUFFIXES = (".csv", ".json", ".txt", ".list", ".tsv")  # of the files that are taken from a folder
 # Of UCF101's and HMDB51's lists: trainlist01, wave_test_split1; and as other toolboxes name theirs:
 # ucf101_val_split_1_videos, hmdb51_train_split_2_rawframes.
@@ -128,7 +129,7 @@ def read_lines(path: Path) -> pd.DataFrame:
 
     Only a line feed ends a line (a carriage return before it goes): U+2028 and its like may stand in a name.
     """
-    lines = [line.strip() for line in read_text(path).split("\n")]
+    lines = [line.strip(BLANK) for line in read_text(path).split("\n")]
     full = [number for number, line in enumerate(lines) if line]
     return pd.DataFrame({"text": [lines[number] for number in full], "where": places(path, [n + 1 for n in full])})
 
@@ -199,6 +200,6 @@ def _unusual(path: str) -> bool:
 
 
 def _as_id(path: str, tops: set[str]) -> str:
-    name = re.sub("/(?:\\.?/)+", "/", path.strip().replace("\\", "/"))
+    name = re.sub("/(?:\\.?/)+", "/", path.strip(BLANK).replace("\\", "/"))
     name = name.removeprefix("./").rstrip("/")
     return next((name[len(top) :] for top in tops if name.startswith(top)), name)
