@@ -165,13 +165,13 @@ def save_labels(labels: list[str], path: Path) -> None:
     """Write class names, one a line.
 
     Raises:
-        UserError: as `require_writable`.
+        UserError: as `refuse_unfit_names`.
     """
-    require_writable(labels)
+    refuse_unfit_names(labels)
     path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="\n")
 
 
-def require_writable(labels: Sequence[str]) -> None:
+def refuse_unfit_names(labels: Sequence[str]) -> None:
     """Raise a UserError where a class name cannot stand in a file of one name per line, in UTF-8."""
     if broken := [label for label in labels if re.search("[\n\r\0\ud800-\udfff]", label) or label != label.strip()]:
         raise UserError(
