@@ -169,7 +169,8 @@ def require(stage: str, file: Path, params: Path) -> None:
     if not file.exists():
         return
     try:
-        before = dict(reversed(line.split(" ", 1)) for line in file.read_text(encoding="utf-8").splitlines())
+        lines = [line.split(" ", 1) for line in file.read_text(encoding="utf-8").splitlines()]
+        before = {name: value for value, name in lines}
     except (OSError, ValueError) as error:
         raise UserError(
             f"{stage}: {file}, which says what code decides its result, cannot be read ({error}). {REMEDY}"
@@ -239,7 +240,7 @@ def _note_names(node: ast.AST, found: _Found) -> None:
             _sort_in(alias.name, found)
     elif isinstance(node, ast.ImportFrom) and node.module:
         _sort_in(node.module, found)
-        if node.module.split(".")[0] == PACKAGE.name:
+        if node.module.split(".", maxsplit=1)[0] == PACKAGE.name:
             found.modules.update(f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -271,7 +272,7 @@ def _read_once(file: Path, changed_ns: int) -> _Source:
 
 
 def _sort_in(module: str, found: _Found) -> None:
-    top = module.split(".")[0]
+    top = module.split(".", maxsplit=1)[0]
     if top == PACKAGE.name:
         found.modules.add(module)
     else:
