@@ -21,6 +21,7 @@ from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Role, Teacher
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
+from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.objective import Hinton, Mutual, Objective, Plain
@@ -76,7 +77,7 @@ def fit_role(
         UserError: as `train`, `together` and what opens the inputs.
     """
     call = dict(locals())  # as the other ranks are to make it
-    use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
+    device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
     labels = load_labels(inputs.labels)
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
@@ -108,7 +109,7 @@ def fit_role(
     made_of = MadeOf(parameters, hashes, code_of(role, params.frames.source))
     checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
     batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
-    most = batch if section.epochs > 0 else 1
+    most = most_processes(batch, params.training, on_gpu=device == "gpu") if section.epochs > 0 else 1
     with (
         checkpoint.held(),
         told_if_it_runs_out(role, params, section.segments),
