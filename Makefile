@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 # Stage code, although none of its dependencies may have changed: the versions of libraries are none. In a second.
 CODE := $(if $(wildcard dvc.lock),dvc repro --quiet --force --single-item code)
 
-.PHONY: help setup other-paddle repro status flow serve test check format lock
+.PHONY: help setup other-paddle repro status flow experiments serve test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
@@ -47,6 +47,9 @@ status: setup    ## what `dvc repro` would do, by the code and the libraries as 
 flow: setup      ## the same through Prefect: server on loopback, worker, one watched run
 	$(CODE)
 	python flows/watched.py
+
+experiments: setup  ## what the experiments changed and what came of it, in 120 columns
+	python flows/compare.py
 
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
 	python flows/watched.py --stay

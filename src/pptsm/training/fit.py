@@ -148,8 +148,9 @@ def fit_role(
                     "revision": made_of.revision(role, trained.weights[0]),
                     "distilled": distilled,
                     "verdict": verdicts[name],
+                    "kept_epoch": trained.kept_epoch,
+                    "clips_per_step": trained.clips_per_step,
                 }
-                facts["kept_epoch"] = trained.kept_epoch
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")
