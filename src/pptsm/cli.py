@@ -114,7 +114,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        _complain(str(stopped))
         sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error), error.exit_code)
@@ -165,8 +165,14 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    _complain(f"error: {message}")
     sys.exit(code)
+
+
+def _complain(sentence: str) -> None:
+    from pptsm.console import printable  # what it imports is not needed for --help
+
+    print(printable(sentence), file=sys.stderr)
 
 
 def _fullest() -> Path:

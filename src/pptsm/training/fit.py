@@ -78,9 +78,9 @@ def fit_role(
     """
     call = dict(locals())  # as the other ranks are to make it
     device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    labels = load_labels(inputs.labels)
-    spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
+    labels = load_labels(inputs.labels, table)
+    spec = clip_spec(params.clip, section.segments, params.sampling)
     train_videos = in_split(table, "train")
     params = _with_enough_clips(role, params, len(train_videos), section.epochs)
     paddle.seed(params.seed)
