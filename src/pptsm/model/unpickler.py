@@ -346,6 +346,11 @@ def _encode(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """builtins.bytes without arguments: how protocols before 3 write none."""
+    return b""
+
+
 def _dictionary(items: Any = ()) -> dict[Any, Any]:
     """collections.OrderedDict."""
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, (list, tuple)) for item in items):
@@ -360,14 +365,14 @@ def _tuple(items: Any = ()) -> tuple[Any, ...]:
     return tuple(items)
 
 
-def _paddle_data(expression: Any, names: Any) -> NDArray[Any]:
+def _paddle_data(*arguments: Any) -> NDArray[Any]:
     """builtins.eval, which Paddle writes for a tensor of a static graph: ("data", {"data": array}) and nothing else."""
-    if expression != "data" or not isinstance(names, dict) or not isinstance(names.get("data"), np.ndarray):
+    names = arguments[1] if len(arguments) == 2 and arguments[0] == "data" else None
+    if not isinstance(names, dict) or not isinstance(array := names.get("data"), np.ndarray):
         raise WeightsError(
             "it holds an expression to be evaluated, which is no array: a weights file never needs that. Nothing of it "
             "was run. Do not use this file."
         )
-    array: NDArray[Any] = names["data"]
     return array
 
 
@@ -403,6 +408,8 @@ _NAMES = {
     ("numpy._core.multiarray", "scalar"): StandIn(_scalar),
     ("numpy._core.numeric", "_frombuffer"): StandIn(_frombuffer),
     ("_codecs", "encode"): StandIn(_encode),
+    ("builtins", "bytes"): StandIn(_no_bytes),
+    ("__builtin__", "bytes"): StandIn(_no_bytes),
     ("builtins", "tuple"): StandIn(_tuple),
     ("__builtin__", "tuple"): StandIn(_tuple),
     ("builtins", "eval"): StandIn(_paddle_data),
