@@ -9,14 +9,17 @@ from typing import Any
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, params_with, pptsm, write_params
+from conftest import ROOT, params_with, pptsm, spec_with, write_params
 from pptsm.commands import views
 from pptsm.data.archive import read_frames
+from pptsm.data.clips import EvaluationVideos, FrameSource, seen_clip
 from pptsm.data.kept import write_archive
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
+from pptsm.data.table import Excerpt
 from pptsm.data.video import Video, VideoError
 
 CLIP = {"resize_px": 256, "crop_px": 224, "test_crop_px": 224, "dense_window": 8, "dense_clips": 1}
@@ -193,6 +196,33 @@ def test_no_training_clip_is_a_mistake(video_of: Callable[[str], Path], tmp_path
     assert "--training" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "a.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "crops", "view"), [("uniform", "center", 0), ("uniform", "three", 2), ("dense", "ten", 4 * 3 + 1)]
+)
+def test_what_the_network_saw_can_be_shown(
+    video_of: Callable[[str], Path], tmp_path: Path, sampling: Any, crops: str, view: int
+) -> None:
+    """The pixels of the middle clip's centre crop, and where it lies in the frame as stored, of half the size here."""
+    name = "1280x720"
+    spec = spec_with(sampling, 4, **CLIP, crops=crops, dense_crops=crops, aspect="distorted_2_1").model_copy(
+        update={"dense_clips": 3, "dense_window": 4}
+    )
+    write_archive(tmp_path / "a.zip", video_of(name), 8, params_with(frames={"short_side_px": 360}).frames)
+    source, row = FrameSource("archive", tmp_path), {"id": "a", "path": "a", "first_frame": 0, "num_frames": 8}
+    seen = seen_clip(Excerpt("a", "a", 0), 8, source, spec, sampling)
+    every = EvaluationVideos(pd.DataFrame([row | {"label_index": 0}]), source, spec, sampling)[0][0].values
+    expected = every.reshape(-1, 4, 3, 224, 224)[view].transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(seen.images, expected)
+    assert seen.frame.shape == (360, 640, 3)
+    # 341 x 256 were cut to 224 x 224: by those shares of the stored 640 x 360, from the middle
+    left, top, right, bottom = seen.box
+    assert (right - left, bottom - top) == pytest.approx((640 * 224 / 341, 360 * 224 / 256))
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((320, 180), abs=3)
+    assert seen.share == pytest.approx(224 * 224 / (341 * 256))
+    assert len(seen.all_boxes) == {"center": 1, "three": 3, "ten": 10}[crops]
+    assert seen.box in seen.all_boxes
 
 
 def test_the_document_describes_every_field_of_the_spec() -> None:
