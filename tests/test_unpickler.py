@@ -1,8 +1,9 @@
-"""The reader of weights: it gives what NumPy, Paddle and PyTorch wrote, and nothing that a damaged or crafted file asks for.
+"""The reader of weights gives what NumPy, Paddle and PyTorch wrote, and nothing that a bad file asks for.
 
 Another draw each time: `PPTSM_FUZZ=20 pytest tests/test_unpickler.py` (that many times the mutations).
 """
 
+import contextlib
 import io
 import os
 import pickle
@@ -242,7 +243,9 @@ def test_a_file_of_nothing_but_instructions_is_refused(tmp_path: Path) -> None:
         read(tmp_path, b"\x80\x02})" + b"\x85" * 100_000 + b"Ns.")
 
 
-@pytest.mark.parametrize("code", [b"(cos\nsystem\no.", b"(ios\nsystem\n.", b"cos\nsystem\n)\x81.", b"cos\nsystem\n(tR."])
+@pytest.mark.parametrize(
+    "code", [b"(cos\nsystem\no.", b"(ios\nsystem\n.", b"cos\nsystem\n)\x81.", b"cos\nsystem\n(tR."]
+)
 def test_every_way_to_make_an_object_is_refused_by_its_name(tmp_path: Path, code: bytes) -> None:
     """Old and new instructions for it."""
     with pytest.raises(WeightsError, match=r"refused: .*'os\.system'"):
@@ -344,11 +347,9 @@ def test_a_mutated_file_ends_in_an_error_or_in_arrays_of_its_own_bytes(tmp_path:
         assert sum(array.nbytes for array in found.values()) <= 2 * len(data)  # bfloat16 takes twice its bytes
         for name, array in found.items():
             assert array.dtype.kind in "biufc"
-            array.sum()
-            try:
+            assert len(array.tobytes()) == array.nbytes
+            with contextlib.suppress(WeightsError):
                 as_float32(name, array)
-            except WeightsError:
-                pass
     assert errors > tries / 10
     assert equal > tries / 100
 

@@ -55,6 +55,7 @@ def predict(
     from pptsm.data.video import VIDEO_SUFFIXES, shown
     from pptsm.data.walk import is_folder, videos_below
     from pptsm.serving.predictor import Predictor, predict_files
+    from pptsm.workers import limit_memory
 
     if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
         raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
@@ -72,7 +73,13 @@ def predict(
             raise UserError(
                 f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
             )
+    limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
     predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
+    if not predictor.has_digest:
+        note(
+            f"predict: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
+            "Exported again, it has one."
+        )
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
     if warning:
@@ -96,7 +103,7 @@ def predict(
                     if error is None
                     else {"error": error}
                 )
-                entry = json.dumps({"file": name} | what | doubt, ensure_ascii=False)
+                entry = json.dumps({"file": name} | what | doubt, ensure_ascii=False, allow_nan=False)
                 say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
             elif error is None:
                 say("\n".join([name, *(f"  {guess.score:7.2%}  {guess.label}" for guess in answer.top)]))
@@ -289,7 +296,10 @@ def convert(
         load_weights(fresh, path)
         agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
         require(agreement, params.export.tolerance)
-    print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    on = (
+        f"{agreement.clips} clips of the --check videos" if check else "a random clip: --check VIDEO compares real ones"
+    )
+    print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {on}")
 
 
 def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":

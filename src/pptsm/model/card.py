@@ -164,7 +164,7 @@ def load_network(folder: str | PathLike[str]) -> VideoNetwork:
     """The network of a folder with its weights, in evaluation mode; needs nothing but the folder.
 
     Args:
-        folder: one that a training stage wrote, such as models/student.
+        folder: one that a training stage wrote.
 
     Raises:
         UserError: as `read_card`, or the folder has no weights, or `load_weights` refuses them.

@@ -1,8 +1,8 @@
 """Reading weight files without running what is in them.
 
-A `.pdparams` file is a Python pickle, a `.pth` file holds one, and unpickling can call anything: `unpickler` allows only
-what arrays are made of. PyTorch itself is not needed: its two file formats (a ZIP since 1.6, a stream of pickles before)
-are read here.
+A `.pdparams` file is a Python pickle, a `.pth` file holds one, and unpickling can call anything: `unpickler` allows
+only what arrays are made of. PyTorch itself is not needed: its two file formats (a ZIP since 1.6, a stream of pickles
+before) are read here.
 """
 
 import lzma
@@ -39,6 +39,7 @@ DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, MemoryError,
     OverflowError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError,
 )  # fmt: skip
+
 
 def read_weights(path: Path) -> Any:
     """The object in a weights file of Paddle or PyTorch, tensors as numpy arrays, bfloat16 as float32.

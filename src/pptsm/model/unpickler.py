@@ -1,9 +1,9 @@
 """A reader of pickles that can make numbers, words, containers and arrays, and nothing else.
 
 Nothing that a pickle names is ever looked up: each name it may use stands for a small function here, which takes just
-what NumPy's, Paddle's and PyTorch's own pickles give it. So neither a class nor NumPy's own way of filling an array, which
-believes what it is given, is within a file's reach. It is Python's own reader in Python: that in C allocates what a file
-promises before it looks whether the file is that long.
+what NumPy's, Paddle's and PyTorch's own pickles give it. So neither a class nor NumPy's own way of filling an array,
+which believes what it is given, is within a file's reach. It is Python's own reader in Python: the one in C allocates
+what a file promises before it looks whether the file is that long.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,17 @@ class BoundedFile:
         return self._file.readline()
 
 
+def _counted(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """An instruction that counts itself: a file of nothing but empty lists would take many times its size."""
+
+    def counted(unpickler: "ArrayUnpickler") -> None:
+        if next(unpickler.steps) >= MOST_STEPS:
+            raise WeightsError(f"it has more than {MOST_STEPS:,} instructions, and no weights need a tenth of that.")
+        load(unpickler)
+
+    return counted
+
+
 class ArrayUnpickler(pickle._Unpickler):  # its dispatch table is the point: what is not in it cannot happen
     """Unpickles numbers, words, containers and arrays; nothing else.
 
@@ -106,10 +117,18 @@ class ArrayUnpickler(pickle._Unpickler):  # its dispatch table is the point: wha
         read_storage: gives the values of a PyTorch storage; None: the file is no PyTorch file.
     """
 
+    # Python's own, which its type stubs leave out
+    stack: list[Any]
+    memo: dict[int, Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+
     def __init__(self, file: BoundedFile, read_storage: ReadStorage | None = None) -> None:
-        super().__init__(file, encoding="latin1")  # type: ignore[arg-type]
+        super().__init__(file, encoding="latin1")
         self._read_storage = read_storage
-        self._steps = itertools.count()
+        self.steps = itertools.count()
         self._names = _NAMES if read_storage is None else _NAMES | _TORCH_NAMES
 
     def find_class(self, module: str, name: str) -> StandIn:
@@ -204,7 +223,7 @@ class ArrayUnpickler(pickle._Unpickler):  # its dispatch table is the point: wha
             raise pickle.UnpicklingError("items for something that is no dictionary")
         return target
 
-    dispatch = pickle._Unpickler.dispatch | dict.fromkeys(UNUSED, _refuse) | {
+    _own: ClassVar[dict[int, Any]] = dict.fromkeys(UNUSED, _refuse) | {
         pickle.INST[0]: _load_inst,
         pickle.BYTEARRAY8[0]: _load_bytes,
         pickle.REDUCE[0]: _load_reduce,
@@ -218,21 +237,10 @@ class ArrayUnpickler(pickle._Unpickler):  # its dispatch table is the point: wha
         pickle.DICT[0]: _load_dict,
         pickle.ADDITEMS[0]: _load_additems,
         pickle.FROZENSET[0]: _load_frozenset,
-    }  # fmt: skip
-
-
-def _counted(load: Callable[[ArrayUnpickler], None]) -> Callable[[ArrayUnpickler], None]:
-    """An instruction that counts itself: a file of nothing but empty lists would take many times its size."""
-
-    def counted(unpickler: ArrayUnpickler) -> None:
-        if next(unpickler._steps) >= MOST_STEPS:
-            raise WeightsError(f"it has more than {MOST_STEPS:,} instructions, and no weights need a tenth of that.")
-        load(unpickler)
-
-    return counted
-
-
-ArrayUnpickler.dispatch = {code: _counted(load) for code, load in ArrayUnpickler.dispatch.items()}
+    }
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: _counted(load) for code, load in (pickle._Unpickler.dispatch | _own).items()
+    }
 
 
 def _key(value: Any) -> Any:
@@ -295,7 +303,9 @@ def _dtype(code: Any, *_: Any) -> _Element:
         return _Element(np.dtype(code))
     if TEXT.fullmatch(code):
         return _Element(None)
-    raise WeightsError(f"it holds an array of element type {code[:20]!a}, and weights are numbers. Do not use this file.")
+    raise WeightsError(
+        f"it holds an array of element type {code[:20]!a}, and weights are numbers. Do not use this file."
+    )
 
 
 def _order_bytes(element: _Element, state: Any) -> None:

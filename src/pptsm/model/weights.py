@@ -103,21 +103,21 @@ def as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
     """An array of a network as it computes with it.
 
     Raises:
-        WeightsError: its values are no real numbers, or one of them is not a number, infinite, or too large for float32;
-            or it is a variance below 0, whose square root batch norm takes.
+        WeightsError: its values are no real numbers, or one of them is not a number, infinite, or too large for
+            float32; or it is a variance below 0, whose square root batch norm takes.
     """
     if array.dtype.kind != "f":
         raise WeightsError(
-            f"its array {name!a} is of type {array.dtype}, and weights are real numbers: perhaps the file is quantised. "
-            "Take the weights from before that."
+            f"its array {name!a} is of type {array.dtype}, and weights are real numbers: perhaps the file is "
+            "quantised. Take the weights from before that."
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(array, dtype=np.float32)
     if not (finite := np.isfinite(values)).all():
         raise WeightsError(
-            f"{(~finite).sum():,} of the {values.size:,} values of its array {name!a} are not a number, or infinite: the "
-            "training that wrote it has diverged, or the file is damaged. Take weights from before that, or fetch it "
-            "again."
+            f"{(~finite).sum():,} of the {values.size:,} values of its array {name!a} are not a number, or infinite: "
+            "the training that wrote it has diverged, or the file is damaged. Take weights from before that, or fetch "
+            "it again."
         )
     if name.endswith("._variance") and (values < 0).any():
         raise WeightsError(f"its array {name!a} has variances below 0: the file is damaged. Fetch it again.")
