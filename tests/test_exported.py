@@ -87,7 +87,7 @@ def test_a_file_of_before_there_were_digests_answers_with_a_remark(
     model_file: Path, video: Path, tmp_path: Path
 ) -> None:
     """The same answer; the command says once that nothing was compared. One with a digest says nothing."""
-    older = changed(model_file, tmp_path, lambda proto: None)
+    older = changed(model_file, tmp_path, lambda _: None)
     assert Predictor(older).predict(video) == Predictor(model_file).predict(video)
     assert (Predictor(older).has_digest, Predictor(model_file).has_digest) == (False, True)
     done = pptsm("predict", video, "--model", older, "--json", cwd=tmp_path)
@@ -303,7 +303,7 @@ def test_an_answer_that_is_no_number_is_an_error_of_the_file(tmp_path: Path, vid
         Predictor(bad).predict(video)
     done = pptsm("predict", video, "--model", bad, "--json", cwd=tmp_path, check=False)
     assert done.returncode == 1
-    (entry,) = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(name))
+    (entry,) = json.loads(done.stdout, parse_constant=pytest.fail)
     assert set(entry) == {"file", "error"}
     assert "gave no answer" in entry["error"]
     (tmp_path / "in").mkdir()
