@@ -130,7 +130,7 @@ def _writer(
 ) -> AbstractContextManager[Callable[[Any], None]]:
     if kind == "archive":
         return archive.archive_writer(file, native)
-    return short_gop.clip_writer(file, native, opened.fps, settings)  # which may open decord: not for an archive
+    return short_gop.clip_writer(file, native, opened.rate, settings)
 
 
 class _Part:
