@@ -118,7 +118,7 @@ def form(settings: Frames, video: Path, decoded: list[np.ndarray], file: Path, d
     wanted = [resized(frame, even) for frame in decoded]
     levels = [np.abs(resized(one, even).astype(int) - other) for one, other in zip(kept, wanted, strict=True)]
     psnr = 10 * np.log10(255**2 / np.mean([np.square(difference).mean() for difference in levels]))
-    clip_ms = median_ms([lambda draw=draw: read_kept(kind, file, draw) for draw in draws])
+    clip_ms = median_ms([lambda draw=draw: list(read_kept(kind, file, draw).images) for draw in draws])
     size = file.stat().st_size / 1e3
     return f"{size:7.0f} {write_sec:8.2f} {clip_ms:8.1f} {np.mean([one.mean() for one in levels]):7.2f} {psnr:6.1f}"
 

@@ -22,6 +22,7 @@ from pptsm.data.video import Video, probe, write_video
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.deploy.gate import Agreement, compare, middle_view, require
 from pptsm.errors import UserError
+from pptsm.evaluation import engines
 from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
@@ -83,6 +84,17 @@ def test_every_network_exports_exactly(tmp_path: Path, name: str, depth: int) ->
     with paddle.no_grad():
         expected = network(name, depth)(paddle.to_tensor(clips)).numpy()
     np.testing.assert_allclose(score(clips), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_exported_file_computes_on_the_cores_that_this_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on all of the machine where a container has a share of it; on a whole machine ONNX Runtime chooses."""
+    file = exported(tmp_path, network())
+    for here, there, threads in ((1, 64, 1), (3, 64, 3), (64, 64, 0)):
+        monkeypatch.setattr(engines, "cores", lambda here=here: here)
+        monkeypatch.setattr(os, "cpu_count", lambda there=there: there)
+        assert open_session(file).get_session_options().intra_op_num_threads == threads
 
 
 def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, spec_with
-from pptsm.data.archive import read_frames
+from pptsm.data.archive import frames_in, read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.kept import write_archive
 from pptsm.data.table import Excerpt
@@ -279,3 +279,29 @@ def test_a_damaged_archive_of_the_store_is_extracted_again(
     extract_all(rows_of(video), tmp_path / "videos", tmp_path / "two", params, 1)
     assert "is damaged" in capfd.readouterr().err
     assert stored.read_bytes() == (tmp_path / "two" / "run" / "a_1.mp4.zip").read_bytes() == whole
+
+
+def test_a_clips_frames_are_decoded_one_after_the_other(video: Path, tmp_path: Path) -> None:
+    """So that they stay in a processor's cache: no frame before the one before it is cut and thrown away."""
+    write_archive(tmp_path / "a.zip", video, 12, params_with().frames)
+    shown = frames_in(tmp_path / "a.zip", np.array([3, 11, 3])).images
+    whole = read_frames(tmp_path / "a.zip", np.array([3, 11, 3])).images
+    np.testing.assert_array_equal(list(shown), whole)
+    np.testing.assert_array_equal(list(shown[1:]), whole[1:])
+    assert shown[0] is not shown[0]
+
+
+def test_a_damaged_frame_of_a_clip_is_named_with_its_clip(video: Path, tmp_path: Path) -> None:
+    """By training and by evaluation, though it is decoded long after the archive was opened."""
+    write_archive(tmp_path / "good.zip", video, 12, params_with().frames)
+    with zipfile.ZipFile(tmp_path / "good.zip") as old, zipfile.ZipFile(tmp_path / "run.mp4.zip", "w") as new:
+        new.comment = old.comment
+        for name in old.namelist():
+            new.writestr(name, old.read(name) if name != "img_00012.jpg" else b"no picture")
+    spec, source = spec_with(segments=12), FrameSource("archive", tmp_path)
+    rows = pd.DataFrame({"id": ["run.mp4"], "path": "run.mp4", "first_frame": 0, "num_frames": 12, "label_index": 0})
+    sentence = r"clip 'run\.mp4' cannot be read: .*img_00012\.jpg is no whole JPEG\. `dvc repro frames`"
+    with pytest.raises(UserError, match=sentence):
+        EvaluationVideos(rows, source, spec, "uniform")[0]
+    with pytest.raises(UserError, match=sentence):
+        TrainingClips(rows, source, ["run"], spec, params_with().training, 1, 0)[0]

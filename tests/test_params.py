@@ -33,6 +33,10 @@ WRONG = [
     ({"training": {"amp": "bf16"}, "compute": {"device": "cpu"}}, "training.amp is bf16, but compute.device is cpu"),
     ({"training": {"batch_size": "16"}}, "training.batch_size is '16', but should be a valid integer"),
     ({"training": {"batchsize": 16}}, 'unknown key training.batchsize; did you mean "batch_size"?'),
+    (
+        {"training": {"mix_alpha": 0.2}},
+        "in its place stand training.mixup_alpha, for blended clips, and training.cutmix",
+    ),
     ({"samplings": "dense"}, 'unknown key samplings; did you mean "sampling"?'),
     ({"clip": {"crop_px": 300}}, "crop_px (300) is larger than resize_px"),
     ({"teacher": {"enabled": False}}, "distillation_weight is above 0, but teacher.enabled is false"),

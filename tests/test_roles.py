@@ -134,7 +134,7 @@ def test_the_cross_entropy_of_a_distilled_student_is_that_of_the_labels_alone(pl
 def test_training_top1_under_mixing_counts_both_labels(place: Path) -> None:
     """Each of the 16 clips counts by its labels' shares: no whole number of them, as plain counting would give."""
     _, plain = fit("teacher", STILL)  # the start from params.yaml's seed tells the classes apart, the wrong way round
-    _, mixed = fit("teacher", {"training": {"mix": "mixup", "mix_alpha": 2.0}}, STILL)
+    _, mixed = fit("teacher", {"training": {"mix": "mixup", "mixup_alpha": 2.0}}, STILL)
     right = [table["train_top1"][0] * 16 for table in (plain, mixed)]
     assert right[0] == round(right[0])
     assert abs(right[1] - round(right[1])) > 0.01
@@ -283,6 +283,20 @@ def test_the_best_epochs_weights_are_kept_and_judged(place: Path) -> None:
     assert history["val_top1"].tolist() == [1.0, 0.0]
     assert card["verdict"]["top1"] == 1.0
     assert read_weights(Path("teacher/weights.pdparams"))["head.fc.bias"].argmax() == 0
+    assert (card["kept_epoch"], history["kept"].tolist()) == (1, [1, 0])
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_of_equally_good_epochs_the_last_is_kept_and_named(
+    place: Path, keep: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says "dark" of every clip, after each of three epochs; card, history and log say whose weights are kept."""
+    write_start("teacher", 1, 0.125, head_bias=[0.1, 0.0])
+    card, history = fit("teacher", {"teacher": {"epochs": 3}, "training": {"keep": keep}}, STILL)
+    assert set(history["val_top1"]) == {0.5}
+    assert (card["kept_epoch"], history["kept"].tolist()) == (3, [0, 0, 1])
+    said = "teacher: keeps the weights of epoch 3 of 3: validation top-1 50.0% (best)"
+    assert (said in capsys.readouterr().err) == (keep == "best")
 
 
 def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:

@@ -8,11 +8,12 @@ import paddle.nn.functional as F
 import pandas as pd
 import pytest
 
-from conftest import GOLDEN, params_with
+from conftest import GOLDEN, ROOT, params_with
 from pptsm.data.clips import clips_of_a_video
 from pptsm.errors import UserError
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.model.parallel import Ranks
+from pptsm.presets import Choice, chosen_params
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
@@ -381,12 +382,28 @@ def test_videomix_takes_either() -> None:
     clips = labels.astype("float32").reshape([4, 1, 1, 1, 1]).expand([4, 2, 3, 8, 8])
     whole = set()
     for seed in range(20):
-        mixed, _ = mix_clips("videomix", clips, labels, 1.0, np.random.default_rng(seed))
+        recipe = params_with(training={"mix": "videomix", "mixup_alpha": 1.0}).training
+        mixed, _ = mix_clips(recipe, clips, labels, np.random.default_rng(seed))
         whole.add(bool((mixed == mixed.round()).all()))  # cutmix leaves every pixel a whole number
     assert whole == {True, False}
-    same, mix = mix_clips("none", clips, labels, 1.0, np.random.default_rng(0))
+    same, mix = mix_clips(params_with(training={"mix": "none"}).training, clips, labels, np.random.default_rng(0))
     assert mix is None
     assert same is clips
+
+
+def test_the_boxes_of_the_fight_preset_are_the_published_ones() -> None:
+    """VideoMix there has cutmix_alpha 1: the share drawn for a box is uniform, 90 % of them in 5 to 95 % of the frame.
+
+    Boxes are cut off at the frame's edges, so a little fewer cover as much. With 0.2 it would be 42 %.
+    """
+    recipe = chosen_params(ROOT / "presets", Choice("fight")).training
+    assert (recipe.mix, recipe.mixup_alpha, recipe.cutmix_alpha) == ("videomix", 0.2, 1.0)
+    cut = recipe.model_copy(update={"mix": "cutmix"})
+    clips, labels = paddle.zeros([2, 1, 1, 32, 32]), paddle.arange(2)
+    draws = [mix_clips(cut, clips, labels, np.random.default_rng(seed))[1] for seed in range(500)]
+    areas = np.array([1 - mix.share for mix in draws if mix is not None])
+    assert len(areas) == 500
+    assert 0.85 < ((areas > 0.05) & (areas < 0.95)).mean() < 0.95
 
 
 @pytest.mark.parametrize("decay_norm_and_bias", [False, True])

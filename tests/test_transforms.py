@@ -20,12 +20,18 @@ from pptsm.data.loading import normalise_on_device
 from pptsm.data.pixels import resized
 from pptsm.data.spec import IMAGENET_MEAN as MEAN
 from pptsm.data.spec import IMAGENET_STD as STD
-from pptsm.data.transforms import Pixels, as_pixels, evaluation_views, normalise, training_clip, views_of
+from pptsm.data.spec import ClipSpec
+from pptsm.data.transforms import Pixels, evaluation_views, normalise, scale_and_offset, training_clip, views_of
 
 RNG = np.random.default_rng(5)
 SPEC = spec_with(resize_px=256, crop_px=224, test_crop_px=224)
 ONE_LEVEL = 1.01 / 255 / min(STD)  # of 255, normalised
 RECIPE = {"crop": "multi_scale", "flip": False, "brightness": 0.0}
+
+
+def as_pixels(frames: np.ndarray, spec: ClipSpec, gain: float = 1.0, shift: float = 0.0) -> Pixels:
+    """Whole frames [T, H, W, 3] as a clip."""
+    return Pixels(frames.transpose(0, 3, 1, 2), *scale_and_offset(spec, gain, shift))
 
 
 def native(pixels: np.ndarray) -> Frames:

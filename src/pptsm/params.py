@@ -32,6 +32,9 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 MAX_BYTES = 1_000_000  # of a file of parameters; ours has 10,000
 MAX_DEPTH = 20
 MAX_FAULTS = 20  # more help nobody
+RENAMED = {  # keys of older versions, and what took their place
+    "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
+}
 
 Device = Literal["auto", "cpu", "gpu"]
 Amp = Literal["none", "fp16", "bf16"]
@@ -233,7 +236,8 @@ class Training(Section):
     head_bias_lr: PositiveReal
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     mix: Literal["none", "mixup", "cutmix", "videomix"]
-    mix_alpha: PositiveReal
+    mixup_alpha: PositiveReal
+    cutmix_alpha: PositiveReal
     batch_norm: Literal["local", "synchronised", "frozen"]
     freeze_stages: Annotated[int, Field(ge=0, le=4)]
     precise_bn_every: Count
@@ -592,6 +596,8 @@ def _sentence(key: str, fault: ErrorDetails) -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
+    if key in RENAMED:
+        return f"key {key} is no more: in its place stand {RENAMED[key]}"
     if fault["type"] in ("extra_forbidden", "invalid_key"):
         known = _known_keys(fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)

@@ -1,22 +1,24 @@
-"""Batches that other processes prepare ahead of the one that computes, handed over in shared memory.
+"""Batches of clips as arrays, prepared here or by other processes ahead of the one that computes.
 
-The processes are started once a run. They import no Paddle, so that they start quickly and stay small.
+Those hand them over in shared memory. They are started once a run, and import no Paddle, so that they start quickly
+and stay small.
 """
 
 import atexit
 import contextlib
 import functools
+import itertools
 import os
 import pickle
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,6 @@ ALIGNED_BYTES = 64
 BATCHES_AHEAD = 2  # a process: the one that it prepares, and one that waits to be taken
 
 Arrays = list[NDArray[Any]]
-Taken = TypeVar("Taken")
 Handed = tuple[str, list[tuple[tuple[int, ...], str]]]  # name of the shared memory; shape and type of each array
 
 
@@ -48,31 +49,44 @@ class Clips(Protocol):
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]: ...
 
 
-def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
-    """The fields of `Pixels`, each with a first axis more, and the labels int64 [B]."""
-    fields = zip(*(pixels for pixels, _ in items), strict=True)
-    return [*map(np.stack, fields), np.array([label for _, label in items], dtype=np.int64)]
-
-
-def prepared_ahead(
-    clips: Clips, batches: Iterable[Sequence[int]], workers: int, take: Callable[[NDArray[Any]], Taken]
-) -> Iterator[list[Taken]]:
-    """Yield `collate` of each batch of item numbers, in order.
+def prepared(clips: Clips, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Arrays]:
+    """Yield the arrays of each batch of item numbers, in order: the fields of `Pixels` with a first axis more, and the
+    labels int64 [B]. Nobody else writes into them.
 
     Args:
         clips: the items; any that can be pickled.
         batches: item numbers of each batch.
-        workers: processes, at least one.
-        take: what to make of each array; it must copy, for the memory is given back.
+        workers: processes; 0 prepares the clips in this one, unless one of them may keep it busy for ever.
 
     Raises:
-        UserError: an item raised it, or a process was ended.
+        UserError: an item raised it, or a process was ended from outside.
     """
+    if workers or clips.may_hang:
+        yield from prepared_ahead(clips, batches, max(1, workers))
+    else:
+        yield from (collate([clips[number] for number in batch]) for batch in batches)
+
+
+def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
+    """What `prepared` yields, of these items; a single item is not copied."""
+    if len(items) == 1:
+        return [field[None] for field in _fields(items[0])]
+    return list(map(np.stack, zip(*map(_fields, items), strict=True)))
+
+
+def _fields(item: tuple[Pixels, np.int64]) -> Arrays:
+    pixels, label = item
+    return [*pixels, np.asarray(label, dtype=np.int64)]
+
+
+def prepared_ahead(clips: Clips, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Arrays]:
+    """As `prepared`, by at least one other process."""
     if not _pool(workers).active:  # its processes were ended while nothing was asked of them
         _pool.cache_clear()
     pool, numbers = _pool(workers), iter(batches)
     waiting: deque[Future[Handed]] = deque()
-    folder = Path(tempfile.mkdtemp())  # TemporaryDirectory would warn where an interrupted run leaves this to Python
+    # TemporaryDirectory would warn where an interrupted run leaves this to Python
+    folder = Path(tempfile.mkdtemp(prefix=f"{segments_of(os.getpid())}-"))
     try:
         # pickled once: with each batch, the names of 240,000 videos would take longer than its clips
         file = folder / "clips.pickle"
@@ -84,7 +98,7 @@ def prepared_ahead(
                 waiting.append(pool.schedule(_prepare, args=(file, batch)))
             if not waiting:
                 return
-            yield _taken(waiting.popleft(), take)
+            yield _taken(waiting.popleft())
     except ProcessExpired as error:
         raise _hung(clips, file, error.pid) if was_silent(error) else _ended(error) from None
     except BrokenProcessPool as error:
@@ -92,15 +106,20 @@ def prepared_ahead(
     finally:
         for future in waiting:  # nobody wants them any more, but their memory would stay
             with contextlib.suppress(Exception):
-                _taken(future, np.size)
+                SharedMemory(future.result()[0]).unlink()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _taken(future: Future[Handed], take: Callable[[NDArray[Any]], Taken]) -> list[Taken]:
+def segments_of(process: int) -> str:
+    """How the names begin of all shared memory from which a process takes its batches."""
+    return f"pptsm-{process}"
+
+
+def _taken(future: Future[Handed]) -> Arrays:
     name, layout = future.result()
     memory = SharedMemory(name)
     try:
-        return [take(array) for array in _arrays_in(memory, layout)]
+        return [np.copy(array) for array in _arrays_in(memory, layout)]
     finally:
         memory.unlink()
         memory.close()
@@ -137,15 +156,18 @@ def _prepare(file: Path, batch: Sequence[int]) -> Handed:
     for number in batch:
         if clips.may_hang:  # and would be ended without a last word
             _diary(file, os.getpid()).write_text(str(number))
-        items.append(clips[number])
-    arrays = collate(items)
-    layout = [(array.shape, array.dtype.str) for array in arrays]
-    memory = SharedMemory(create=True, size=sum(array.nbytes + ALIGNED_BYTES for array in arrays))
-    for array, place in zip(arrays, _arrays_in(memory, layout), strict=True):
-        place[...] = array
+        items.append(_fields(clips[number]))
+    layout = [((len(items), *field.shape), field.dtype.str) for field in items[0]]
+    size = sum(len(items) * field.nbytes + ALIGNED_BYTES for field in items[0])
+    memory = SharedMemory(f"{file.parent.name}-{os.getpid()}-{next(_segments)}", create=True, size=size)
+    for fields, place in zip(zip(*items, strict=True), _arrays_in(memory, layout), strict=True):
+        np.stack(fields, out=place)
     del place
     memory.close()
     return memory.name, layout
+
+
+_segments = itertools.count()
 
 
 def _diary(file: Path, process: int) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.data.geometry import Frames, Size, resized_size
+from pptsm.data.geometry import DecodedWhenAsked, Frames, Size, resized_size
 from pptsm.data.pixels import decode_jpeg, encode_jpeg, resized
 from pptsm.data.video import VideoError
 from pptsm.files import whole_file
@@ -117,21 +117,31 @@ def scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[
 
 
 def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
-    """The frames at 0-based `indices` of an archive.
+    """The frames at 0-based `indices` of an archive, all decoded.
 
     Raises:
         VideoError: the archive is missing, damaged or of an older version, or has no such frame.
     """
+    frames = frames_in(archive, indices)
+    return Frames(list(frames.images), frames.native)
+
+
+def frames_in(archive: Path, indices: NDArray[np.int64]) -> Frames:
+    """As `read_frames`, but decoded when they are asked for, and refused only then where one is no whole JPEG."""
     names = [member_name(int(index)) for index in indices]
     try:
         comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
         native = native_size(comment)
-        frames = [decode_jpeg(member) for member in members]
-        if bad := [name for name, frame in zip(names, frames, strict=True) if frame is None]:
-            raise zipfile.BadZipFile(f"{bad[0]} is no whole JPEG")
-        return Frames([frame for frame in frames if frame is not None], native)
     except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
         raise VideoError(f"{archive}: {error}") from None
+
+    def image(place: int) -> NDArray[np.uint8]:
+        frame = decode_jpeg(members[place])
+        if frame is None:
+            raise VideoError(f"{archive}: {names[place]} is no whole JPEG")
+        return frame
+
+    return Frames(DecodedWhenAsked(len(members), image), native)
 
 
 def _read_own(archive: Path, indices: NDArray[np.int64], names: list[str]) -> tuple[bytes, list[bytes]] | None:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pptsm.data.folders import open_clip, source_path
-from pptsm.data.geometry import Box, Frames, crop_places, in_stored_frame, resized_size
+from pptsm.data.geometry import Box, DecodedWhenAsked, Frames, crop_places, in_stored_frame, resized_size
 from pptsm.data.kept import kept_name, read_kept
 from pptsm.data.names import Sampling, Source
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
@@ -43,17 +43,30 @@ class FrameSource:
         """The frames at 0-based `indices` of a clip, with the video's native size.
 
         Raises:
-            UserError: naming the clip; a bad clip stops the run, it is never replaced by another.
+            UserError: naming the clip, now or when a frame is asked for; a bad clip stops the run, it is never replaced
+                by another.
         """
         try:
             if self.kind != "video":
-                return read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
-            path = source_path(self.folder, excerpt.path, self.frame_name)
-            with ended_if_silent(silence_sec(path, self.limit_sec)):
-                return open_clip(path).frames(excerpt.first_frame + indices)
+                frames = read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
+            else:
+                path = source_path(self.folder, excerpt.path, self.frame_name)
+                with ended_if_silent(silence_sec(path, self.limit_sec)):
+                    return open_clip(path).frames(excerpt.first_frame + indices)
         except VideoError as error:
-            again = "index` looks at" if self.kind == "video" else "frames` extracts"
-            raise UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.") from None
+            raise self._unreadable(excerpt, error) from None
+
+        def image(place: int) -> NDArray[np.uint8]:
+            try:
+                return frames.images[place]
+            except VideoError as error:
+                raise self._unreadable(excerpt, error) from None
+
+        return Frames(DecodedWhenAsked(len(frames.images), image), frames.native)
+
+    def _unreadable(self, excerpt: Excerpt, error: VideoError) -> UserError:
+        again = "index` looks at" if self.kind == "video" else "frames` extracts"
+        return UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.")
 
 
 def frame_source(params: Params, frames: Path) -> FrameSource:

@@ -7,9 +7,9 @@ Source: PaddleVideo's transforms of PP-TSM (sizes, crop positions and their orde
 are mmaction2's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,32 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
 MULTI_SCALES = (1.0, 0.875, 0.75, 0.66)
+
+
+class DecodedWhenAsked(Sequence[NDArray[np.uint8]]):
+    """Frames that are decoded each time they are asked for: one after the other, they fit into a processor's cache.
+
+    Args:
+        count: how many they are.
+        image: decodes the frame [H, W, 3] at a place; what it raises is raised where the frame is asked for.
+    """
+
+    def __init__(self, count: int, image: Callable[[int], NDArray[np.uint8]]) -> None:
+        self._places = range(count)
+        self._image = image
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, place: slice) -> "DecodedWhenAsked": ...
+    def __getitem__(self, place: int | slice) -> "NDArray[np.uint8] | DecodedWhenAsked":
+        if isinstance(place, slice):
+            places = self._places[place]
+            return DecodedWhenAsked(len(places), lambda number: self._image(places[number]))
+        return self._image(self._places[place])
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,13 @@ def kept_name(kind: Kept, clip_id: str) -> str:
 
 
 def read_kept(kind: Kept, file: Path, indices: NDArray[np.int64]) -> Frames:
-    """The frames at 0-based `indices` of a file of this form.
+    """The frames at 0-based `indices` of a file of this form; those of an archive are decoded when they are asked for.
 
     Raises:
-        VideoError: the file is missing, damaged or of an older version, or has no such frame.
+        VideoError: the file is missing, damaged or of an older version, or has no such frame; when a frame is asked for
+            that is no whole JPEG.
     """
-    return archive.read_frames(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
+    return archive.frames_in(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
 
 
 def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:

@@ -1,14 +1,16 @@
-"""Batches of clips, prepared here or in worker processes; either way the same batches in the same order.
+"""Batches of clips where Paddle computes, prepared here or in other processes; the same batches in the same order.
 
 Shape legend: B clips a batch, T frames, H/W pixels.
 """
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import paddle
+from numpy.typing import NDArray
+from paddle.utils import dlpack
 
-from pptsm.data.ahead import Clips, collate, prepared_ahead
+from pptsm.data.ahead import Clips, prepared
 from pptsm.data.transforms import Pixels
 
 
@@ -26,11 +28,16 @@ def load_batches(
     Raises:
         UserError: a clip cannot be read, or a process was ended from outside.
     """
-    workers = max(workers, int(clips.may_hang))
-    to_device = functools.partial(paddle.to_tensor, place=device or paddle.get_device())  # copies
-    here = (map(to_device, collate([clips[number] for number in batch])) for batch in batches)
-    for *pixels, labels in prepared_ahead(clips, batches, workers, to_device) if workers else here:
-        yield Pixels(*pixels), labels
+    place = device or paddle.get_device()
+    for *pixels, labels in prepared(clips, batches, workers):
+        yield Pixels(*(as_tensor(field, place) for field in pixels)), as_tensor(labels, place)
+
+
+def as_tensor(array: NDArray[Any], place: str) -> paddle.Tensor:
+    """An array where Paddle computes; on a CPU it is the array's own memory."""
+    if place == "cpu" and array.flags.c_contiguous and array.flags.writeable:
+        return dlpack.from_dlpack(array)
+    return paddle.to_tensor(array, place=place)
 
 
 def normalise_on_device(pixels: Pixels) -> paddle.Tensor:
@@ -42,7 +49,8 @@ def normalise_on_device(pixels: Pixels) -> paddle.Tensor:
     Returns:
         float32 [B, T, 3, H, W].
     """
-    values, scale, offset = (field if isinstance(field, paddle.Tensor) else paddle.to_tensor(field) for field in pixels)
+    place = paddle.get_device()
+    values, scale, offset = (field if isinstance(field, paddle.Tensor) else as_tensor(field, place) for field in pixels)
     batch, frames = values.shape[:2]
     # One number for each frame and channel, in place: on a CPU Paddle's other broadcasts take seven times as long.
     scale, offset = (

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, training_box
 from pptsm.data.names import Sampling
-from pptsm.data.pixels import mirrored, planes, resized
+from pptsm.data.pixels import mirrored, resized, split_into
 from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
 
@@ -43,7 +43,7 @@ def views_of(
     """The frames of all evaluation views of a video.
 
     Args:
-        frames: [n, H, W, 3]; each is resampled once, however many views show it.
+        frames: [n, H, W, 3]; each is decoded and resampled once, however many views show it.
         spec: sizes, aspect, mean and standard deviation, and the crops of either sampling.
         sampling: whose crops.
         places: of what `evaluation_indices` chose, clip by clip, in `frames`; None: they are just that.
@@ -53,13 +53,16 @@ def views_of(
         first crop first, then all of the second, and so on.
     """
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
-    whole = [resized(frame, size) for frame in frames.images]
-    shown = whole if places is None else [whole[place] for place in places]
-    crops: list[NDArray[np.uint8]] = []
-    for left, top, mirror in crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side):
-        cut = [frame[top : top + side, left : left + side] for frame in shown]
-        crops += map(mirrored, cut) if mirror else cut
-    return as_pixels(crops, spec)
+    crops = crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side)
+    order = np.arange(len(frames.images)) if places is None else np.asarray(places)
+    views = np.empty((len(crops), len(order), 3, side, side), np.uint8)
+    for number, frame in enumerate(frames.images):  # one at a time: so few bytes stay in the processor's cache
+        whole, shown_at = resized(frame, size), np.flatnonzero(order == number)
+        for (left, top, mirror), views_of_crop in zip(crops, views, strict=True):
+            cut = whole[top : top + side, left : left + side]
+            for place in shown_at:
+                split_into(views_of_crop[place], mirrored(cut) if mirror else cut)
+    return Pixels(views.reshape(-1, 3, side, side), *scale_and_offset(spec))
 
 
 def evaluation_views(
@@ -119,23 +122,27 @@ def training_clip(
     Returns:
         [T, 3, crop_px, crop_px].
     """
-    size = resized_size(frames.native, spec.resize_px, spec.aspect)
-    height, width = frames.images[0].shape[:2]
-    box = in_stored_frame(training_box(size, spec, crop, rng), size, (width, height))
-    cut = [resized(frame, (spec.crop_px, spec.crop_px), box) for frame in frames.images]
-    pixels = list(map(mirrored, cut)) if flip else cut
+    size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.crop_px
+    box = training_box(size, spec, crop, rng)
+    clip = np.empty((len(frames.images), 3, side, side), np.uint8)
+    for frame, planes in zip(frames.images, clip, strict=True):  # one at a time, as above
+        height, width = frame.shape[:2]
+        cut = resized(frame, (side, side), in_stored_frame(box, size, (width, height)))
+        split_into(planes, mirrored(cut) if flip else cut)
     if brightness == 0:
-        return as_pixels(pixels, spec)
+        return Pixels(clip, *scale_and_offset(spec))
     contrast, lighter = rng.uniform(-brightness, brightness, size=2)
-    return as_pixels(pixels, spec, 1 + contrast, lighter / np.mean(spec.std))
+    return Pixels(clip, *scale_and_offset(spec, 1 + contrast, lighter / np.mean(spec.std)))
 
 
-def as_pixels(frames: Sequence[NDArray[np.uint8]], spec: ClipSpec, gain: float = 1.0, shift: float = 0.0) -> Pixels:
-    """Frames [H, W, 3] with the numbers that normalise them, then multiply them by `gain` and add `shift`."""
+def scale_and_offset(
+    spec: ClipSpec, gain: float = 1.0, shift: float = 0.0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """float32 [3] each: what normalises pixels, then multiplies them by `gain` and adds `shift`."""
     mean, std = np.array(spec.mean), np.array(spec.std)  # of values in 0..1
     scale = (1 / (255 * std)).astype(np.float32) * np.float32(gain)
     offset = (mean / std).astype(np.float32) * np.float32(gain) - np.float32(shift)
-    return Pixels(planes(frames), scale, offset)
+    return scale, offset
 
 
 def normalise(pixels: Pixels) -> ClipArray:

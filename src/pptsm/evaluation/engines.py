@@ -3,6 +3,7 @@
 Paddle is imported only where it computes: what is served does without it.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
 from pptsm.errors import UserError
+from pptsm.processor import cores
 
 if TYPE_CHECKING:
     import paddle
@@ -39,7 +41,7 @@ def choose_engine(wanted: Literal["auto", "onnx", "paddle"], device: str) -> Lit
 
 
 def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
-    """A session for an ONNX file: on all cores of the CPU, or on a GPU where this ONNX Runtime can use one.
+    """A session for an ONNX file: on the cores of this process, or on a GPU where this ONNX Runtime can use one.
 
     ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
 
@@ -53,6 +55,8 @@ def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSessi
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    if (here := cores()) != os.cpu_count():  # by itself it takes all of the machine, whatever a container's quota
+        options.intra_op_num_threads = here
     on_gpu = device == "gpu" and GPU_PROVIDER in onnxruntime.get_available_providers()
     providers = [GPU_PROVIDER] if on_gpu else []
     try:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.console import progress
+from pptsm.data.ahead import prepared
 from pptsm.data.clips import EvaluationVideos, TrainingClips
 from pptsm.data.transforms import Pixels
 from pptsm.evaluation.engines import PixelScorer
@@ -72,22 +73,29 @@ def _batches(
     workers: int,
 ) -> Iterator[tuple[list[int], Pixels]]:
     """(place in `numbers` of each view's video, pixels [B, S, 3, H, W] as arrays), filling `labels` on the way."""
-    from pptsm.data.loading import load_batches  # Paddle's: only where there is something to load
-
-    waiting: list[tuple[int, Pixels]] = []
+    waiting: list[tuple[list[int], Pixels]] = []  # fewer views than a batch has
+    room = batch_views
     one_by_one = ([number] for number in numbers)
-    for place, (loaded, label) in enumerate(load_batches(videos, one_by_one, workers, "cpu")):
+    for place, (values, scale, offset, label) in enumerate(prepared(videos, one_by_one, workers)):
         labels[place] = label.item()
-        frames, scale, offset = (np.asarray(field)[0] for field in loaded)
-        views = frames.reshape(-1, videos.spec.segments, *frames.shape[1:])
-        waiting += [(place, Pixels(view, scale, offset)) for view in views]
-        while len(waiting) >= batch_views:
-            yield _stack(waiting[:batch_views])
-            waiting = waiting[batch_views:]
+        views = values.reshape(-1, videos.spec.segments, *values.shape[2:])
+        while len(views):
+            first, views = views[:room], views[room:]
+            owners = [place] * len(first)
+            waiting.append(
+                (owners, Pixels(first, *(np.repeat(field, len(first), axis=0) for field in (scale, offset))))
+            )
+            room -= len(first)
+            if not room:
+                yield _joined(waiting)
+                waiting, room = [], batch_views
     if waiting:
-        yield _stack(waiting)
+        yield _joined(waiting)
 
 
-def _stack(views: list[tuple[int, Pixels]]) -> tuple[list[int], Pixels]:
-    fields = zip(*(view for _, view in views), strict=True)
-    return [owner for owner, _ in views], Pixels(*map(np.stack, fields))
+def _joined(parts: list[tuple[list[int], Pixels]]) -> tuple[list[int], Pixels]:
+    """One batch of several; a single one, which may have many megabytes, is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    fields = zip(*(pixels for _, pixels in parts), strict=True)
+    return [owner for owners, _ in parts for owner in owners], Pixels(*map(np.concatenate, fields))

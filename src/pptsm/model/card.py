@@ -54,6 +54,7 @@ class Card(BaseModel):
     clip: ClipSpec
     revision: str  # names the parameters and inputs of its training by their hash
     epochs: int  # 0: the weights are those it started from
+    kept_epoch: int | None = None  # whose weights these are, counted from 1; None: not trained, or not said
     start: str | None  # what it started from; None: random weights
     distilled: bool = False  # whether another network had a part in its loss
     verdict: dict[str, Any] | None = None  # whether it is above chance; None where that was not asked

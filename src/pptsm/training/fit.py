@@ -26,7 +26,8 @@ from pptsm.training.objective import Hinton, Mutual, Objective, Plain
 from pptsm.training.state import Checkpoint, MadeOf, code_of
 from pptsm.training.verdict import judge_network, sentence
 
-NO_EPOCHS = pd.DataFrame(columns=["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share"])
+COLUMNS = ["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share", "kept"]
+NO_EPOCHS = pd.DataFrame(columns=COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ def fit_role(
                 place.mkdir(exist_ok=True)
                 distilled = teacher is not None or peer is not None
                 facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
+                facts["kept_epoch"] = trained.kept_epoch
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")

@@ -40,10 +40,11 @@ BESIDE = 1_000_000
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome: weights as arrays, and a row of figures an epoch."""
+    """The outcome: weights as arrays, and one row of figures per epoch."""
 
     weights: list[Arrays]  # of each network that learned: the role's, then its peer's
-    history: pd.DataFrame
+    history: pd.DataFrame  # its column `kept` is 1 in the row of the epoch whose weights these are, else 0
+    kept_epoch: int | None = None  # that epoch, counted from 1; None: nothing was trained
 
 
 def train(
@@ -121,7 +122,7 @@ def train(
             rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
             rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
             optimizer.set_lr(rate)
-            x, mix = mix_clips(recipe.mix, normalise_on_device(pixels), y, recipe.mix_alpha, rng)
+            x, mix = mix_clips(recipe, normalise_on_device(pixels), y, rng)
             loss = accumulate(objective, x, y, mix, at_once=recipe.at_once, precision=precision)
             is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
             take_step(optimizer, learners, precision, recipe.clip_norm)
@@ -150,16 +151,22 @@ def train(
             scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what, ranks)
             figures = accuracy(scores_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
-            if recipe.keep == "best" and figures.top1 > reached.best_top1:
-                reached.best_top1 = figures.top1
+            # of equal ones the last: it has learned longest, at the lowest rate
+            if recipe.keep == "best" and figures.top1 >= reached.best_top1:
+                reached.best_top1, reached.best_epoch = figures.top1, epoch + 1
                 reached.best_weights = [as_arrays(learner.state_dict()) for learner in learners]
 
         reached = reached.after(row)
         checkpoint.save(reached, learners, optimizer, scaler)
         note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
     bar.close()
-    weights = reached.best_weights or [as_arrays(learner.state_dict()) for learner in learners]
-    return Trained(weights, pd.DataFrame(reached.history))
+    weights, kept = reached.best_weights, reached.best_epoch
+    if weights is None:
+        weights, kept = [as_arrays(learner.state_dict()) for learner in learners], epochs
+    else:
+        note(f"{role}: keeps the weights of epoch {kept} of {epochs}: validation top-1 {reached.best_top1:.1%} (best)")
+    history = pd.DataFrame(reached.history)
+    return Trained(weights, history.assign(kept=(history["epoch"] == kept).astype(int)), kept)
 
 
 def _seeded(numbers: list[int]) -> np.random.Generator:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
+from pptsm.params import Training
+
 
 class Mix(NamedTuple):
     """Clip i is `share` of itself and `1 - share` of a clip whose label is `other_labels[i]`."""
@@ -55,16 +57,20 @@ def cutmix(
 
 
 def mix_clips(
-    kind: str, clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
+    recipe: Training, clips: paddle.Tensor, labels: paddle.Tensor, rng: np.random.Generator
 ) -> tuple[paddle.Tensor, Mix | None]:
-    """Apply `training.mix`: "none", "mixup", "cutmix", or "videomix" (one of the two with equal chance)."""
+    """Apply `recipe.mix`: "none", "mixup", "cutmix", or "videomix" (one of the two with equal chance).
+
+    Source of VideoMix: PaddleVideo, which gives each of the two an alpha of its own.
+    """
+    kind = recipe.mix
     if kind == "videomix":
         kind = "cutmix" if rng.random() < 0.5 else "mixup"
     match kind:
         case "mixup":
-            return mixup(clips, labels, alpha, rng)
+            return mixup(clips, labels, recipe.mixup_alpha, rng)
         case "cutmix":
-            return cutmix(clips, labels, alpha, rng)
+            return cutmix(clips, labels, recipe.cutmix_alpha, rng)
     return clips, None
 
 

@@ -95,7 +95,8 @@ class Progress:
     epochs_done: int
     history: list[dict[str, float]]
     best_top1: float
-    best_weights: list[Arrays] | None  # of each network that learns
+    best_weights: list[Arrays] | None  # of each network that learns; None: the last epoch's are kept
+    best_epoch: int = 0  # counted from 1; 0: none yet
     sums: dict[str, Any] | None = None  # `Tally.sums` of the epoch that is under way; None: no step of it is done
 
     def within(self, sums: dict[str, Any]) -> "Progress":
