@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pptsm.data.geometry import Frames
 from pptsm.data.names import NUMBERED_FRAMES
-from pptsm.data.pixels import decode_jpeg
+from pptsm.data.pixels import decode_sound_jpeg
 from pptsm.data.timing import Timing
 from pptsm.data.video import Image, Part, Probe, Seconds, Span, Video, VideoError, probe
 from pptsm.files import sha256_of
@@ -144,10 +144,11 @@ class FrameFolder:
 
     def _image(self, number: int) -> Image:
         sign_of_life()
-        image = decode_jpeg(self.jpeg(number))
-        if image is None:
-            raise VideoError(f"{self._names[number]} is no whole JPEG")
-        return image
+        data = self.jpeg(number)
+        try:
+            return decode_sound_jpeg(data)
+        except ValueError as error:
+            raise VideoError(f"{self._names[number]} is no whole JPEG ({error})") from None
 
     @property
     def files(self) -> list[Path]:
