@@ -4,10 +4,12 @@ The number stands in eight black or white fields, each above its own negative, i
 for any codec, and inside the square that the network sees.
 """
 
+import contextlib
 import functools
 import os
 import re
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,10 +27,10 @@ from PIL import Image
 from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
-from pptsm.data.kept import write_archive
+from pptsm.data.kept import Wanted, kept_name, write_archive, write_kept
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Video, VideoError, _keys_divide, probe
+from pptsm.data.video import Span, Video, VideoError, _keys_divide, probe
 from pptsm.files import sha256_of
 from pptsm.ingest.frames import extract_all
 
@@ -281,6 +283,29 @@ def test_prediction_and_evaluation_see_the_frames_that_sampling_chose(
         ):
             centre = views[-len(wanted) :]  # the last of the three crops of a dense view
             assert numbers_seen(centre) == wanted, file.name
+
+
+@pytest.mark.parametrize("name", ["h264 mp4", "mpeg4 avi", "vp9 webm"])
+def test_what_arrives_is_never_opened_by_decord(
+    library: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whole or cut off, predicted, kept or probed: only the index asks for decord, whose libraries are of 2018."""
+    whole = library(name)
+    cut = tmp_path / f"cut{whole.suffix}"
+    cut.write_bytes((headers_first(whole) if name == "h264 mp4" else whole).read_bytes()[: whole.stat().st_size // 2])
+    monkeypatch.setitem(sys.modules, "decord", None)  # an import is an error
+    spec = spec_with(segments=8, **CLIP["clip"])
+    assert numbers_seen(views_of_file(whole, spec, "uniform")) == evaluation_indices(100, spec, "uniform").tolist()
+    with contextlib.suppress(VideoError):
+        views_of_file(cut, spec, "uniform")
+    assert probe(cut).decoder in ("pyav", "")
+    assert len(list(Video(whole))) == 100
+    for kind in ("archive", "short_gop"):
+        settings = params_with().frames.model_copy(update={"kept": kind, "source": kind})
+        write_kept(whole, [Wanted(tmp_path / kept_name(kind, "a"), Span(0, 100))], settings)
+    if KINDS[name].decoder == "decord":
+        with pytest.raises(ImportError):
+            probe(whole, OF_DATASET)
 
 
 def test_the_index_names_the_decoder(library: Callable[[str], Path], tmp_path: Path) -> None:
