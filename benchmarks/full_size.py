@@ -5,7 +5,7 @@
 Cost: four steps, a validation and an export, under two minutes of CPU time, 4 GB of memory, no GPU. Through the
 package's own commands, in a temporary folder: the preset `k400-r50-uniform-distilled`, R101 with random weights taken
 as they are, R50 from a random start, batch 2, `amp` bf16 (float32 on a CPU, which must be said). The training is
-killed by SIGKILL after its first step, computing a clip at a time (`micro_batch` 1), resumed, and both networks are
+killed by SIGKILL after its first step, a clip at a time (`batch_norm_clips` 1), resumed, and both networks are
 exported through the gate; at last it is begun and killed once more, with both clips at a time. To expect: a table, each
 row what was looked at and what was found; exit code 1 and a sentence where something is not as it should be. Peak
 memory is the largest resident size of a command's one process, as the kernel counts it (never less than this one's,
@@ -76,8 +76,8 @@ def main() -> None:
         teacher = build_model("pptsm", depth=101, num_classes=len(classes), num_segments=8)
         write_arrays(Path("teacher.pdparams"), as_arrays(teacher.state_dict()))
         settings = [*SETTINGS, f"teacher.start_sha256={sha256_of(Path('teacher.pdparams'))}"]
-        for name, micro_batch in (("params.yaml", 1), ("at_once.yaml", 0)):
-            words = [w for s in [*settings, f"training.micro_batch={micro_batch}"] for w in ("--set", s)]
+        for name, clips in (("params.yaml", 1), ("at_once.yaml", 2)):
+            words = [w for s in [*settings, f"training.batch_norm_clips={clips}"] for w in ("--set", s)]
             # presets are read in the project's folder
             pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words, cwd=ROOT)
         pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
@@ -99,9 +99,9 @@ def main() -> None:
         at_once = pptsm(*student("at_once.yaml"), kill_when=states)
         rows = [
             ["bf16 on a CPU", SINGLE],
-            ["one step and its state, micro_batch 1, from the start of the command", f"{first.seconds:.0f} s"],
+            ["one step and its state, batch_norm_clips 1, from the start of the command", f"{first.seconds:.0f} s"],
             ["the same, both clips at once", f"{at_once.seconds:.0f} s"],
-            ["peak memory of that, micro_batch 1", f"{first.peak_gb:.2f} GB"],
+            ["peak memory of that, batch_norm_clips 1", f"{first.peak_gb:.2f} GB"],
             ["peak memory of that, both clips at once", f"{at_once.peak_gb:.2f} GB"],
             ["state after a step", f"{state_mb:.0f} MB"],
             ["after SIGKILL", going_on[0].strip()],

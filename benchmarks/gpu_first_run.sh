@@ -71,14 +71,14 @@ for amp in fp16 bf16; do
     fi
 done
 if ((gpus)); then
-    time_step parts "$one" training.amp=none training.micro_batch=4 &&
-        row "training step: one device, micro_batch 4 of 16" "$figure" \
+    time_step parts "$one" training.amp=none training.batch_norm_clips=4 &&
+        row "training step: one device, batch_norm_clips 4 of 16" "$figure" \
             "$(holds "$(field parts.json gpu_gb) < $(field one.json gpu_gb)")"
 else
-    row "memory by micro_batch" "" "skipped: no GPU"
+    row "memory by batch_norm_clips" "" "skipped: no GPU"
 fi
 if ((gpus > 1)); then
-    time_step all training.amp=none training.micro_batch=16 "training.batch_size=$((16 * gpus))" &&
+    time_step all training.amp=none training.batch_norm_clips=16 "training.batch_size=$((16 * gpus))" &&
         row "training step: all $gpus GPUs" "$figure, $(field all.json speedup_plain) times one" \
             "$(holds "$(field all.json speedup_plain) > 0.8 * $gpus")"
 else

@@ -31,7 +31,8 @@ SETTINGS = [
     "motion.videos_per_class=4", "motion.groups=4", "motion.frame_px=32", "motion.num_frames=16",
     "index.train_share=0.5", "index.val_share=0.25", "index.test_share=0.25",
     "frames.source=video", "clip.resize_px=32", "clip.crop_px=32", "clip.test_crop_px=32",
-    "training.batch_size=4", "training.mix=videomix", "training.keep=best", "training.precise_bn_batches=2",
+    "training.batch_size=4", "training.batch_norm_clips=2", "training.mix=videomix", "training.keep=best",
+    "training.precise_bn_batches=2",
     "teacher.depth=18", "teacher.width=0.125", "teacher.segments=4", "student.segments=4",
     "teacher.epochs=12", "teacher.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
 ]  # fmt: skip

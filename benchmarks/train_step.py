@@ -3,7 +3,7 @@
     python benchmarks/train_step.py [--json] [--params FILE] [--rounds 3] [--steps 10]   # 2 minutes on two quiet cores
 
 Milliseconds of wall time a clip (the smaller the better; medians of rounds that take turns, so that both see the same
-machine): normalising, forward, teacher's forward, backward, in parts of `micro_batch` and in the precision of `amp`,
+machine): normalising, forward, teacher's forward, backward, in groups of `batch_norm_clips`, in the precision of `amp`,
 the message between processes, update. Clips are random pixels in memory: loading is no part of it. On GPUs the one
 process has the first of them. `--json` prints one object: `ms_a_clip` (all processes together), the same without the
 teacher (`ms_a_clip_plain`), both with one process of one thread (`..._one_process`), how often faster it is
@@ -88,7 +88,9 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
     from pptsm.model.device import computed_with, gpus, use_device
     from pptsm.model.parallel import together
     from pptsm.params import load_params
-    from pptsm.training.objective import Hinton, Objective, Plain, accumulate
+    from pptsm.training.accumulation import Accumulation
+    from pptsm.training.groups import divided, most_processes, number_of_groups
+    from pptsm.training.objective import Hinton, Objective, Plain, learn
     from pptsm.training.optimizer import build_optimizer, take_step
     from pptsm.training.precision import precision_of
 
@@ -99,14 +101,17 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
     if devices == "1":
         compute = compute.model_copy(update={"devices": gpus(compute.devices)[:1] if on_gpu else 1})
     call = {"params_path": params_path, "devices": devices, "steps": steps, "out": out}
-    with together(measure, call, compute, recipe.batch_size, "benchmark") as ranks:
+    most = most_processes(recipe.batch_size, recipe, on_gpu=on_gpu)
+    with together(measure, call, compute, most, "benchmark") as ranks:
         values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}
-        number = len(ranks.share(range(recipe.batch_size)))
-        shape = (number, student.segments, 3, clip.crop_px, clip.crop_px)
-        frames = np.random.default_rng(ranks.rank).integers(0, 256, shape, dtype=np.uint8)
-        ones = np.ones((number, 3), dtype=np.float32)
-        pixels = Pixels(*map(paddle.to_tensor, (frames, ones / 64, 2 * ones)))
-        labels = paddle.to_tensor(np.arange(number) % CLASSES)
+        groups = []  # pixels and labels of each that this rank computes
+        rng = np.random.default_rng(ranks.rank)
+        in_all = number_of_groups(recipe.batch_size, recipe, ranks.size)
+        for number in map(len, ranks.share(divided(range(recipe.batch_size), in_all))):
+            shape = (number, student.segments, 3, clip.crop_px, clip.crop_px)
+            ones = np.ones((number, 3), dtype=np.float32)
+            fields = rng.integers(0, 256, shape, dtype=np.uint8), ones / 64, 2 * ones
+            groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
         for kind in ("", "_plain"):
             model, teacher = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
             teacher.eval()
@@ -115,14 +120,18 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
                 weights = (student.distillation_weight, student.temperature)
                 objective = Hinton(model, teacher, recipe.label_smoothing, *weights)
             optimizer, precision = build_optimizer(objective.learners, recipe), precision_of(recipe.amp, "benchmark")
+            accumulation = Accumulation(objective.learners)
             for step in range(WARM_UP + steps):
                 if step == WARM_UP:
                     finish_queue()
                     ranks.barrier()
                     started = time.perf_counter()
-                clips = normalise_on_device(pixels)
-                accumulate(objective, clips, labels, None, at_once=recipe.at_once, precision=precision)
-                ranks.average_gradients(objective.learners, number / recipe.batch_size)
+                with accumulation.step():
+                    for pixels, labels in groups:
+                        clips, share = normalise_on_device(pixels), len(labels) / recipe.batch_size
+                        learn(objective, clips, labels, None, share=share, precision=precision)
+                        accumulation.add(len(labels))
+                accumulation.finish(ranks)
                 take_step(optimizer, objective.learners, precision, recipe.clip_norm)
             finish_queue()
             ranks.barrier()

@@ -4,6 +4,7 @@ A second word names their devices as `compute.devices` does: 2 processes on CPUs
 """
 
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ import paddle
 from conftest import params_with
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.parallel import Ranks, together
+from pptsm.model.parallel import Ranks, store_listeners, together
 from pptsm.params import Devices
+from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm
-from pptsm.training.losses import smoothed_cross_entropy
+from pptsm.training.objective import Plain, learn
+from pptsm.training.precision import precision_of
 
-CLIPS = 7  # one rank has four of them, the other three
+CLIPS = 7
+GROUPS = [[0, 1], [2, 3], [4, 5, 6]]  # one rank has the first and the last of them, the other that between
 RNG = np.random.default_rng(5)
 PIXELS = RNG.normal(0, 1, (CLIPS, 4, 3, 32, 32)).astype(np.float32)
 LABELS = RNG.integers(0, 3, CLIPS)
+SINGLE = precision_of("none", "test")
 
 
 def network() -> VideoNetwork:
@@ -31,10 +36,15 @@ def network() -> VideoNetwork:
     return build_model("pptsm", depth=18, width=0.125, num_classes=3, num_segments=4, dropout=0.0)
 
 
-def learn(model: VideoNetwork, numbers: list[int]) -> None:
-    """Gradients of the mean loss of so many clips."""
-    loss = smoothed_cross_entropy(model(paddle.to_tensor(PIXELS[numbers])), paddle.to_tensor(LABELS[numbers]), 0.1)
-    loss.backward()
+def step(model: VideoNetwork, ranks: Ranks, wish: bool = False) -> bool:
+    """Gradients and running statistics after the groups of a step, of which this rank takes its share."""
+    accumulation = Accumulation([model])
+    with accumulation.step():
+        for group in ranks.share(GROUPS):
+            clips, labels = paddle.to_tensor(PIXELS[group]), paddle.to_tensor(LABELS[group])
+            learn(Plain(model, 0.1), clips, labels, None, share=len(group) / CLIPS, precision=SINGLE)
+            accumulation.add(len(group))
+    return accumulation.finish(ranks, wish)
 
 
 def gradients(model: VideoNetwork) -> np.ndarray:
@@ -56,8 +66,6 @@ def furthest(one: np.ndarray, other: np.ndarray) -> float:
 
 def found_by(ranks: Ranks) -> dict[str, Any]:
     """What is compared with one process that does all alone."""
-    numbers = list(range(CLIPS))
-    mine = list(ranks.share(numbers))
     found: dict[str, Any] = {}
 
     model, alone = network(), network()
@@ -65,33 +73,30 @@ def found_by(ranks: Ranks) -> dict[str, Any]:
         each(paddle.to_tensor(PIXELS))  # statistics then are no round numbers
         each.eval()
     before = statistics(model)
-    learn(model, mine)
-    learn(alone, numbers)
-    found["wish of nobody"] = ranks.average_gradients([model], len(mine) / CLIPS)
+    found["wish of nobody"] = step(model, ranks)
+    step(alone, Ranks())
     found["frozen: gradients"] = furthest(gradients(model), gradients(alone))
     found["frozen: statistics stay"] = bool((statistics(model) == before).all())
 
-    model, parts = network(), [network() for _ in range(ranks.size)]
-    learn(model, mine)
-    for rank, part in enumerate(parts):
-        learn(part, numbers[rank :: ranks.size])
-    found["wish of the last"] = ranks.average_gradients([model], len(mine) / CLIPS, wish=ranks.rank == ranks.size - 1)
-    shares = [len(numbers[rank :: ranks.size]) / CLIPS for rank in range(ranks.size)]
-    for name, of in (("gradients", gradients), ("statistics", statistics)):
-        expected = sum(share * of(part) for share, part in zip(shares, parts, strict=True))
-        found[f"local: {name}"] = furthest(of(model), expected)
+    model, alone = network(), network()
+    found["wish of the last"] = step(model, ranks, wish=ranks.rank == ranks.size - 1)
+    step(alone, Ranks())
+    found["local: gradients"] = furthest(gradients(model), gradients(alone))
+    found["local: statistics"] = furthest(statistics(model), statistics(alone))
     everywhere = ranks.gather([statistics(model).tobytes()])
     found["the same in all ranks"] = len(set(everywhere)) == 1 and len(everywhere) == ranks.size
 
     model, alone = network(), network()
-    precise_batch_norm(model, [paddle.to_tensor(PIXELS[mine])], ranks)
-    precise_batch_norm(alone, [paddle.to_tensor(PIXELS[numbers[rank::2]]) for rank in range(2)], Ranks())
+    precise_batch_norm(model, [paddle.to_tensor(PIXELS[group]) for group in ranks.share(GROUPS)], ranks)
+    precise_batch_norm(alone, [paddle.to_tensor(PIXELS[group]) for group in GROUPS], Ranks())
     found["precise statistics"] = furthest(statistics(model), statistics(alone))
 
-    found["gathered"] = ranks.gather([number**2 for number in mine])
+    found["gathered"] = ranks.gather([number**2 for number in ranks.share(range(CLIPS))])
     found["gathered of one"] = ranks.gather(ranks.share(["only"]))
     found["sum"] = ranks.sum_over_ranks(np.array([1.0, ranks.rank])).tolist()
     found["of the first"] = ranks.from_first(lambda: f"made by {ranks.rank}")
+    device = socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16
+    found["listens on"] = [listener.getsockopt(*device).rstrip(b"\0").decode() for listener in store_listeners()]
     found["any"] = [ranks.any_rank(ranks.rank == 1), ranks.any_rank(False)]
     return found
 

@@ -34,7 +34,7 @@ TINY = {
     "motion": {"videos_per_class": 6, "groups": 6, "frame_px": 32, "num_frames": 16},
     "index": {"train_share": 0.5, "val_share": 0.17, "test_share": 0.33, "split_seed": 2027},  # 3, 1 and 2 scenes
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
-    "training": {"batch_size": 8, "precise_bn_batches": 2},
+    "training": {"batch_size": 8, "batch_norm_clips": 4, "precise_bn_batches": 2},
     "teacher": {"depth": 18, "width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 2},
     "student": {"width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 6},  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},

@@ -19,7 +19,7 @@ from pptsm.training import forecast as forecast_module
 from pptsm.training import watch as watch_module
 from pptsm.training.forecast import Forecast, in_words
 from pptsm.training.mixing import Mix
-from pptsm.training.objective import Losses
+from pptsm.training.objective import Learned, Losses
 from pptsm.training.tally import MOST_SKIPPED, Tally
 from pptsm.training.watch import Watch
 
@@ -51,9 +51,9 @@ def losses(total: float, own: float = 1.0, labels: float = 1.0, *logits: paddle.
 def test_an_epochs_figures_are_means_over_its_clips_however_seldom_they_are_fetched(fetch_every: int) -> None:
     """Three steps of student and peer; the last one's clips are mixed, a quarter of each with the other."""
     tally = tally_of(3, fetch_every=fetch_every, learners=2)
-    tally.add(losses(9.0, 1.0, 0.5, RIGHT, HALF), LABELS, None, 0.1)
-    tally.add(losses(9.0, 2.0, 0.25, HALF, HALF), LABELS, None, 0.1)
-    tally.add(losses(9.0, 6.0, 0.75, RIGHT, HALF), LABELS, Mix(paddle.to_tensor([1, 0]), 0.75), 0.1)
+    tally.add([Learned(losses(9.0, 1.0, 0.5, RIGHT, HALF), LABELS, None)], 0.1)
+    tally.add([Learned(losses(9.0, 2.0, 0.25, HALF, HALF), LABELS, None)], 0.1)
+    tally.add([Learned(losses(9.0, 6.0, 0.75, RIGHT, HALF), LABELS, Mix(paddle.to_tensor([1, 0]), 0.75))], 0.1)
     figures = tally.figures()
     right = {"train_top1": (2 + 1 + 1.5) / 6, "peer_train_top1": 3 / 6}
     assert figures == pytest.approx({"loss": 3.0, "cross_entropy": 0.5, **right})
@@ -67,7 +67,7 @@ def test_figures_are_fetched_every_so_many_steps_only(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Tally, "_fetch", lambda tally: (fetches.append(tally.seen // 2), fetch(tally)))
     tally = tally_of(10)
     for _ in range(10):
-        tally.add(losses(1.0), LABELS, None, 0.1)
+        tally.add([Learned(losses(1.0), LABELS, None)], 0.1)
     tally.figures()
     assert fetches == [4, 8, 10]
     assert Tally("student", 0, clips_of_videos(1), [], 1, False, Ranks()).fetch_every == 1
@@ -78,11 +78,11 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_rate_and_clips(loss: f
     """It was the second of four steps that are looked at together: its own rate, its own videos."""
     tally = tally_of(4)
     for step, total in enumerate([1.0, loss, math.nan]):
-        tally.add(losses(total), LABELS, None, 0.1 * (step + 1))
+        tally.add([Learned(losses(total), LABELS, None)], 0.1 * (step + 1))
     with pytest.raises(
         UserError, match=rf"became {loss} in epoch 3, step 2 \(learning rate 0.2\), on clips of c, d\. "
     ):
-        tally.add(losses(1.0), LABELS, None, 0.4)
+        tally.add([Learned(losses(1.0), LABELS, None)], 0.4)
 
 
 def test_steps_that_half_precision_skips_do_not_count(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_steps_that_half_precision_skips_do_not_count(capsys: pytest.CaptureFixt
     tally = tally_of(4, may_skip=True)
     for total in (1.0, math.nan, math.inf, 1.0):
         own = 3.0 if total == 1.0 else math.nan
-        tally.add(losses(total, own, own), LABELS, None, 0.1)
+        tally.add([Learned(losses(total, own, own), LABELS, None)], 0.1)
     assert tally.figures() == {"loss": 3.0, "cross_entropy": 3.0, "train_top1": 1.0}
     assert "student: 2 of 4 steps were too much for half precision" in capsys.readouterr().err
 
@@ -100,15 +100,15 @@ def test_too_many_skipped_steps_in_a_row_end_the_run() -> None:
     nan = [math.nan] * (MOST_SKIPPED - 1)
     tally = tally_of(100, may_skip=True)
     for total in [*nan, 1.0, *nan, 1.0, *nan, math.nan, math.nan]:
-        tally.add(losses(total), LABELS, None, 0.1)
+        tally.add([Learned(losses(total), LABELS, None)], 0.1)
     with pytest.raises(UserError, match=rf"{MOST_SKIPPED} steps in a row, up to step 30 of epoch 3.*training\.amp"):
-        tally.add(losses(math.nan), LABELS, None, 0.1)
+        tally.add([Learned(losses(math.nan), LABELS, None)], 0.1)
 
 
 def test_an_epoch_of_skipped_steps_only_ends_the_run() -> None:
     """Fewer than are borne in a row, but there is no loss to tell."""
     tally = tally_of(2, may_skip=True)
-    tally.add(losses(math.nan), LABELS, None, 0.1)
+    tally.add([Learned(losses(math.nan), LABELS, None)], 0.1)
     with pytest.raises(UserError, match="1 steps in a row"):
         tally.figures()
 

@@ -38,12 +38,10 @@ TRAIN += ["--out", "teacher", "--history", "teacher.csv"]
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_shares_are_all_items_each_once(size: int) -> None:
-    """Also where they cannot be equal; rank 0 draws what a process alone draws, each other something else."""
+    """Also where they cannot be equal."""
     ranks = [Ranks(rank, size) for rank in range(size)]
     dealt = [number for each in ranks for number in each.share(range(13))]
     assert sorted(dealt) == list(range(13))
-    assert ranks[0].seed(1, 2) == [1, 2]
-    assert len({str(each.seed(1, 2)) for each in ranks}) == size
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +59,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_with_frozen_statistics_two_ranks_have_the_gradients_of_one(found: list[dict[str, Any]]) -> None:
-    """To 1e-5, with shares of four and three clips; and frozen statistics stay to the last bit."""
+    """To 1e-5, with shares of five and two clips; and frozen statistics stay to the last bit."""
     for each in found:
         assert each["frozen: gradients"] < 1e-5
         assert each["frozen: statistics stay"]
 
 
-def test_local_statistics_are_averaged_by_the_shares(found: list[dict[str, Any]]) -> None:
-    """As gradients are; afterwards all ranks hold the same bytes."""
+def test_two_ranks_have_the_statistics_and_gradients_of_one(found: list[dict[str, Any]]) -> None:
+    """Where groups have statistics of their own too; afterwards all ranks hold the same bytes."""
     for each in found:
         assert each["local: gradients"] < 1e-5
         assert each["local: statistics"] < 1e-5
@@ -76,7 +74,7 @@ def test_local_statistics_are_averaged_by_the_shares(found: list[dict[str, Any]]
 
 
 def test_precise_statistics_are_those_of_all_shares(found: list[dict[str, Any]]) -> None:
-    """As one process measures them on the same shares one after the other."""
+    """As one process measures them on the same groups one after the other."""
     assert [each["precise statistics"] < 1e-6 for each in found] == [True, True]
 
 
@@ -91,11 +89,16 @@ def test_what_one_rank_says_reaches_all(found: list[dict[str, Any]]) -> None:
         assert each["any"] == [True, False]
 
 
+def test_no_rank_takes_connections_from_outside(found: list[dict[str, Any]]) -> None:
+    """What joins them listens on the loopback device alone, once they have joined."""
+    assert [each["listens on"] for each in found] == [["lo"], []]
+
+
 def test_alone_nothing_is_sent() -> None:
     """Paddle's communication is not started, and every method gives back what it is given."""
     before = paddle.distributed.is_initialized()  # by another test of this process
     ranks = Ranks()
-    assert ranks.average_gradients([], 1.0, wish=True)
+    assert ranks.sum_tensor(paddle.ones([2])).tolist() == [1, 1]
     assert ranks.gather([1, 2]) == [1, 2]
     assert ranks.from_first(lambda: 5) == 5
     assert (ranks.any_rank(True), ranks.any_rank(False)) == (True, False)
@@ -130,11 +133,11 @@ def test_processes_threads_and_loaders_share_the_cores(
     assert (processes, processor.training_threads(), processor.loader_processes("auto")) == expected
 
 
-def test_more_launched_ranks_than_clips_in_a_batch_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_launched_ranks_than_have_something_to_do_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a sentence, before they wait for each other."""
     monkeypatch.setenv(SIZE, "9")
     with (
-        pytest.raises(UserError, match=r"9 processes were launched, but at most 8 .*training\.batch_size"),
+        pytest.raises(UserError, match=r"9 processes were launched, but at most 8 .*training\.batch_norm_clips"),
         together(print, {}, params_with().compute, 8, "teacher"),
     ):
         pass
@@ -162,7 +165,7 @@ def with_company(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def test_two_processes_train_as_one_does(place: Path) -> None:
-    """Losses beside each other, validation to the last digits as one process sees it; the card tells of both."""
+    """The same losses, validation to the last digits as one process sees it; the card tells of both."""
     _, alone = fit("teacher", {"teacher": {"epochs": 3}})
     with training(teacher={"epochs": 3}) as process:
         output, _ = process.communicate()
@@ -170,9 +173,8 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     assert output.count("epoch 1 of 3") == 1  # one of them speaks
     assert "2 processes of " in json.loads(Path("teacher/card.json").read_text())["computed_with"]
     history = pd.read_csv("teacher.csv")
-    # batch norm sees other clips together, so a few steps later the two are different trainings
-    np.testing.assert_allclose(history["loss"][:2], alone["loss"][:2], rtol=0.3)
     assert list(history.columns) == list(alone.columns)
+    np.testing.assert_allclose(history["loss"], alone["loss"], rtol=1e-4)  # threads may differ
     params, videos = params_with(**SETTINGS), in_split(load_index(Path("index.csv")), "val")
     spec = clip_spec(params.clip, 4, params.sampling)
     source = FrameSource("video", Path("videos"))

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "index": {"root": "videos"},
     "frames": {"source": "video"},
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
-    "training": {"batch_size": 8, "warmup_epochs": 0, "precise_bn_batches": 2},
+    "training": {"batch_size": 8, "batch_norm_clips": 4, "warmup_epochs": 0, "precise_bn_batches": 2},
     "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
     "student": {"width": 0.125, "segments": 4, "epochs": 1},
     "compute": {"devices": 1},
@@ -529,13 +529,11 @@ def test_a_training_that_needs_more_memory_than_there_is_ends_in_a_sentence(plac
     failed = train()
     assert failed.returncode == 1, failed.stderr
     error = failed.stderr[failed.stderr.index("error: ") :]
-    assert (
-        "teacher: the memory of cpu ran out, with training.batch_size 8 and micro_batch 0, clips of 4 frames" in error
-    )
-    assert "Lower training.micro_batch" in error
+    assert "teacher: the memory of cpu ran out, with training.batch_norm_clips 4, clips of 4 frames" in error
+    assert "Lower training.batch_norm_clips" in error
     assert "Traceback" not in failed.stderr
     assert not (place / "teacher").exists()
-    in_parts = train(micro_batch=1)
+    in_parts = train(batch_norm_clips=1)
     assert in_parts.returncode == 0, in_parts.stderr
     assert (place / "teacher" / "weights.pdparams").exists()
 

@@ -1,5 +1,6 @@
 """What a machine needs to run the pipeline, each with its remedy."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pptsm.data.geometry import crop_places
 from pptsm.errors import UserError
 from pptsm.params import Params, load_params
 from pptsm.processor import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
+from pptsm.training.groups import most_processes, number_of_groups
 
 REQUIRED = (
     "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
@@ -108,7 +110,8 @@ def _training() -> list[Finding]:
 
 def _training_processes(params: Params) -> int:
     devices = params.compute.devices
-    return min(params.training.batch_size, cpu_processes(devices if isinstance(devices, int) else "auto"))
+    most = most_processes(params.training.batch_size, params.training, on_gpu=False)
+    return min(most, cpu_processes(devices if isinstance(devices, int) else "auto"))
 
 
 def _kernels() -> Finding:
@@ -149,20 +152,20 @@ def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
         "shared memory",
         needed <= free_bytes,
         f"{free_bytes / 1e6:.0f} MB free; {workers} processes of the loader hold up to {needed / 1e6:.0f} MB there",
-        f"Set compute.workers to {fitting}, or lower training.batch_size or the clip's size, or enlarge /dev/shm "
+        f"Set compute.workers to {fitting}, or lower training.batch_norm_clips or the clip's size, or enlarge /dev/shm "
         "(Docker: --shm-size).",
     )
 
 
 def largest_batch_bytes(params: Params) -> int:
-    """The largest batch that a process of the loader hands over: one of training, or all views of a video."""
-    clip = params.clip
+    """The most that a process of the loader hands over at once: a group of training, or all views of a video."""
+    recipe, clip = params.training, params.clip
     segments = max(params.teacher.segments, params.student.segments)
     size = clip.test_crop_px, clip.test_crop_px
     crops = {name: len(crop_places(name, size, clip.test_crop_px)) for name in (clip.crops, clip.dense_crops)}
     views = {"uniform": crops[clip.crops], "dense": clip.dense_clips * crops[clip.dense_crops]}
     pixels = [
-        params.training.batch_size * clip.crop_px**2,
+        math.ceil(recipe.batch_size / number_of_groups(recipe.batch_size, recipe)) * clip.crop_px**2,
         *(views[sampling] * clip.test_crop_px**2 for sampling in params.evaluate.samplings),
     ]
     return max(pixels) * segments * 3 * VALUE_BYTES

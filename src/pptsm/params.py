@@ -33,6 +33,8 @@ MAX_BYTES = 1_000_000  # of a file of parameters; ours has 10,000
 MAX_DEPTH = 20
 MAX_FAULTS = 20  # more help nobody
 RENAMED = {  # keys of older versions, and what took their place
+    "training.micro_batch": "training.batch_norm_clips, the clips that are computed at once and whose batch norm "
+    "statistics are taken together: for 0 write the value of batch_size",
     "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
 }
 
@@ -219,7 +221,7 @@ class Clip(Section):
 
 class Training(Section):
     batch_size: Positive
-    micro_batch: Count
+    batch_norm_clips: Positive
     clips_per_video: Positive
     min_clips: Count
     schedule: Literal["cosine", "piecewise"]
@@ -268,10 +270,10 @@ class Training(Section):
             raise ValueError("flip_labels is given, but flip is none")
         if any(self.flip_labels.get(other) != name for name, other in self.flip_labels.items()):
             raise ValueError("flip_labels must map back: with a: b there must be b: a")
-        if self.micro_batch > self.batch_size:
+        if self.batch_norm_clips > self.batch_size:
             raise ValueError(
-                f"micro_batch ({self.micro_batch}) is above batch_size ({self.batch_size}), of which it is a part: "
-                "lower it, or set it to 0 for the whole batch at once"
+                f"batch_norm_clips ({self.batch_norm_clips}) is above batch_size ({self.batch_size}), of which it is a "
+                f"part: lower it to {self.batch_size} or less, or raise batch_size"
             )
         if self.batch_norm == "frozen" and self.precise_bn_every:
             raise ValueError(
@@ -279,11 +281,6 @@ class Training(Section):
                 "the starting weights. Set precise_bn_every to 0"
             )
         return self
-
-    @property
-    def at_once(self) -> int:
-        """Clips that a device computes at once."""
-        return self.micro_batch or self.batch_size
 
 
 class Role(Section):

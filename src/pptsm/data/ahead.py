@@ -137,7 +137,7 @@ def _ended(error: object) -> UserError:
     return UserError(
         f"A process that prepared clips was ended from outside ({error}), as happens when memory or shared memory "
         "(/dev/shm) runs out. Start again: training goes on where it was. If it happens again, lower compute.workers "
-        "or training.batch_size."
+        "or training.batch_norm_clips."
     )
 
 

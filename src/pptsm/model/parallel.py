@@ -1,7 +1,7 @@
 """The processes that train or score together, each on a core or a GPU of its own: ranks.
 
 The process that a person started is rank 0. It starts the others, which run the same function with the same
-arguments, deals the work out with them, and alone writes and prints. Processes of `paddle.distributed.launch`
+arguments, shares the work with them, and alone writes and prints. Processes of `paddle.distributed.launch`
 (several nodes) find who they are in their environment and start nobody.
 
 Paddle's own launcher is not what `compute.devices` starts: it would be one more process between an orchestrator's
@@ -21,12 +21,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import paddle
 from numpy.typing import NDArray
-from paddle import distributed, nn
+from paddle import distributed
 
 from pptsm.console import note
 from pptsm.errors import UserError
@@ -37,7 +38,8 @@ from pptsm.workers import die_with_the_starter
 
 RANK = "PADDLE_TRAINER_ID"
 READY = "PPTSM_RANK_READY"  # number of the open file that a rank writes into when it is about to join
-HERE = "127.0.0.1"
+HERE, LOOPBACK = "127.0.0.1", b"lo"
+OPEN_FILES = Path("/proc/self/fd")
 LOOK_SEC = 0.1  # how often rank 0 looks whether the others live
 GRACE_SEC = 5.0  # after a rank's death: so long the others may take to notice it and to leave in good order
 LEAVE_SEC = 60.0  # so long a rank may take to end when its work is done
@@ -51,7 +53,7 @@ class Ranks:
     """One process's number among those that work together, and what they say to one another.
 
     Alone (`Ranks()`) everything is the identity, and Paddle's communication is never started. Every other method than
-    `share` and `seed` must be called by all ranks alike.
+    `share` must be called by all ranks alike.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, company: "_Company | None" = None) -> None:
@@ -63,58 +65,27 @@ class Ranks:
         """What of `items` is this rank's: the shares together are all of them, each once."""
         return items[self.rank :: self.size]
 
-    def seed(self, *numbers: int) -> list[int]:
-        """A seed of this rank's own; the first rank's is that of a process alone."""
-        return [*numbers, self.rank] if self.rank else [*numbers]
-
-    def average_gradients(self, learners: Sequence[nn.Layer], weight: float, wish: bool = False) -> bool:
-        """Replace gradients by their weighted sum over ranks, and so the running statistics of batch norms that learn.
-
-        One message a step. As running statistics are linear in those of the batches, they end as if averaged at the
-        end of an epoch; and all ranks hold the same state after every step.
-
-        Args:
-            learners: the same networks in each rank; parameters without a gradient are passed over.
-            weight: this rank's share of the batch, so that those of all ranks sum to 1.
-            wish: whether this rank asks for something that all must do in the same step.
-
-        Returns:
-            Whether any rank has the wish.
-        """
+    def sum_tensor(self, values: paddle.Tensor) -> paddle.Tensor:
+        """The sum of a tensor of the same shape and type in each rank."""
         if self.size == 1:
-            return wish
-        parameters = [p for learner in learners for p in learner.parameters() if p.trainable and p.grad is not None]
-        statistics = [each for learner in learners for each in _learning_statistics(learner)]
-        values = [*(p.grad for p in parameters), *statistics]
-        with paddle.no_grad():
-            flat = paddle.concat([value.astype("float32").flatten() for value in values]) * weight
-            flat = paddle.concat([flat, paddle.to_tensor([float(wish)])])
-            with self._heard():
-                distributed.all_reduce(flat)
-            ends = np.cumsum([value.size for value in values]).tolist()
-            pieces = [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-            for parameter, piece in zip(parameters, pieces, strict=False):
-                parameter.grad = piece.reshape(parameter.shape).astype(parameter.grad.dtype)
-            for statistic, piece in zip(statistics, pieces[len(parameters) :], strict=True):
-                statistic.set_value(piece.reshape(statistic.shape))
-        return bool(flat[-1] > 0)
+            return values
+        with self._heard():
+            distributed.all_reduce(values)
+        return values
 
     def sum_over_ranks(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """The sum of an array of the same shape in each rank, as float64."""
         if self.size == 1:
             return array
-        total = paddle.to_tensor(array, dtype="float64")
-        with self._heard():
-            distributed.all_reduce(total)
-        return np.asarray(total.numpy())
+        return np.asarray(self.sum_tensor(paddle.to_tensor(array, dtype="float64")).numpy())
 
     def gather(self, rows: Sequence[Item]) -> list[Item]:
         """The results of all items whose `share` each rank has worked on, in the order of the items."""
         if self.size == 1:
             return list(rows)
-        dealt = self._all_of(list(rows))
-        whole: list[Any] = [None] * sum(map(len, dealt))
-        for rank, share in enumerate(dealt):
+        shares = self._all_of(list(rows))
+        whole: list[Any] = [None] * sum(map(len, shares))
+        for rank, share in enumerate(shares):
             whole[rank :: self.size] = share
         return whole
 
@@ -156,13 +127,6 @@ def is_helper() -> bool:
     return os.environ.get(RANK, "0") != "0"
 
 
-def _learning_statistics(model: nn.Layer) -> list[paddle.Tensor]:
-    """Running means and variances that change in training; those of frozen layers stay, to the last bit."""
-    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
-    learning = [norm for norm in norms if norm.training and not norm._use_global_stats]
-    return [statistic for norm in learning for statistic in (norm._mean, norm._variance)]
-
-
 @contextmanager
 def together(
     work: Callable[..., None], arguments: dict[str, Any], compute: Compute, most: int, what: str
@@ -176,7 +140,7 @@ def together(
         work: a function of a module.
         arguments: what this process called it with.
         compute: devices.
-        most: items that are dealt out at a time: more ranks there will not be.
+        most: items that there are to share at a time: more ranks there will not be.
         what: the name of the work, for a note.
 
     Raises:
@@ -185,26 +149,27 @@ def together(
     if (size := int(os.environ.get(SIZE, "1"))) > 1:
         if size > most:
             raise UserError(
-                f"{what}: {size} processes were launched, but at most {most} have something to do (clips in a batch, "
-                "training.batch_size). Launch fewer, or take larger batches."
+                f"{what}: {size} processes were launched, but at most {most} have something to do (a training step has "
+                "as many groups of clips, training.batch_norm_clips). Launch fewer, or take larger batches."
             )
         yield _joined(int(os.environ[RANK]), None)
         return
     places = _places(compute)
-    if len(places := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
+    if len(used := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
         yield Ranks()
         return
     before = dict(os.environ)
     company = _Company()
     try:
-        mine, *others = _environments(places)
+        mine, *others = _environments(used)
         for environment in others:
             company.start(pickle.dumps((work, arguments)), environment)
         company.watch()
         os.environ |= mine
         use_threads()
         on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
-        note(f"{what}: computes on {len(places)} {on} (compute.devices)")
+        idle = f", of {len(places)}: there is no more to share at a time" if len(places) > len(used) else ""
+        note(f"{what}: computes on {len(used)} {on} (compute.devices{idle})")
         yield _joined(0, company)
         company.part()
     finally:
@@ -246,7 +211,27 @@ def _joined(rank: int, company: "_Company | None") -> Ranks:
         os.write(int(os.environ[READY]), b"ready")
     with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
         distributed.init_parallel_env()
+    if company is not None:  # all ranks are on this machine
+        for listener in store_listeners():
+            with listener, suppress(OSError):  # Linux before 5.7 lets only root do it
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, LOOPBACK)
     return ranks
+
+
+def store_listeners() -> list[socket.socket]:
+    """Where this process listens for ranks that join: Paddle's store, on all interfaces and without a password.
+
+    Paddle has no setting for either. Bound to the loopback device, it takes no connection from outside any more.
+    """
+    port, found = int(os.environ["PADDLE_MASTER"].split(":")[1]), []
+    for name in os.listdir(OPEN_FILES) if OPEN_FILES.exists() else []:  # noqa: PTH208 (names, of what is no path)
+        with suppress(OSError):  # no socket, or closed meanwhile
+            one = socket.socket(fileno=os.dup(int(name)))
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
+                found.append(one)
+            else:
+                one.close()
+    return found
 
 
 class _Rank(NamedTuple):

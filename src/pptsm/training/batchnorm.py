@@ -1,9 +1,12 @@
-"""Batch norm: whose clips its statistics are of, what stays as it is, and statistics that belong to the weights."""
+"""Batch norm: whose clips its statistics are of, what stays as it is, and statistics that belong to the weights.
 
-from collections.abc import Iterable
+Shape legend: F values of all statistics (or parameters), one after the other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
-import numpy as np
 import paddle
 from paddle import nn
 
@@ -15,29 +18,24 @@ from pptsm.params import Training
 BATCH_NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
-def prepare(model: VideoNetwork, recipe: Training, processes: int) -> None:
+def prepare(model: VideoNetwork, recipe: Training, processes: int, clips: int) -> None:
     """Once, before its optimiser is built: choose the kind of batch norm, and let what is frozen not learn.
 
     Args:
         model: the network.
         recipe: section training.
         processes: that train together.
+        clips: of a step.
 
     Raises:
-        UserError: batch norm shall be synchronised over several processes that compute on CPUs, or that would have
-            unequal shares of a batch.
+        UserError: batch norm is to be synchronised over GPUs that would have unequal shares of a step.
     """
     if recipe.batch_norm == "synchronised" and processes > 1:
-        if paddle.get_device() == "cpu":
+        if clips % processes:  # Paddle takes all shares for equal
             raise UserError(
-                f"training.batch_norm is synchronised, but {processes} processes compute on CPUs, and Paddle has it on "
-                "GPUs only. Set training.batch_norm to local, or compute.devices to 1."
-            )
-        if recipe.batch_size % processes:  # a GPU with a part more would wait for the others in it for ever
-            raise UserError(
-                f"training.batch_norm is synchronised, but the {recipe.batch_size} clips of training.batch_size cannot "
-                f"be dealt out equally to {processes} GPUs. Set it to a multiple of {processes}, or "
-                "training.batch_norm to local."
+                f"training.batch_norm is synchronised, but the {clips} clips of a step cannot be divided equally among "
+                f"{processes} GPUs. Set training.batch_size to a multiple of {processes} (an epoch must have as many "
+                "clips), or training.batch_norm to local."
             )
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for layer in _frozen(model, recipe):
@@ -66,42 +64,76 @@ def statistics_are_due(epoch: int, epochs: int, every: int) -> bool:
     return every > 0 and (epoch % every == 0 or epoch == epochs - 1)
 
 
-def precise_batch_norm(model: nn.Layer, batches: Iterable[paddle.Tensor], ranks: Ranks) -> None:
-    """Replace every batch norm's running statistics by the true average over `batches`.
+class Statistics:
+    """The statistics of groups, each weighted by its clips, of the batch norms that are in training mode."""
+
+    def __init__(self, models: Iterable[nn.Layer]) -> None:
+        """Of these networks, in the mode that they have now."""
+        layers = [layer for model in models for layer in model.sublayers()]
+        self.norms = [layer for layer in layers if isinstance(layer, BATCH_NORMS) and layer.training]
+        self._values = [value for norm in self.norms for value in (norm._mean, norm._variance)]
+        self.momentum = flat([paddle.full_like(value, n._momentum) for n in self.norms for value in (n._mean, n._mean)])
+
+    @contextmanager
+    def of_each_pass(self) -> Iterator[None]:
+        """Inside, running statistics are those of the last pass alone."""
+        momenta = [norm._momentum for norm in self.norms]
+        try:
+            for norm in self.norms:
+                norm._momentum = 0.0
+            yield
+        finally:
+            for norm, momentum in zip(self.norms, momenta, strict=True):
+                norm._momentum = momentum
+
+    def get(self) -> paddle.Tensor:
+        """The running statistics, float64 [F]."""
+        return flat(self._values)
+
+    def put(self, values_F: paddle.Tensor) -> None:
+        """Take these as running statistics."""
+        spread(values_F, self._values, paddle.Tensor.set_value)
+
+
+def precise_batch_norm(model: nn.Layer, groups: Iterable[paddle.Tensor], ranks: Ranks) -> None:
+    """Replace every batch norm's running statistics by the true average over `groups`, weighted by their clips.
 
     Running statistics trail behind weights that still change; these belong to the weights as they are.
 
     Args:
         model: in training mode, its weights stay as they are. Batch norms that are in evaluation mode, being frozen,
             stay as they are too.
-        batches: clips [N, T, 3, H, W] as in training, but unmixed; this rank's share of each.
-        ranks: whose batches are averaged over; each of them is given the result.
+        groups: clips [N, T, 3, H, W] as in training, but unmixed; those of this rank.
+        ranks: whose groups are averaged over; each of them is given the result.
 
     Source: Wu and Johnson, "Rethinking Batch in BatchNorm" (2021), section 3.
     """
-    norms = [layer for layer in model.sublayers() if isinstance(layer, BATCH_NORMS) and layer.training]
-    momenta = [norm._momentum for norm in norms]
-    # the sums stay on the device: to fetch them would make a GPU wait for every layer of every batch
-    means = [paddle.zeros(norm._mean.shape, dtype="float64") for norm in norms]
-    variances = [paddle.zeros(norm._variance.shape, dtype="float64") for norm in norms]
-    count = 0
-    try:
-        for norm in norms:
-            norm._momentum = 0.0  # then the running statistics are those of the last batch
-        with paddle.no_grad():
-            for clips in batches:
+    statistics = Statistics([model])
+    with paddle.no_grad():
+        # the sums stay on the device: to fetch them would make a GPU wait for every group
+        sums = paddle.zeros([statistics.momentum.size + 1], dtype="float64")
+        with statistics.of_each_pass():
+            for clips in groups:
                 model(clips)
-                count += 1
-                for index, norm in enumerate(norms):
-                    means[index] += norm._mean.astype("float64")
-                    variances[index] += norm._variance.astype("float64")
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm._momentum = momentum
-    sums = [each.numpy() for each in (*means, *variances)]
-    *sums_of_all, (counted,) = np.split(
-        ranks.sum_over_ranks(np.concatenate([*sums, [count]])), np.cumsum([len(each) for each in sums])
-    )
-    if counted:
-        for statistic, total in zip([n._mean for n in norms] + [n._variance for n in norms], sums_of_all, strict=True):
-            statistic.set_value((total / counted).astype(np.float32))
+                number = paddle.to_tensor([float(len(clips))], dtype="float64")
+                sums += paddle.concat([number * statistics.get(), number])
+        sums = ranks.sum_tensor(sums)
+        if sums[-1] > 0:
+            statistics.put(sums[:-1] / sums[-1])
+
+
+def flat(tensors: Sequence[paddle.Tensor]) -> paddle.Tensor:
+    """All values one after the other, float64 [F]; a copy."""
+    if not tensors:
+        return paddle.zeros([0], dtype="float64")
+    return paddle.concat([tensor.astype("float32").flatten() for tensor in tensors]).astype("float64")
+
+
+def spread(
+    values_F: paddle.Tensor, over: Sequence[paddle.Tensor], put: Callable[[paddle.Tensor, paddle.Tensor], object]
+) -> None:
+    """The opposite of `flat`: call `put` with each tensor and its float32 values, in its shape."""
+    values, start = values_F.astype("float32"), 0
+    for tensor in over:
+        put(tensor, values[start : start + tensor.size].reshape(tensor.shape))
+        start += tensor.size

@@ -20,6 +20,7 @@ from pptsm.model.parallel import together
 from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
 from pptsm.params import Params, Role, Section, Teacher
+from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.objective import Hinton, Mutual, Objective, Plain
@@ -75,7 +76,7 @@ def fit_role(
         UserError: as `train`, `together` and what opens the inputs.
     """
     call = dict(locals())  # as the other ranks are to make it
-    use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
+    device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
     labels = load_labels(inputs.labels)
     spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
@@ -101,7 +102,7 @@ def fit_role(
     made_of = MadeOf(_parameters(params, networks), hashes, code_of(role))
     checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
     batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
-    most = batch if section.epochs > 0 else 1
+    most = most_processes(batch, params.training, on_gpu=device == "gpu") if section.epochs > 0 else 1
     with (
         checkpoint.held(),
         told_if_it_runs_out(role, params, section.segments),

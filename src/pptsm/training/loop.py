@@ -1,13 +1,16 @@
 """Training from top to bottom: one function, `train`, whatever a network learns from.
 
-Every step first seeds its random states from (seed, epoch, step). So a run that was killed goes on from the step
-that the last state holds, and ends with the same weights, byte for byte, as one that was not.
+A step divides its clips into groups (`pptsm.training.groups`), and each group first seeds its random states from (seed,
+epoch, step, group). So a run that was killed goes on from the step that the last state holds, and ends with the same
+weights, byte for byte, as one that was not; and any number of processes that share the groups trains the same network.
 
-Shape legend: N clips a batch, T frames, H/W pixels, K classes.
+Shape legend: N clips per group, T frames, H/W pixels, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TypeVar
 
 import numpy as np
 import paddle
@@ -23,10 +26,12 @@ from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import as_arrays
 from pptsm.params import Params
 from pptsm.processor import loader_processes
+from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.forecast import Forecast
+from pptsm.training.groups import divided, number_of_groups
 from pptsm.training.mixing import mix_clips
-from pptsm.training.objective import Objective, accumulate
+from pptsm.training.objective import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
 from pptsm.training.state import Arrays, Checkpoint, Progress
@@ -36,6 +41,8 @@ from pptsm.training.watch import Watch
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def train(
         train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
         source: where frames come from.
         checkpoint: this run's state; where it holds one, training goes on from it.
-        ranks: the processes that share each batch; the answer is the same in all of them.
+        ranks: the processes that share the groups of each step; the answer is the same in all of them, and does not
+            depend on how many they are.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
@@ -82,14 +90,16 @@ def train(
     if train_videos.empty:
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
+    any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
+    steps_per_epoch, clips_per_epoch, clips_per_step = len(any_epoch), sum(map(len, any_epoch)), len(any_epoch[0])
+    _note_small_batch(role, clips_per_step, params)
+    groups = number_of_groups(clips_per_step, recipe, ranks.size)
     learners = objective.learners
     for learner in learners:
-        prepare(learner, recipe, ranks.size)
+        prepare(learner, recipe, ranks.size, clips_per_step)
     optimizer = build_optimizer(learners, recipe)
     precision = precision_of(recipe.amp, role)
     scaler = precision.scaler
-    any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
-    steps_per_epoch, clips_per_epoch = len(any_epoch), sum(map(len, any_epoch))
 
     def clips_of(epoch: int) -> TrainingClips:
         return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
@@ -107,7 +117,7 @@ def train(
         watch = Watch()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
-        shares = [ranks.share(batch) for batch in batches]
+        shares = [ranks.share(divided(batch, groups)) for batch in batches]  # the groups that this rank computes
         tally = Tally(
             role, epoch, clips, batches, len(learners), may_skip=scaler.is_enable(), ranks=ranks, sums=reached.sums
         )
@@ -116,18 +126,23 @@ def train(
         for learner in learners:
             into_training(learner, recipe)
 
-        ahead = load_batches(clips, shares[tally.steps :], workers)
-        for step, (pixels, y) in enumerate(checkpoint.steps(watch.waiting(ahead)), start=tally.steps):
+        accumulation = Accumulation(learners)
+        ahead = _by_steps(load_batches(clips, chain(*shares[tally.steps :]), workers), shares[tally.steps :])
+        for step, loaded in enumerate(checkpoint.steps(watch.waiting(ahead)), start=tally.steps):
             # ---- one training step --------------------------------------------------------------
-            rng = _seeded(ranks.seed(params.seed, epoch, step, BESIDE))
-            rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs)
+            rate = scheduled_rate(recipe, epoch * steps_per_epoch + step, steps_per_epoch, epochs, clips_per_step)
             optimizer.set_lr(rate)
-            x, mix = mix_clips(recipe, normalise_on_device(pixels), y, rng)
-            loss = accumulate(objective, x, y, mix, at_once=recipe.at_once, precision=precision)
-            is_wanted = ranks.average_gradients(learners, len(y) / len(batches[step]), checkpoint.is_wanted())
+            learned = []
+            with accumulation.step():
+                for group, (pixels, y) in zip(ranks.share(range(groups)), loaded, strict=True):
+                    rng = _seeded([params.seed, epoch, step, BESIDE, group])
+                    x, mix = mix_clips(recipe, normalise_on_device(pixels), y, rng)
+                    learned.append(learn(objective, x, y, mix, share=len(y) / clips_per_step, precision=precision))
+                    accumulation.add(len(y))
+            is_wanted = accumulation.finish(ranks, checkpoint.is_wanted())
             take_step(optimizer, learners, precision, recipe.clip_norm)
             # -------------------------------------------------------------------------------------
-            tally.add(loss, y, mix, rate)
+            tally.add(learned, rate)
             forecast.step(len(batches[step]))
             bar.update(len(batches[step]))
             if is_wanted:
@@ -142,7 +157,7 @@ def train(
         if statistics_are_due(epoch, epochs, recipe.precise_bn_every):
             for learner in learners:
                 fresh = clips_of(BESIDE + epoch)
-                clean = _clean_batches(fresh, recipe.precise_bn_batches, params, role, ranks)
+                clean = _clean_groups(fresh, groups, params, role, ranks)
                 precise_batch_norm(learner, clean, ranks)
 
         # once an epoch: validation, if there is anything to validate on
@@ -170,7 +185,7 @@ def train(
 
 
 def _seeded(numbers: list[int]) -> np.random.Generator:
-    """The generator of a step's mixing; dropout is seeded beside it. The clips' own are of fewer numbers."""
+    """The generator of a group's mixing; dropout is seeded beside it. The clips' own are of fewer numbers."""
     sequence = np.random.SeedSequence(numbers)
     paddle.seed(int(sequence.generate_state(1)[0]))
     return np.random.default_rng(sequence)
@@ -184,12 +199,36 @@ def _batches_of_epoch(num_clips: int, batch_size: int, seed: list[int]) -> list[
     return [order[start : start + batch_size] for start in range(0, num_clips - batch_size + 1, batch_size)]
 
 
-def _clean_batches(clips: TrainingClips, most: int, params: Params, role: str, ranks: Ranks) -> Iterator[paddle.Tensor]:
-    """This rank's training clips without mixing, for batch norm statistics: in parts as training computes them."""
+def _by_steps(loaded: Iterable[Item], shares: Sequence[Sequence[object]]) -> Iterator[list[Item]]:
+    """What is loaded group by group, a list per step; `shares` has the groups of each step."""
+    groups = iter(loaded)
+    for share in shares:
+        yield list(islice(groups, len(share)))
+
+
+def _clean_groups(
+    clips: TrainingClips, groups: int, params: Params, role: str, ranks: Ranks
+) -> Iterator[paddle.Tensor]:
+    """This rank's training clips without mixing, for batch norm statistics: in groups as training computes them."""
     recipe = params.training
-    at_once = min(recipe.batch_size, recipe.at_once * ranks.size)
-    batches = _batches_of_epoch(len(clips), at_once, list(clips.seed_epoch))[: most * recipe.batch_size // at_once]
-    shares = [ranks.share(batch) for batch in batches]
-    loaded = load_batches(clips, shares, loader_processes(params.compute.workers))
-    for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "batches", total=len(batches)):
+    batches = _batches_of_epoch(len(clips), recipe.batch_size, list(clips.seed_epoch))[: recipe.precise_bn_batches]
+    share = ranks.share([group for batch in batches for group in divided(batch, groups)])
+    loaded = load_batches(clips, share, loader_processes(params.compute.workers))
+    for pixels, _ in progress(loaded, f"{role}: batch norm statistics", "groups", total=len(share)):
         yield normalise_on_device(pixels)
+
+
+def _note_small_batch(role: str, clips: int, params: Params) -> None:
+    """Say so where an epoch has fewer clips than a batch: then they are the batch, and the rates follow it."""
+    recipe = params.training
+    if clips == recipe.batch_size:
+        return
+    rates = (
+        f"rates are {clips}/{recipe.lr_for_batch} of those in params.yaml (training.lr_for_batch)"
+        if recipe.lr_for_batch
+        else "rates stay as they are in params.yaml (training.lr_for_batch is 0)"
+    )
+    note(
+        f"{role}: a step learns from {clips} clips, all that an epoch has, not from {recipe.batch_size} "
+        f"(training.batch_size); {rates}. training.min_clips draws more clips of each video"
+    )

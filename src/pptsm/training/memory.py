@@ -35,9 +35,9 @@ def _sentence(role: str, params: Params, segments: int, reason: str) -> str:
     half = "training.amp (fp16 or bf16), " if recipe.amp == "none" and paddle.get_device() != "cpu" else ""
     words = " ".join(reason.split())[:200] or "no more is known"
     return (
-        f"{role}: the memory of {paddle.get_device()} ran out, with training.batch_size {recipe.batch_size} and "
-        f"micro_batch {recipe.micro_batch}, clips of {segments} frames of {clip.crop_px} px ({words}). Lower "
-        "training.micro_batch, the clips that are computed at once (0: the whole step; the step stays one), or take "
-        f"{half}a smaller clip.crop_px, fewer segments or a smaller network. What was saved of this training "
-        "stays: the same settings go on from it where there is more memory."
+        f"{role}: the memory of {paddle.get_device()} ran out, with training.batch_norm_clips "
+        f"{recipe.batch_norm_clips}, clips of {segments} frames of {clip.crop_px} px ({words}). Lower "
+        "training.batch_norm_clips, the clips that are computed at once (batch norm then sees fewer together; the step "
+        f"stays one), or take {half}a smaller clip.crop_px, fewer segments or a smaller network. What was saved of "
+        "this training stays: the same settings go on from it where there is more memory."
     )

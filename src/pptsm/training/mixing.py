@@ -1,4 +1,4 @@
-"""Mixing: clips of a batch blended with one another, and what then counts as right.
+"""Mixing: clips of a group blended with one another, and what then counts as right.
 
 Shape legend: N clips, T frames, K classes, H/W pixels. A `Mix` says what each clip was mixed with.
 """
@@ -21,7 +21,7 @@ class Mix(NamedTuple):
 def mixup(
     clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
 ) -> tuple[paddle.Tensor, Mix]:
-    """Blend every clip with another of the batch, by one share a batch drawn from Beta(alpha, alpha).
+    """Blend every clip with another of the group, by one share for all, drawn from Beta(alpha, alpha).
 
     Args:
         clips: [N, T, 3, H, W].
@@ -37,7 +37,7 @@ def mixup(
 def cutmix(
     clips: paddle.Tensor, labels: paddle.Tensor, alpha: float, rng: np.random.Generator
 ) -> tuple[paddle.Tensor, Mix]:
-    """Paste a box of another clip of the batch, the same box through all frames.
+    """Paste a box of another clip of the group, the same box in all frames of all clips.
 
     The box covers about 1 - Beta(alpha, alpha) of the frame; the share counts the pixels that stayed.
 
@@ -72,11 +72,6 @@ def mix_clips(
         case "cutmix":
             return cutmix(clips, labels, recipe.cutmix_alpha, rng)
     return clips, None
-
-
-def part_of(mix: Mix | None, part: slice) -> Mix | None:
-    """What some clips of a batch were mixed with."""
-    return mix and Mix(mix.other_labels[part], mix.share)
 
 
 def count_right(logits: paddle.Tensor, labels: paddle.Tensor, mix: Mix | None = None) -> paddle.Tensor:

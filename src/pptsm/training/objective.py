@@ -1,10 +1,9 @@
 """What a training step minimises: three ways to learn, each a value with the networks that take part; and the
-gradients of it over a batch, `accumulate`.
+gradients of it over a group of clips, `learn`.
 
 `learners` are the networks that change, the role's own first. Shape legend: N clips, T frames, K classes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,7 +11,7 @@ import paddle
 
 from pptsm.model.network import VideoNetwork
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
-from pptsm.training.mixing import Mix, part_of
+from pptsm.training.mixing import Mix
 from pptsm.training.precision import Precision
 
 
@@ -111,50 +110,35 @@ class Mutual:
         return Losses(total, own, cross_entropy, [logits, others])
 
 
-def accumulate(
+class Learned(NamedTuple):
+    """What a group of clips was, and what became of it."""
+
+    losses: Losses  # means over its clips, without a graph behind them
+    labels: paddle.Tensor  # int64 [N]
+    mix: Mix | None
+
+
+def learn(
     objective: Objective,
     clips: paddle.Tensor,
     labels: paddle.Tensor,
     mix: Mix | None,
     *,
-    at_once: int,
+    share: float,
     precision: Precision,
-) -> Losses:
-    """Add the gradients of a batch's mean loss to the learners', a part of the batch at a time.
-
-    A part has the memory of its values only until its gradients are there. The gradients are those of the whole
-    batch, however it divides, but for what looks at a part as a whole: batch norm's statistics, where it takes the
-    clips' own, and the random numbers of dropout.
+) -> Learned:
+    """Add the gradients of a group's mean loss to the learners'.
 
     Args:
         objective: what is minimised.
         clips: [N, T, 3, H, W].
         labels: int64 [N].
         mix: what they were mixed with, or None.
-        at_once: clips of a part, at least 1; the last one may have fewer.
+        share: of this group in the clips of the step, by which its loss is weighted.
         precision: of all networks that take part, a teacher among them.
-
-    Returns:
-        The losses of the whole batch, without a graph behind them.
     """
-    number = len(labels)
-    shares: list[float] = []
-    parts: list[Losses] = []
-    for start in range(0, number, at_once):
-        some = slice(start, start + at_once)
-        with precision.cast():
-            losses = objective.losses(clips[some], labels[some], part_of(mix, some))
-        shares.append(len(labels[some]) / number)
-        precision.scaler.scale(shares[-1] * losses.total).backward()
-        total, own, of_labels = (loss.detach() for loss in (losses.total, losses.own, losses.labels))
-        parts.append(Losses(total, own, of_labels, [logits.detach() for logits in losses.logits]))
-
-    def mean(of_parts: Iterable[paddle.Tensor]) -> paddle.Tensor:
-        return sum(share * loss for share, loss in zip(shares, of_parts, strict=True))
-
-    return Losses(
-        mean(part.total for part in parts),
-        mean(part.own for part in parts),
-        mean(part.labels for part in parts),
-        [paddle.concat(of_learner) for of_learner in zip(*(part.logits for part in parts), strict=True)],
-    )
+    with precision.cast():
+        losses = objective.losses(clips, labels, mix)
+    precision.scaler.scale(share * losses.total).backward()
+    total, own, of_labels = (loss.detach() for loss in (losses.total, losses.own, losses.labels))
+    return Learned(Losses(total, own, of_labels, [logits.detach() for logits in losses.logits]), labels, mix)

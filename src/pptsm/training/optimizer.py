@@ -44,13 +44,19 @@ def piecewise_learning_rate(epoch: int, base: float, boundaries: Sequence[int], 
     return base * factor ** sum(epoch >= boundary for boundary in boundaries)
 
 
-def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: int) -> float:
+def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: int, batch: int) -> float:
     """The rate that params.yaml asks for at `step`.
 
     Where the rates are said for a batch of another size, the whole curve grows in proportion to the batch.
+
+    Args:
+        training: the recipe.
+        step, steps_per_epoch, epochs: as in `learning_rate`.
+        batch: the clips that a step learns from: fewer than `training.batch_size` where an epoch has no more.
+
     Source: Goyal et al., "Accurate, Large Minibatch SGD" (2017), section 2.1.
     """
-    times = training.batch_size / training.lr_for_batch if training.lr_for_batch else 1
+    times = batch / training.lr_for_batch if training.lr_for_batch else 1
     base, start = times * training.base_lr, times * training.warmup_start_lr
     if training.schedule == "piecewise":
         return piecewise_learning_rate(step // steps_per_epoch, base, training.step_epochs, training.step_factor)

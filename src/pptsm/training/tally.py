@@ -5,6 +5,7 @@ They stay on the device and are fetched every so many steps: each fetch makes a 
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,8 @@ from pptsm.console import note
 from pptsm.data.clips import TrainingClips
 from pptsm.errors import UserError
 from pptsm.model.parallel import Ranks
-from pptsm.training.mixing import Mix, count_right
-from pptsm.training.objective import Losses
+from pptsm.training.mixing import count_right
+from pptsm.training.objective import Learned
 
 # Steps of a GPU: rare enough for its queue to stay full, often enough not to compute long on NaN. A CPU has no queue.
 FETCH_EVERY = 20
@@ -59,7 +60,7 @@ class Tally:
         ranks: Ranks,
         sums: dict[str, Any] | None = None,
     ) -> None:
-        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`, dealt out to `ranks`.
+        """Of `epoch` (0-based), in which so many learners see `batches` of `clips`, shared among `ranks`.
 
         may_skip: whether a step whose loss is no number left the weights alone, as the scaler of half precision does.
         sums: what `sums` gave after the epoch's first steps, where it was left in the middle.
@@ -71,7 +72,8 @@ class Tally:
         self.may_skip = may_skip
         self.ranks = ranks
         self.fetch_every = 1 if paddle.get_device() == "cpu" else FETCH_EVERY
-        self._waiting: list[tuple[paddle.Tensor, int, float]] = []  # of steps not yet fetched: figures, clips, rate
+        # of each step that is not yet fetched: figures of its groups here [groups, figures], their clips, rate
+        self._waiting: list[tuple[paddle.Tensor, list[int], float]] = []
         self._sums = Sums(**sums) if sums else Sums(right=[0.0] * learners)  # of the steps that are fetched
         self._started = time.monotonic() - self._sums.seconds
 
@@ -105,24 +107,21 @@ class Tally:
         """Up to now, without the time between two runs."""
         return self.seen / (time.monotonic() - self._started)
 
-    def add(self, loss: Losses, labels: paddle.Tensor, mix: Mix | None, rate: float) -> None:
+    def add(self, groups: Sequence[Learned], rate: float) -> None:
         """Count one step.
 
         Args:
-            loss: what it minimised, on this rank's clips.
-            labels: int64 [N], theirs.
-            mix: what its clips were mixed with.
+            groups: those of this rank.
             rate: its learning rate.
 
         Raises:
             UserError: a loss was no number in this step or in one that was not yet looked at.
         """
         with paddle.no_grad():
-            right = [count_right(logits_NK, labels, mix) for logits_NK in loss.logits]
-            of_step = [figure.astype("float32") for figure in (loss.total, loss.own, loss.labels, *right)]
+            of_step = paddle.stack([_figures(group) for group in groups])
             self._sums.seen += len(self.batches[self.steps])
             self._sums.rate = rate
-            self._waiting.append((paddle.stack(of_step), len(labels), rate))
+            self._waiting.append((of_step, [len(group.labels) for group in groups], rate))
         if len(self._waiting) >= self.fetch_every:
             self._fetch()
 
@@ -148,9 +147,11 @@ class Tally:
         if not waiting:
             return
         fetched = paddle.stack([of_step for of_step, _, _ in waiting]).numpy().astype(np.float64)
-        fetched[:, :MEANS] *= np.array([[own] for _, own, _ in waiting])  # in float64 that is undone to the last bit
+        # sums over clips: in float64 they are exact, so that the number of ranks does not show
+        fetched[:, :, :MEANS] *= np.array([clips for _, clips, _ in waiting])[:, :, None]
         sums = self._sums
-        for of_step, (_, _, rate) in zip(self.ranks.sum_over_ranks(fetched).tolist(), waiting, strict=True):
+        of_all = self.ranks.sum_over_ranks(fetched.sum(axis=1))
+        for of_step, (_, _, rate) in zip(of_all.tolist(), waiting, strict=True):
             number = len(self.batches[sums.steps])
             total, loss, cross_entropy = (figure / number for figure in of_step[:MEANS])
             sums.steps += 1
@@ -183,3 +184,10 @@ class Tally:
             f"{self._sums.steps} of epoch {self.epoch + 1}, and half precision skipped them all. Set training.amp to "
             "bf16 or none, or lower training.base_lr."
         )
+
+
+def _figures(group: Learned) -> paddle.Tensor:
+    """Float32: the three losses, and how many clips each learner recognised."""
+    losses, labels, mix = group
+    right = [count_right(logits_NK, labels, mix) for logits_NK in losses.logits]
+    return paddle.stack([figure.astype("float32") for figure in (losses.total, losses.own, losses.labels, *right)])
