@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup other-paddle repro flow serve test check format lock
+.PHONY: help setup other-paddle repro flow experiments serve test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
@@ -37,6 +37,9 @@ repro: setup     ## the whole pipeline, from videos to the report
 
 flow: setup      ## the same through Prefect: server on loopback, worker, one watched run
 	python flows/watched.py
+
+experiments: setup  ## what the experiments changed and what came of it, in 120 columns
+	python flows/compare.py
 
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
 	python flows/watched.py --stay

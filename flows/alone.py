@@ -22,18 +22,19 @@ sys.path.insert(0, str(ROOT))
 
 from flows.waiting import SERVER_START_SEC, waiting_for
 
-from pptsm.prefect_access import ADDRESS, known_access
+from pptsm.prefect_access import ADDRESS, NO_TRACKING, keep_private, known_access
 
 STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault(NO_TRACKING, "1")
 os.environ.setdefault(STARTUP, str(SERVER_START_SEC))
 if ADDRESS in os.environ:
     os.environ |= known_access(ROOT / ".prefect")  # Prefect's plugin would do so only for a script started in ROOT
 else:
     home = ROOT / ".prefect/scripts"
-    home.mkdir(parents=True, exist_ok=True)
+    keep_private(keep_private(home.parent) / home.name)
     os.environ["PREFECT_HOME"] = str(home)
     # Prefect reads prefect.toml where it is started; from elsewhere the server named there, where perhaps nobody
     # listens, is not asked for

@@ -3,16 +3,17 @@
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
-import dvc.api
 import httpx
 import pandas as pd
-from flows.command import ROOT, CommandError, run_streaming
+from flows.command import ROOT, CommandError, lines_of
 from flows.graph import graph, page_of, said_of
-from prefect import get_run_logger
+from flows.revisions import metrics_of, text_of
+from prefect import get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -20,10 +21,11 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.cache_policies import NO_CACHE
 
 from pptsm.console import read_epoch
 
-RUNNING = re.compile(r"^Running stage '(.+)':")
+STAGE = re.compile(r"^(?:Running stage|Stage) '(?P<name>.+)'(?::| didn't change| is cached)")
 MOST_CERTAIN = 5  # classes; with no more, top-5 is always right
 
 
@@ -56,33 +58,83 @@ class TrainingProgress:
 def run_shown(
     name: str, command: list[str], timeout_sec: float, environment: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Run a command for a task: its lines in the run's log, its epochs as bars, and its failure as an artifact.
+    """Run a command of DVC for a task: its lines in the run's log, epochs as bars, its failure as an artifact.
 
     Returns:
-        The names of the stages that DVC ran for it.
+        The names of the stages that DVC ran for it, or whose outputs it took from its cache.
 
     Raises:
         CommandError: it failed; why, its last lines and what to do are published first.
     """
-    shown, ran = TrainingProgress(), []
+    changed: list[str] = []
+    with closing(lines_of(command, timeout_sec=timeout_sec, environment=environment)) as lines:
+        _show(name, lines, changed=changed)
+    return changed
 
-    def see(line: str) -> None:
-        get_run_logger().info(line)
-        shown.see(line)
-        ran.extend(RUNNING.findall(line))
 
+def run_stage_by_stage(
+    name: str, command: list[str], timeout_sec: float, environment: Mapping[str, str] | None = None
+) -> None:
+    """The same of a command that runs the whole graph: each stage in a task of its own, after one for what precedes.
+
+    Raises:
+        CommandError: as `run_shown`, out of the task of the stage that failed.
+    """
+
+    stage, begin = name, ""
+
+    def follow() -> None:
+        nonlocal begin
+        begin = _show(stage, lines, begin, until_next=True)
+
+    following = task(follow).with_options(cache_policy=NO_CACHE)
+    with closing(lines_of(command, timeout_sec=timeout_sec, environment=environment)) as lines:
+        following.with_options(name=stage, task_run_name=stage)()
+        while found := STAGE.match(begin):
+            stage = found["name"]
+            following.with_options(name=stage, task_run_name=stage)()
+
+
+def _show(
+    name: str, lines: Iterator[str], first: str = "", until_next: bool = False, changed: list[str] | None = None
+) -> str:
+    """Show what a command writes for a stage.
+
+    Args:
+        name: of the stage.
+        lines: what the command writes from now on.
+        first: a line of it that was read before.
+        until_next: whether to stop at the line by which DVC begins with another stage.
+        changed: gets the names of stages whose outputs DVC made anew.
+
+    Returns:
+        That line; "" at the end of the lines.
+
+    Raises:
+        CommandError: as `run_shown`.
+    """
+    shown, logger = TrainingProgress(), get_run_logger()
+    if first:
+        logger.info(first)
     try:
-        run_streaming(command, see, timeout_sec=timeout_sec, environment=environment)
+        for line in lines:
+            found = STAGE.match(line)
+            if found and until_next:
+                return line
+            logger.info(line)
+            shown.see(line)
+            if found and changed is not None and "didn't change" not in line:
+                changed.append(found["name"])
     except CommandError as error:
-        lines = "\n".join(error.last_lines)
+        last = "\n".join(error.last_lines)
         create_markdown_artifact(
             key=f"{name.replace('_', '-')}-failed",
-            markdown=f"**{name}** {error.reason}.\n\n```\n{lines}\n```\n\nMend the cause and run again: finished "
+            markdown=f"**{name}** {error.reason}.\n\n```\n{last}\n```\n\nMend the cause and run again: finished "
             "stages are skipped, and a training goes on from its last state.",
             description=f"Why {name} failed, and what to do.",
         )
         raise
-    return ran
+    return ""
 
 
 def publish_results(stages: list[str], experiment: str | None = None, revision: str | None = None) -> None:
@@ -95,11 +147,10 @@ def publish_results(stages: list[str], experiment: str | None = None, revision: 
     """
     for stage in stages:
         if "metrics" in graph()[stage]:
-            rows = accuracy_rows(dvc.api.metrics_show(repo=str(ROOT), rev=revision))
+            rows = accuracy_rows(metrics_of(graph()[stage], revision))
             create_table_artifact(key="accuracy", table=rows, description="Accuracy by network and sampling.")
         for key, path in (said_of(stage, "publish") or {}).items():
-            here = revision is None
-            text = (ROOT / path).read_text("utf-8") if here else dvc.api.read(path, repo=str(ROOT), rev=revision)
+            text = text_of(path, revision)
             if path.endswith(".csv"):
                 table = pd.read_csv(io.StringIO(text)).round(4)
                 columns = {str(name): table[name].tolist() for name in table}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,41 @@ class CommandError(Exception):
         return any(line.endswith((f"exit code {TEMPORARY}", f"exited with {TEMPORARY}")) for line in told)
 
 
-def run_streaming(
+def run_streaming(command: list[str], log: Callable[[str], None], **options: Any) -> list[str]:
+    """Run a command, hand on each line as it comes, and return the last ones.
+
+    Args:
+        command: its words.
+        log: called with each line.
+        options: of `lines_of`.
+
+    Raises:
+        CommandError: exit code above 0, or out of time.
+    """
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    for line in lines_of(command, **options):
+        last.append(line)
+        log(line)
+    return list(last)
+
+
+def lines_of(
     command: list[str],
-    log: Callable[[str], None],
     *,
     cwd: Path = ROOT,
     timeout_sec: float | None = None,
     environment: Mapping[str, str] | None = None,
-) -> list[str]:
-    """Run a command, hand on each line as it comes, and return the last ones.
+) -> Generator[str, None, None]:
+    """Run a command, and yield each of its lines that is not empty as it comes.
 
-    Whatever ends this call early (a timeout, a cancelled run, Ctrl-C, even kill -9) ends the command too, with all
-    that it started, in sessions of their own or not: guard.py sees to that.
+    Whatever ends this generator early (`close`, a timeout, a cancelled run, Ctrl-C, even kill -9) ends the command too,
+    with all that it started, in sessions of their own or not: guard.py sees to that.
+
+    Args:
+        command: its words.
+        cwd: where it runs.
+        timeout_sec: after so long it is ended; None: no limit.
+        environment: what it finds there beside what is here.
 
     Raises:
         CommandError: exit code above 0, or out of time.
@@ -79,7 +102,7 @@ def run_streaming(
     try:
         for line in _lines_of(process):
             last.append(line)
-            log(line)
+            yield line
         code = process.wait()
     finally:
         timer.cancel()
@@ -90,7 +113,6 @@ def run_streaming(
         raise CommandError(command, f"took longer than {timeout_sec:g} s and was stopped", list(last))
     if code != 0:
         raise CommandError(command, f"ended with exit code {code}", list(last))
-    return list(last)
 
 
 def _lines_of(process: "subprocess.Popen[bytes]") -> Iterator[str]:

@@ -1,14 +1,14 @@
 """A run with other parameters: a DVC experiment in its own copy of the workspace, so the checkout stays as it is."""
 
 import re
-from typing import Any
 
-import dvc.api
-from flows.artifacts import run_shown
+from dvc.utils.cli_parse import to_path_overrides
+from flows.artifacts import run_stage_by_stage
 from flows.command import ROOT, CommandError
 from flows.graph import graph, page_of, said_of
 from flows.limits import device_slot
-from prefect import get_run_logger, task
+from flows.revisions import PARAMS, experiments, text_of
+from prefect import get_run_logger
 
 from pptsm.errors import UserError
 from pptsm.files import state_home, whole_file
@@ -17,14 +17,12 @@ MAX_NAME = 100
 NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
 
 
-@task(name="experiment", task_run_name="experiment {name}")
-def run_experiment(name: str, overrides: list[str], last: str | None, timeout_sec: float) -> str:
-    """Run `dvc exp run --temp`; the result is in `dvc exp show`, its report below reports/experiments.
+def run_experiment(name: str, overrides: list[str], timeout_sec: float) -> str:
+    """Run `dvc exp run --temp`, a task for each stage; the result is in `dvc exp show` and below reports/experiments.
 
     Args:
         name: a new name for the experiment.
         overrides: like `sampling=dense`.
-        last: stage to end with; None: the whole graph.
         timeout_sec: the whole experiment is stopped after it, its training state kept.
 
     Returns:
@@ -35,14 +33,12 @@ def run_experiment(name: str, overrides: list[str], last: str | None, timeout_se
     """
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
-    command += [last] if last else []
     with device_slot():
-        run_shown("experiment", command, timeout_sec, environment_of_copy())
+        run_stage_by_stage("experiment", command, timeout_sec, environment_of_copy())
     revision = experiments().get(name)
     if revision is None:
         raise CommandError(command, f"left no experiment {name}", [])
-    if last is None:
-        save_pages(name, revision)
+    save_pages(name, revision)
     get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
 
@@ -52,10 +48,20 @@ def environment_of_copy() -> dict[str, str]:
     return {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / state_home())}
 
 
-def experiments() -> dict[str, str]:
-    """The finished experiments of the last commit: name and revision."""
-    rows: list[dict[str, Any]] = dvc.api.exp_show(repo=str(ROOT))
-    return {row["Experiment"]: row["rev"] for row in rows if row["Experiment"]}
+def check_overrides(overrides: list[str]) -> None:
+    """Refuse overrides of other files than params.yaml.
+
+    DVC takes a file in front (`other.yaml:a=5`), writes into it wherever it lies, and may leave git's index damaged.
+
+    Raises:
+        UserError: there is one.
+    """
+    others = [path for path in to_path_overrides(overrides) if path != PARAMS]
+    if others:
+        raise UserError(
+            f"overrides: {', '.join(others)} is named as the file to change, and only params.yaml may be. Leave out "
+            "all before the colon; a value with a colon needs no file: report.title='a: b'."
+        )
 
 
 def check_name(name: str) -> str:
@@ -77,4 +83,4 @@ def save_pages(experiment: str, revision: str) -> None:
         for path in (said_of(stage, "publish") or {}).values():
             if path.endswith(".html"):
                 with whole_file(page_of(path, experiment)) as partial:
-                    partial.write_text(dvc.api.read(path, repo=str(ROOT), rev=revision), encoding="utf-8")
+                    partial.write_text(text_of(path, revision), encoding="utf-8")

@@ -21,6 +21,17 @@ def said_of(stage: str, word: str) -> Any:
     return graph()[stage].get("meta", {}).get(word)
 
 
+def outputs_of(stage: dict[str, Any], kinds: tuple[str, ...] = ("outs", "metrics", "plots")) -> list[str]:
+    """The paths that a stage writes.
+
+    Args:
+        stage: its entry in dvc.yaml.
+        kinds: which of them.
+    """
+    outs = [out for kind in kinds for out in stage.get(kind, [])]
+    return [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+
+
 def _known(name: str) -> str:
     if name not in graph():
         raise ValueError(f"there is no stage {name!r}; dvc.yaml has {', '.join(graph())}")

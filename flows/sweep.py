@@ -17,13 +17,14 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 from flows.artifacts import accuracy_rows
 from flows.command import ROOT, CommandError, ended
-from flows.experiments import MAX_NAME, check_name, experiments, run_experiment, save_pages
+from flows.experiments import MAX_NAME, check_name, check_overrides, run_experiment, save_pages
+from flows.graph import graph
+from flows.revisions import PARAMS, experiments, metrics_of, require_finished, yaml_at
 from hydra.errors import HydraException
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
@@ -54,7 +55,9 @@ def sweep(
     try:
         done = experiments()
         names = experiment_names(name, runs, done)
-    except UserError as error:
+        for experiment in names.keys() & done.keys():
+            require_finished(experiment, done[experiment])
+    except (UserError, CommandError) as error:
         return ended(error)
 
     rows, without = rows_of("(checkout)", "", None), []
@@ -65,7 +68,7 @@ def sweep(
                 get_run_logger().info(f"{experiment}: done before; `dvc exp remove {experiment}` to have it done again")
                 save_pages(experiment, revision)
             else:
-                revision = run_experiment(experiment, overrides, last=None, timeout_sec=timeout_hours * 3600)
+                revision = run_experiment(experiment, overrides, timeout_hours * 3600)
             rows += rows_of(experiment, said, revision)
         except CommandError as error:
             ended(error)
@@ -93,10 +96,11 @@ def experiment_names(sweep_name: str, runs: list[list[str]], done: dict[str, str
         raise UserError('runs: expected sets of overrides, such as [["sampling=dense"], ["student.shift=false"]].')
     names: dict[str, list[str]] = {}
     for overrides in runs:
+        check_overrides(overrides)
         name = check_name("-".join([sweep_name, *(re.sub(r"\W+", "_", override) for override in overrides)])[:MAX_NAME])
         if name in names:
             raise UserError(f"runs: {' '.join(overrides)} stands there twice, or beside one of the same name.")
-        if name in done and _values_of(done[name]) != values_with(overrides):
+        if name in done and yaml_at(PARAMS, done[name]) != values_with(overrides):
             raise UserError(
                 f"experiment {name} was done with other parameters than params.yaml has now: take another `name` for "
                 f"the sweep, or `dvc exp remove {name}`."
@@ -120,17 +124,14 @@ def values_with(overrides: list[str]) -> Any:
         return YAML(typ="safe").load(copy)
 
 
-def _values_of(revision: str) -> Any:
-    return YAML(typ="safe").load(dvc.api.read("params.yaml", repo=str(ROOT), rev=revision))
-
-
 def rows_of(experiment: str, overrides: str, revision: str | None) -> list[dict[str, str]]:
     """Accuracy of an experiment, or (without a revision) of the checkout if it was run."""
     try:
-        metrics = dvc.api.metrics_show(repo=str(ROOT), rev=revision)
-    except (DvcException, OSError):
+        metrics = [metrics_of(stage, revision) for stage in graph().values() if "metrics" in stage]
+    except (CommandError, OSError):
         return []
-    return [{"experiment": experiment, "overrides": overrides} | row for row in accuracy_rows(metrics)]
+    rows = [row for of_stage in metrics for row in accuracy_rows(of_stage)]
+    return [{"experiment": experiment, "overrides": overrides} | row for row in rows]
 
 
 def publish(rows: list[dict[str, str]]) -> None:

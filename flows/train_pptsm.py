@@ -17,9 +17,10 @@ from typing import Annotated, Any
 
 from flows.artifacts import publish_results, run_shown
 from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
-from flows.experiments import check_name, experiments, run_experiment
+from flows.experiments import check_name, check_overrides, run_experiment
 from flows.graph import Stages, graph, said_of
 from flows.limits import device_slot
+from flows.revisions import experiments
 from flows.waiting import waiting_for
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
@@ -44,7 +45,7 @@ def train_pptsm(
         overrides: like `sampling=dense`; with any, the run is a DVC experiment in its own copy of the
             workspace, and this checkout stays as it is.
         stages: which to run, {"from": ..., "to": ...}; all by default. What the first builds on must be up to
-            date. An experiment has no "from".
+            date. An experiment takes all.
         experiment: name of the experiment; by default that of the flow run.
         stage_timeout_hours: a stage (or a whole experiment) that takes longer is stopped, its state kept.
 
@@ -56,23 +57,48 @@ def train_pptsm(
     try:
         names = wanted.names()
         if overrides or experiment:
-            if wanted.first:
-                raise UserError("stages: an experiment begins where its overrides take effect; leave out `from`.")
+            if wanted.first or wanted.last:
+                raise UserError(
+                    "stages: an experiment begins where its overrides take effect and runs to the end; leave them out. "
+                    "DVC would show the last commit's figures as those of one that ended earlier."
+                )
+            check_overrides(overrides or [])
             name = check_name(experiment or str(flow_run.name))
             if name in experiments():
                 raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or another name.")
-            revision = run_experiment(name, overrides or [], wanted.last, timeout_sec)
+            revision = run_experiment(name, overrides or [], timeout_sec)
             publish_results(names, name, revision)
             return Completed(message=f"experiment {name}")
         if wanted.first:
             require_clean_before(wanted.first, names)
-        done = [name for name in names if _task_of(name)(name, timeout_sec)]
+        done = run_stages(names, timeout_sec)
     except (UserError, CommandError) as error:
         return ended(error)
     publish_results(names)
     line = f"{len(done)} of {len(names)} stages had work to do: {', '.join(done) or 'none'}"
     get_run_logger().info(line)
     return Completed(message=line)
+
+
+def run_stages(names: list[str], timeout_sec: float) -> list[str]:
+    """Run stages, each in its task; those that had work to do.
+
+    DVC is asked once, after the stages that always come first, which of the others have none. Their tasks then need no
+    DVC, until one has changed its outputs: from there on each is run, because what it reads may have changed.
+
+    Raises:
+        CommandError: a stage failed, or DVC cannot tell.
+    """
+    done: list[str] = []
+    idle: set[str] | None = None
+    for name in names:
+        if idle is None and not said_of(name, "first"):
+            stale = json.loads(_ask_dvc("--json", *names)[-1])
+            idle = {other for other in names if other not in stale}
+        if _task_of(name)(name, timeout_sec, name in (idle or ())):
+            done.append(name)
+            idle = idle and set()
+    return done
 
 
 def require_clean_before(first: str, names: list[str]) -> None:
@@ -98,8 +124,13 @@ def _task_of(stage: str) -> Any:
 
 
 @task
-def run_stage(name: str, timeout_sec: float) -> bool:
+def run_stage(name: str, timeout_sec: float, is_idle: bool = False) -> bool:
     """Run one stage; False where it was up to date.
+
+    Args:
+        name: of the stage.
+        timeout_sec: it is stopped after so long.
+        is_idle: whether DVC has said that it has nothing to do.
 
     Raises:
         CommandError: the stage failed; its last lines are published first.
@@ -107,7 +138,8 @@ def run_stage(name: str, timeout_sec: float) -> bool:
     started = time.monotonic()
     ran: list[str] = []
     needs_device = said_of(name, "device")
-    if not needs_device or not _is_up_to_date(name):  # a stage without work does not wait for the device
+    # a stage without work does not wait for the device
+    if not (is_idle or (needs_device and _is_up_to_date(name))):
         with device_slot() if needs_device else nullcontext():
             ran = run_shown(name, ["dvc", "--wait-for-lock", "repro", "--single-item", name], timeout_sec)
     get_run_logger().info(f"{name}: {'done' if ran else 'nothing to do'} after {time.monotonic() - started:.1f} s")

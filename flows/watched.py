@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from flows import guard
 from flows.waiting import SERVER_START_SEC, waiting_for
 
-from pptsm.prefect_access import ADDRESS, SERVERS_PASSWORD, access_file, grant_access
+from pptsm.prefect_access import ADDRESS, OWNER_ALONE, SERVERS_PASSWORD, access_file, grant_access, keep_private
 
 HOME = ROOT / ".prefect"
 DEPLOYMENT = "train-pptsm"
@@ -64,24 +64,22 @@ def server_and_worker() -> Iterator["subprocess.Popen[Any]"]:
     This process's environment then names the server and its password. The settings are those of prefect.toml, except
     for the address where the usual port is taken.
     """
-    HOME.mkdir(exist_ok=True)
+    keep_private(HOME)
     port = _free_port()
     with _only_server() as held, contextlib.ExitStack() as started:
         started.callback(access_file(HOME).unlink, missing_ok=True)
         try:
             os.environ |= {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                "PWD": str(ROOT),  # prefect.yaml has runs work there
                 "PREFECT_HOME": str(HOME),  # of runs too, which start elsewhere
                 "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # a server that has just begun may answer so
                 **grant_access(HOME, f"http://127.0.0.1:{port}/api"),
             }
             server = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
             # its guard holds the lock as long as there is a server, even when this process is killed
-            _wait_for(_start(started, server, HOME / "server.log", pass_fds=[held]))
+            _wait_for(_start(started, server, HOME / "server.log", pass_fds=[held], umask=OWNER_ALONE))
             os.environ.pop(SERVERS_PASSWORD)
             _end_dead_runs()
-            _prefect("the work pool", "work-pool", "create", POOL, "--type", "process", "--overwrite")
             _prefect("the deployments of prefect.yaml", "--no-prompt", "deploy", "--all")
             worker = _start(started, ["prefect", "worker", "start", "--pool", POOL], HOME / "worker.log")
             yield worker

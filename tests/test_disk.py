@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import TINY, pptsm, write_params
+from pptsm.data.archive import archive_writer
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +140,7 @@ def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, wri
     assert str(small_disk) in done.stderr
     assert "Traceback" not in done.stderr
     # beside a lock: what a state was made of, whole; what came of a download, which goes on from there
-    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.etag", "lock"}
+    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.validator", "lock"}
     assert {Path(name).name for name in files_in(small_disk)} <= may_be
 
 
@@ -173,6 +175,23 @@ def test_ctrl_c_ends_with_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_sigterm_ends_with_a_sentence_and_leaves_nothing_behind(drawn: Path) -> None:
+    """As by a process manager, while videos are decoded: no semaphore leaks, of which Python would speak last."""
+    process = subprocess.Popen(["pptsm", *INDEX], cwd=drawn, stderr=subprocess.PIPE, text=True)
+    family = psutil.Process(process.pid)
+    while not [child for child in family.children() if "spawn_main" in " ".join(child.cmdline())]:
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = family.children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines()[-1] == "stopped by SIGTERM; finished work is kept, the same command goes on from there."
+    assert "leaked" not in errors
+    assert psutil.wait_procs(children, 60)[1] == []
+    assert not (drawn / "index.csv").exists()
+
+
 def test_outputs_made_read_only_by_the_cache_are_replaced(tmp_path: Path) -> None:
     """DVC links outputs to its cache as read-only files: a stage puts new ones in their place."""
     write_params(tmp_path / "params.yaml", {"motion": {"videos_per_class": 1}})
@@ -181,3 +200,36 @@ def test_outputs_made_read_only_by_the_cache_are_replaced(tmp_path: Path) -> Non
         path.chmod(0o444 if path.is_file() else 0o755)
     pptsm("motion", "--out", "data", cwd=tmp_path)
     assert len(list((tmp_path / "data").rglob("*.mp4"))) == 8
+
+
+def test_unpacking_on_a_full_disk_blames_no_archive(tmp_path: Path, small_disk: Path) -> None:
+    """It is whole; `dvc repro` would mend nothing. With room the same command works."""
+    archive = tmp_path / "frames/up/one.mp4.zip"
+    archive.parent.mkdir(parents=True)
+    with archive_writer(archive, (128, 128)) as add:
+        for _ in range(20):
+            add(os.urandom(10_000))
+    fill(small_disk, leave_kb=60)
+    done = pptsm("unpack", tmp_path / "frames", "--out", small_disk / "out", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: the disk filled up while writing {small_disk}/")
+    assert "dvc repro" not in done.stderr
+    (small_disk / "filler").unlink()
+    pptsm("unpack", tmp_path / "frames", "--out", small_disk / "out", cwd=tmp_path)
+    assert len(list((small_disk / "out/up/one.mp4").iterdir())) == 20
+
+
+def test_a_full_disk_of_states_is_named(tmp_path: Path, small_disk: Path) -> None:
+    """Though the write that fails names no file: not the folder in which the command was typed, which has room."""
+    fill(small_disk, leave_kb=0)
+    code = "from pptsm import cli\ndef app():\n    raise OSError(28, 'full')\ncli.app = app\ncli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PPTSM_STATE": str(small_disk / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the disk filled up while writing {small_disk}/state.")

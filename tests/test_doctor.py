@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from conftest import params_with, pptsm, write_params
-from pptsm.doctor import largest_batch_bytes, shared_memory
+from conftest import ROOT, params_with, pptsm, write_params
+from pptsm.data.ahead import collate
+from pptsm.data.transforms import Pixels
+from pptsm.doctor import largest_batch_bytes, paddle_fault, shared_memory
+from pptsm.presets import Choice, chosen_params
 
-ONE_FRAME = 3 * 64 * 64 * 4  # bytes, float32
 SMALL = {
     "clip": {"resize_px": 64, "crop_px": 64, "test_crop_px": 64, "dense_clips": 5, "dense_crops": "three"},
     "training": {"batch_size": 10},
@@ -18,16 +21,41 @@ SMALL = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "frames"),
+    ("changes", "clips", "frames"),
     [
-        ({}, 10 * 8),  # a batch of training
-        ({"clip": {**SMALL["clip"], "crops": "ten"}, "training": {"batch_size": 9}}, 10 * 8),  # the views of a video
-        ({"evaluate": {"sampling": "both"}}, 5 * 3 * 8),
+        ({}, 10, 8),  # a batch of training
+        ({"training": {"batch_size": 10, "batch_norm_clips": 3}}, 4, 8),  # a group of it: one of 4, 3 and 3
+        ({"clip": {**SMALL["clip"], "crops": "ten"}, "training": {"batch_size": 9}}, 1, 10 * 8),  # a video's views
+        ({"evaluate": {"sampling": "both"}}, 1, 5 * 3 * 8),
     ],
 )
-def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], frames: int) -> None:
-    """Of training, or all views of a video as evaluation looks at them."""
-    assert largest_batch_bytes(params_with(**SMALL | changes)) == frames * ONE_FRAME
+def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], clips: int, frames: int) -> None:
+    """Of training, or all views of a video as evaluation looks at them: what the loader makes of them, to the byte."""
+    scale = np.ones(3, np.float32)
+    clip = Pixels(np.zeros((frames, 3, 64, 64), np.uint8), scale, scale), np.int64(0)
+    made = sum(array.nbytes for array in collate([clip] * clips))
+    assert largest_batch_bytes(params_with(**SMALL | changes)) == made
+
+
+def test_the_published_recipe_needs_what_its_loader_takes() -> None:
+    """128 clips of 8 frames as uint8, two of them for each of eight processes, and one to spare."""
+    choice = Choice("k400-r50-uniform", settings=("training.batch_norm_clips=128",))
+    params = chosen_params(ROOT / "presets", choice)
+    assert largest_batch_bytes(params) == 154_144_768
+    assert "8 processes of the loader hold up to 2620 MB" in shared_memory(params, 8, 10**10).found
+
+
+@pytest.mark.parametrize("release", ["3.2.2", "3.1.1", "3.0.0"])
+def test_releases_of_paddle_that_work(release: str) -> None:
+    """Those that were tried."""
+    assert paddle_fault(release) == ""
+
+
+@pytest.mark.parametrize("release", ["3.3.0", "3.3.1", "3.3.2", "3.10.0.dev20270101", "4.0"])
+def test_releases_of_paddle_that_do_not(release: str) -> None:
+    """With the reason; two of them have another besides."""
+    assert "the slope of leaky ReLU" in paddle_fault(release)
+    assert ("under oneDNN" in paddle_fault(release)) == (release in ("3.3.0", "3.3.1"))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +65,7 @@ def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], frames:
 def test_shared_memory_must_hold_two_batches_a_process_and_one(
     workers: int, free_batches: float, good: bool, remedy: str | None
 ) -> None:
-    """As Paddle's loader was measured; where it does not, the number that fits is said."""
+    """Where it does not, the number that fits is said."""
     params = params_with(**SMALL)
     found = shared_memory(params, workers, int(free_batches * largest_batch_bytes(params)))
     assert found.good is good

@@ -74,10 +74,66 @@ def test_a_broken_transfer_is_resumed_where_it_stopped(server: BadServer) -> Non
     assert len(BODY) // 2 - module.CHUNK_BYTES < start <= len(BODY) // 2
 
 
-def test_a_file_that_changed_half_way_is_fetched_anew(server: BadServer) -> None:
-    """Two halves of two versions would be no file at all."""
-    assert download(server.url("changed")).read_bytes() == bytes(reversed(BODY))
-    assert server.requests["changed"] == 2
+@pytest.mark.parametrize("how", ["", "-dated", "-fresh", "-weak", "-silent", "-deaf"])
+def test_a_file_that_changed_half_way_is_fetched_anew(server: BadServer, how: str) -> None:
+    """Two halves of two versions would be no file at all, however the server calls a version, or does not.
+
+    What it calls the version is not asked for where that is no proof; and a server that sends the rest of another
+    version all the same is not believed.
+    """
+    assert download(server.url(f"changed{how}")).read_bytes() == bytes(reversed(BODY))
+    assert server.requests[f"changed{how}"] == (3 if how == "-deaf" else 2)
+    assert (server.ranges[1] is None) == (how in ("-fresh", "-weak", "-silent"))
+
+
+def test_a_date_that_is_sure_is_enough_to_resume(server: BadServer) -> None:
+    """Servers of buckets often have no ETag that stands for the bytes."""
+    assert download(server.url("dated")).read_bytes() == BODY
+    assert server.ranges[1] is not None
+    assert len(server.ranges) == 2
+    assert parts() == ["dated.bin", "dated.bin.sha256"]
+
+
+@pytest.mark.parametrize("name", ["shifted", "rangeless", "parts"])
+def test_what_is_continued_elsewhere_is_no_continuation(server: BadServer, name: str) -> None:
+    """From another byte, or from nobody knows where: anew. A rest that comes in parts is asked for part by part."""
+    assert download(server.url(name)).read_bytes() == BODY
+    assert (server.ranges[2] is None) == (name != "parts")
+
+
+@pytest.mark.parametrize("name", ["huge", "endless"])
+def test_what_is_too_large_is_refused(server: BadServer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By what the server promises before a byte is written, or while it comes; nothing of it stays."""
+    if name == "endless":
+        monkeypatch.setattr(module, "MAX_BYTES", 3_000_000)
+    with pytest.raises(DownloadError, match=r"bytes or more, and at most [\d,]+ are taken") as caught:
+        download(server.url(name))
+    assert caught.value.exit_code == 1
+    assert server.requests[name] == 1
+    assert parts() == []
+
+
+def test_the_first_download_says_that_nobody_has_checked_it(
+    server: BadServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with a whole hash, nor a second time; eight digits are some check, and called so."""
+    download(server.url("good"))
+    said = f"good.bin was not checked against a published hash, because no more of one is known: its SHA-256 {DIGEST}"
+    assert said in capsys.readouterr().err
+    download(server.url("good"))
+    assert "published hash" not in capsys.readouterr().err
+    download(server.url("once500"), DIGEST)
+    assert "published hash" not in capsys.readouterr().err
+    download(server.url("cut"), DIGEST[:8])
+    assert "cut.bin was checked by the first 8 digits alone of a published hash" in capsys.readouterr().err
+
+
+def test_a_servers_words_cannot_reach_the_terminal(server: BadServer) -> None:
+    """Which would do what they say."""
+    server.reason = "gone\x1b[2J\x1b]0;title\x07"
+    with pytest.raises(DownloadError, match="the server answered 404 gone") as caught:
+        download(server.url("404"))
+    assert str(caught.value).isprintable()
 
 
 def test_two_processes_that_want_the_same_file_fetch_it_once(server: BadServer) -> None:
@@ -211,12 +267,12 @@ def test_a_damaged_note_of_the_version_begins_the_transfer_anew(server: BadServe
     """Bytes of which nobody knows the version are no beginning; nor can such a note be sent."""
     path = download(server.url("good"))
     path.rename(path.with_name("good.bin.partial"))
-    path.with_name("good.bin.etag").write_bytes(b'"\n\xff')
+    path.with_name("good.bin.validator").write_bytes(b'"\n\xff')
     assert download(server.url("good")).read_bytes() == BODY
     assert server.ranges == [None, None]
 
 
-@pytest.mark.parametrize("name", ["good.bin", "good.bin.partial", "good.bin.etag"])
+@pytest.mark.parametrize("name", ["good.bin", "good.bin.partial", "good.bin.validator"])
 def test_a_folder_in_the_place_of_a_download_is_removed(server: BadServer, name: str) -> None:
     """Nothing there is of any use."""
     path = download(server.url("good"))

@@ -1,18 +1,23 @@
 """Outputs are whole or absent, whoever else writes beside them; and nothing of the user's is replaced."""
 
 import os
+import re
+import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from conftest import pptsm, write_params
+from conftest import ROOT, pptsm, write_params
 from pptsm import files
+from pptsm.cli import app
 from pptsm.errors import UserError
 from pptsm.files import MARKER, whole_file, whole_folder
 
@@ -215,3 +220,145 @@ def test_a_folder_of_few_files_needs_no_thread(tmp_path: Path, monkeypatch: pyte
     with whole_folder(tmp_path / "out") as folder:
         (folder / "weights").write_text("w", encoding="utf-8")
     assert (tmp_path / "out" / "weights").read_text(encoding="utf-8") == "w"
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # as /dev/null
+    except PermissionError:
+        pytest.skip("needs the right to make a device")
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # absolute ones may be too long
+
+
+SPECIAL = [make_pipe, make_device, make_socket]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "behind a link"])
+@pytest.mark.parametrize("make", SPECIAL)
+def test_a_device_a_pipe_or_a_socket_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], linked: bool
+) -> None:
+    """By a file or a folder: whoever uses it would have it no more."""
+    monkeypatch.chdir(tmp_path)
+    special, out = tmp_path / "special", tmp_path / "out"
+    make(special)
+    before = special.lstat()
+    out.symlink_to(special) if linked else special.rename(out)
+    kind = make.__name__.removeprefix("make_")
+    with pytest.raises(UserError, match=rf"out is to be a file, but a {kind} is there"), whole_file(out):
+        pass
+    with pytest.raises(UserError, match="out is to be a folder"), whole_folder(out):
+        pass
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert out.is_symlink() == linked
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a file", "nothing yet"])
+def test_a_link_stays_one_and_leads_to_what_was_written(tmp_path: Path, there: bool) -> None:
+    """Also over several links, and out of a folder that cannot be written to."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    target, out = tmp_path / "elsewhere/file", tmp_path / "here/out"
+    if there:
+        target.write_text("before")
+    (tmp_path / "here/between").symlink_to("../elsewhere/file")
+    out.symlink_to("between")
+    with whole_file(out) as partial:
+        assert partial.parent.parent == target.parent
+        partial.write_text("after")
+    assert out.is_symlink()
+    assert target.read_text() == "after"
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+def test_a_link_to_where_no_file_can_be_is_refused(tmp_path: Path) -> None:
+    """What it leads to is said; it stays, and no folder is made."""
+    (tmp_path / "out").symlink_to("gone/file")
+    with pytest.raises(UserError, match=r"out is a link to .*gone/file, and there is no folder .*gone"):
+        files.require_writable(tmp_path / "out")
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(OSError, match="symbolic links"), whole_file(tmp_path / "round"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "round"]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a folder", "nothing"])
+def test_a_folder_that_is_a_link_is_refused(tmp_path: Path, there: bool) -> None:
+    """The link, and the user's files behind it, stay."""
+    if there:
+        (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
+    with pytest.raises(UserError, match=r"out is to be a folder, but is a link to .*elsewhere"):
+        files.require_replaceable(tmp_path / "out")
+    with pytest.raises(UserError, match="is a link"), whole_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").is_symlink()
+
+
+def test_a_link_into_the_cache_of_dvc_is_replaced(tmp_path: Path) -> None:
+    """As of an output that was checked out with cache.type symlink: the cache's copy is another output's too."""
+    cached = tmp_path / ".dvc/cache/files/md5/01/23456789abcdef0123456789abcdef"
+    cached.parent.mkdir(parents=True)
+    cached.write_text("kept")
+    (tmp_path / "out").symlink_to(cached)
+    with whole_file(tmp_path / "out") as partial:
+        partial.write_text("new")
+    assert not (tmp_path / "out").is_symlink()
+    assert cached.read_text() == "kept"
+
+
+def options_that_write() -> list[Any]:
+    """Every option of a command that names a file to write, with that command's others filled in."""
+    commands: Any = typer.main.get_command(app)
+    found = []
+    for name, command in commands.commands.items():
+        for option in command.params:
+            said = (getattr(option, "help", None) or "").lower()
+            if option.param_type_name == "option" and re.match(
+                r"(file|folder|csv|json|page|markdown|onnx|the file)\b.*( write| gets|\.npy)", said
+            ):
+                found.append(pytest.param(name, option.opts[0], said[:6] == "folder", id=f"{name} {option.opts[0]}"))
+    return found
+
+
+@pytest.mark.parametrize(("command", "option", "is_folder"), options_that_write())
+def test_each_option_that_names_an_output_is_checked_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str, is_folder: bool
+) -> None:
+    """In its callback, so that nobody waits for hours or for a pipe; `pptsm preset --params` asks itself."""
+    monkeypatch.chdir(tmp_path)
+    make_pipe(Path("out"))
+    found = next(one for one in typer.main.get_command(app).commands[command].params if option in one.opts)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=rf"out is to be a {'folder' if is_folder else 'file'}, but"):
+        found.callback(None, found, Path("out")) if command != "preset" else files.require_writable(Path("out"))
+    assert len(options_that_write()) > 20
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "pipe", "sheet.png"])
+def test_commands_leave_devices_and_pipes_alone(tmp_path: Path, name: str) -> None:
+    """A sentence and exit code 1 at once; also where the suffix is right, and where a reader would wait for ever."""
+    write_params(tmp_path / "params.yaml")
+    if name != "/dev/null":
+        make_pipe(tmp_path / name)
+    before = (tmp_path / name).stat()
+    for words in (
+        ("views", "no.mp4", "--out", name),
+        ("predict", ".", "--results", name),
+        ("preset", "small", "--params", name, "--force"),
+        ("motion", "--out", name),
+    ):
+        if words[0] == "preset":
+            (tmp_path / "presets").symlink_to(ROOT / "presets")
+        done = pptsm(*words, cwd=tmp_path, check=False)
+        assert done.returncode == 1
+        assert f"{name} is to be a " in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / name).stat().st_ino == before.st_ino

@@ -2,6 +2,7 @@
 
 import ast
 import fcntl
+import io
 import os
 import signal
 import stat
@@ -10,25 +11,38 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
 
 sys.path.insert(0, str(ROOT))
 
-from flows import waiting
+from flows import revisions, waiting
+from flows.artifacts import STAGE
 from flows.command import CommandError, run_streaming
-from flows.experiments import check_name, environment_of_copy
-from flows.graph import Stages, graph
+from flows.compare import WIDTH, compared
+from flows.experiments import check_name, check_overrides, environment_of_copy
+from flows.graph import Stages, graph, outputs_of
 from flows.sweep import experiment_names, values_with
 
 from imports import imported_modules
 from pptsm.console import note_epoch, read_epoch
 from pptsm.errors import ParamsError, UserError
-from pptsm.prefect_access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access, known_access
+from pptsm.prefect_access import (
+    ADDRESS,
+    NO_TRACKING,
+    PASSWORD,
+    SERVERS_PASSWORD,
+    access_file,
+    grant_access,
+    keep_private,
+    known_access,
+)
 from pptsm.prefect_names import with_flow_name
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
@@ -203,6 +217,104 @@ def test_a_sweep_refuses_what_dvc_takes_for_no_override(override: str) -> None:
     """In a sentence, if an experiment of that name is to be compared; otherwise DVC says so in its run."""
     with pytest.raises(UserError, match="runs: "):
         values_with([override])
+
+
+@pytest.mark.parametrize("override", ["/elsewhere/x.yaml:a=5", "dvc.yaml:a=5", "~/x.yaml:a=1", "x.yaml:+a='b: c'"])
+def test_an_override_of_another_file_is_refused(override: str) -> None:
+    """DVC would write into it, wherever it lies. A value may have a colon."""
+    with pytest.raises(UserError, match=r"is named as the file to change, and only params\.yaml may be"):
+        check_overrides(["sampling=dense", override])
+    with pytest.raises(UserError, match=r"only params\.yaml may be"):
+        experiment_names("sweep", [["seed=1"], [override]], {})
+    check_overrides(["report.title='a: b'", "params.yaml:seed=5", "+index.exclude=[a:b]"])
+
+
+def test_dvc_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where git's index is damaged, and it never answers: it is ended, and the run with a sentence."""
+    monkeypatch.setattr(revisions, "ASK_TIMEOUT_SEC", 0.2)
+    for ask in (revisions.experiments, lambda: revisions.text_of("params.yaml", "HEAD")):
+        with pytest.raises(CommandError, match=r"`dvc .*` took longer than 0\.2 s and was stopped"):
+            ask()
+
+
+GRAPH_OF_TWO = {
+    "one": {"cmd": "make one", "params": ["a.b"], "outs": ["1"]},
+    "two": {"cmd": "make two", "deps": ["1", "src"], "metrics": [{"2": {"cache": False}}]},
+    "three": {"cmd": "make three", "deps": ["2"], "outs": ["3"]},
+}
+DONE = {
+    "one": {"cmd": "make one", "params": {"params.yaml": {"a.b": 1}}, "outs": [{"path": "1", "md5": "x"}]},
+    "two": {"cmd": "make two", "deps": [{"path": "1", "md5": "x"}], "outs": [{"path": "2", "md5": "y"}]},
+    "three": {"cmd": "make three", "deps": [{"path": "2", "md5": "y"}], "outs": [{"path": "3", "md5": "z"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "values", "left"),
+    [
+        ({}, {"a": {"b": 1}}, []),
+        ({}, {"a": {"b": 2}}, ["one", "two", "three"]),  # its parameter, and what builds on it
+        ({}, {"a": 1}, ["one", "two", "three"]),
+        ({"two": {**DONE["two"], "deps": [{"path": "1", "md5": "older"}]}}, {"a": {"b": 1}}, ["two", "three"]),
+        ({"two": {}}, {"a": {"b": 1}}, ["two", "three"]),
+        ({"three": {**DONE["three"], "cmd": "make 3"}}, {"a": {"b": 1}}, ["three"]),
+    ],
+)
+def test_an_experiment_that_was_left_early_is_known(
+    changed: dict[str, Any], values: dict[str, Any], left: list[str]
+) -> None:
+    """By the parameters and files that dvc.lock has for each stage: figures of a later one are another commit's."""
+    assert revisions.unfinished(GRAPH_OF_TWO, DONE | changed, values) == left
+    assert outputs_of(GRAPH_OF_TWO["two"]) == ["2"]
+
+
+def test_the_lines_by_which_dvc_begins_a_stage_are_known() -> None:
+    """Whether it runs it, skips it or takes it from its cache; a stage's own lines are not."""
+    for line in (
+        "Running stage 'index':",
+        "Stage 'index' didn't change, skipping",
+        "Stage 'index' is cached - skipping run, checking out outputs",
+    ):
+        found = STAGE.match(line)
+        assert found is not None
+        assert found["name"] == "index"
+    for line in ("index: looking for videos", "> pptsm index", "ERROR: failed to reproduce 'index'"):
+        assert STAGE.match(line) is None
+
+
+def test_the_comparison_of_experiments_fits_in_its_width() -> None:
+    """However long names and values are; columns that nothing fills are left out."""
+    head = {"experiment": "sweep-" + "x" * 100, "differs from the commit in": "index.root=/" + "y" * 150 + "\na[b]=[1]"}
+    figures = {"network": "baseline", "sampling": "uniform", "top-1": "100.00%", "95 % interval": "97.7% to 100.0%"}
+    with (output := io.StringIO()) as file:
+        Console(width=WIDTH, file=file).print(compared([head | figures, figures]))
+        lines = output.getvalue().splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    text = "".join(lines)
+    assert "97.7% to 100.0%" in text
+    assert "a[b]=[1]" in text
+    assert "by group" not in text
+
+
+def test_what_prefect_keeps_is_its_owners_alone(tmp_path: Path) -> None:
+    """Also in a folder that was made before with another mode."""
+    (tmp_path / ".prefect").mkdir(mode=0o755)
+    for home in (tmp_path / ".prefect", tmp_path / "new" / ".prefect"):
+        assert stat.S_IMODE(keep_private(home).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("tracked", [None, "0"])
+def test_nothing_is_told_about_runs_unless_the_user_wants_it(tmp_path: Path, tracked: str | None) -> None:
+    """Whatever is typed in the folder, towards whatever server; scripts of flows too."""
+    environment = {name: value for name, value in os.environ.items() if name != NO_TRACKING}
+    environment |= {NO_TRACKING: tracked} if tracked else {}
+    environment |= {"PREFECT_HOME": str(tmp_path)}
+    show = f"import os; print(os.environ['{NO_TRACKING}'])"
+    for script, folder in ((f"import prefect; {show}", ROOT), (f"import alone; {show}", ROOT / "flows")):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [tracked or "1"]
 
 
 @pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.name)

@@ -55,7 +55,7 @@ class Operation:
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.environment = {
             **os.environ,
-            "PWD": str(project),
+            "PWD": "/",  # where another shell is: what is typed works in the folder where it runs
             "PYTHONPATH": str(project / "src"),
             "PREFECT_HOME": str(project / ".prefect"),
             "COLUMNS": "500",  # lines of the log are not broken
@@ -66,8 +66,8 @@ class Operation:
         self.environment[ADDRESS] = access[ADDRESS]  # whoever is started finds the password as in another terminal
         CLIENT.auth = HTTPBasicAuth(*access[PASSWORD].split(":"))
         self.server = self.start_server()
+        self.deployed = self.command("prefect", "deploy", "--all")  # as docs/operations.md has it, before any worker
         self.worker = self.start_worker()
-        self.command("prefect", "--no-prompt", "deploy", "--all")
 
     def start(self, *command: str) -> psutil.Popen:
         with (self.project / ".prefect" / f"{command[1]}.log").open("a") as log:
@@ -80,7 +80,7 @@ class Operation:
         return server
 
     def start_worker(self) -> psutil.Popen:
-        worker = self.start("prefect", "worker", "start", "--pool", "pptsm", "--type", "process")
+        worker = self.start("prefect", "worker", "start", "--pool", "pptsm")
         wait_until(lambda: answers(f"{self.api}/work_pools/pptsm"), SLOW_START_SEC)
         return worker
 
@@ -231,6 +231,25 @@ def test_a_deployment_is_run_by_its_bare_name(operation: Operation) -> None:
     assert "up to date" in run("dvc", "status", cwd=operation.project).stdout
 
 
+def test_the_documented_deploy_on_a_fresh_server_deploys_all(operation: Operation) -> None:
+    """Four deployments whose runs work in this folder, and the pool that they need, whatever PWD says."""
+    assert "the server has no work pool pptsm yet: it is made" in operation.deployed.stderr
+    pool = CLIENT.get(f"{operation.api}/work_pools/pptsm", timeout=30).json()
+    assert pool["type"] == "process"
+    found = CLIENT.post(f"{operation.api}/deployments/filter", json={}, timeout=30).json()
+    assert sorted(row["name"] for row in found) == ["fetch-weights", "predict-folder", "sweep", "train-pptsm"]
+    steps = [step for row in found for step in row["pull_steps"]]
+    work_in = {"prefect.deployments.steps.set_working_directory": {"directory": str(operation.project)}}
+    assert steps == [work_in] * 4
+
+
+def test_what_the_server_keeps_is_its_owners_alone(operation: Operation) -> None:
+    """Parameters and logs of all runs: the folder, and the database in it."""
+    home = operation.project / ".prefect"
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "prefect.db").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("auth", [None, HTTPBasicAuth("pptsm", "guessed")], ids=["without", "a guessed one"])
 def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAuth | None) -> None:
     """Of the server only its health is told; the password stands in a file that its owner alone can read."""
@@ -245,9 +264,10 @@ def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAut
     [
         ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["check"]),
         ('overrides=["samplin"]', "samplin", []),
+        ('overrides=["/elsewhere/x.yaml:a=5"]', "only params.yaml may be", []),
         ('stages={"from": "reprt"}', "'reprt' is not one of ['check', 'motion'", []),
     ],
-    ids=["refused by the stage check", "refused by DVC", "refused by the server"],
+    ids=["refused by the stage check", "refused by DVC", "of another file", "refused by the server"],
 )
 def test_a_wrong_parameter_is_refused_before_any_work(
     operation: Operation, parameter: str, sentence: str, ran: list[str]
@@ -299,6 +319,27 @@ def test_a_run_with_overrides_is_an_experiment_and_the_checkout_stays(operation:
     assert "student" in trial["data"]["metrics"]["reports/evaluation/metrics.json"]["data"]
     page = operation.project / "reports/experiments/dense-trial/index.html"
     assert "dense" in page.read_text(encoding="utf-8")
+    tasks = CLIENT.post(f"{operation.api}/task_runs/filter", json={}, timeout=30).json()
+    assert {task["name"] for task in tasks} >= {"experiment", *graph()}  # a bar for each stage
+
+
+def test_an_experiment_that_was_left_early_has_no_figures(operation: Operation, project: Path) -> None:
+    """DVC shows the last commit's for it. The narrow table does not, a sweep does not take it for done, and a flow does
+    not make one."""
+    run("dvc", "exp", "run", "--temp", "-n", "early-sampling_dense", "-S", "sampling=dense", "check", cwd=project)
+    table = run(sys.executable, "flows/compare.py", cwd=project).stdout
+    assert max(map(len, table.splitlines())) <= 120
+    row = next(line for line in table.splitlines() if "early-sampling" in line)
+    assert "did not run" in row
+    assert "sampling=dense" in row
+    assert "%" not in row
+    assert "git restore . && dvc checkout" in table
+    swept = operation.script("sweep", "-p", 'runs=[["sampling=dense"]]', "-p", "name=early")
+    assert swept.returncode == 1
+    assert "experiment early-sampling_dense is there, but was left before its end" in swept.stderr
+    ranged = operation.script("train_pptsm", "-p", 'overrides=["seed=9"]', "-p", 'stages={"to": "check"}')
+    assert ranged.returncode == 1
+    assert "an experiment begins where its overrides take effect and runs to the end" in ranged.stderr
 
 
 def test_a_sweep_compares_experiments_and_takes_up_what_is_done(operation: Operation, project: Path) -> None:

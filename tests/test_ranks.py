@@ -120,3 +120,21 @@ def test_running_statistics_are_the_mean_of_all_groups_not_of_the_last(place: Pa
     at_once = read_weights(Path("teacher/weights.pdparams"))
     name = "backbone.conv1_1._batch_norm._mean"
     np.testing.assert_allclose(one_by_one[name], at_once[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lr_for_batch", [64, 0])
+def test_an_epoch_of_few_clips_is_a_small_batch_with_rates_to_match(
+    place: Path, lr_for_batch: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sixteen clips where a batch of 64 is asked for: a quarter of the rates said for 64; log and card say sixteen."""
+    piecewise = {"schedule": "piecewise", "step_epochs": [1], "step_factor": 0.1, "base_lr": 0.08}
+    few = piecewise | {"batch_size": 64, "lr_for_batch": lr_for_batch}
+    card, history = fit("teacher", {"teacher": {"epochs": 2}, "training": few, "student": {"epochs": 2}})
+    rates = [0.02, 0.002] if lr_for_batch else [0.08, 0.008]
+    assert history["lr"].tolist() == pytest.approx(rates)
+    said = "rates are 16/64 of those" if lr_for_batch else "rates stay as they are"
+    assert (
+        f"teacher: a step learns from 16 clips, all that an epoch has, not from 64 (training.batch_size); {said}"
+        in (capsys.readouterr().err)
+    )
+    assert card["clips_per_step"] == 16

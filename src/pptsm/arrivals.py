@@ -20,7 +20,7 @@ from pptsm.console import note
 from pptsm.data.video import name_fault, shown
 from pptsm.data.walk import shut, videos_below
 from pptsm.errors import UserError
-from pptsm.files import whole_file
+from pptsm.files import require_writable, whole_file
 from pptsm.serving.predictor import Answer, Predictor, predict_files
 
 SETTLED_SEC = 10  # a file that was changed later than this before may still be growing
@@ -59,7 +59,7 @@ def predict_arrived(
     Raises:
         UserError: all videos that were taken failed, or folder or results cannot be used.
     """
-    bad = 0
+    bad, results = 0, require_writable(results)
     with locked(results):
         rows = read_results(results)
         due, unsettled = due_videos(folder, rows)

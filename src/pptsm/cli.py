@@ -7,10 +7,13 @@ at once.
 import errno
 import os
 import shutil
+import signal
 import sys
+import tempfile
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -50,7 +53,8 @@ STAGES = {
     "report": report,
 }
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+ASKING = (signal.SIGTERM, signal.SIGHUP)  # by a process manager, by a terminal that is closed
 
 app = typer.Typer(
     help="PP-TSM video action recognition. `dvc repro` runs all stages; the commands here are its parts.",
@@ -77,6 +81,9 @@ def main() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", category=UserWarning, module="paddle")
     _speak_utf8()
+    for asked in ASKING:
+        if signal.getsignal(asked) == signal.SIG_DFL:  # or `nohup` has it ignored
+            signal.signal(asked, _leave)
     try:
         app()
     except Stopped as stopped:
@@ -85,8 +92,9 @@ def main() -> None:
     except UserError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # Typer has turned Ctrl-C into this
-            print("interrupted; finished work is kept, the same command goes on from there.", file=sys.stderr)
+        ending = {INTERRUPTED: "interrupted"} | {128 + asked: f"stopped by {asked.name}" for asked in ASKING}
+        if isinstance(end.code, int) and end.code in ending:  # Typer has turned Ctrl-C into this
+            print(f"{ending[end.code]}; finished work is kept, the same command goes on from there.", file=sys.stderr)
         raise
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # how Path.resolve() of Python 3.11 says ELOOP
@@ -97,7 +105,7 @@ def main() -> None:
 
         name = error.filename2 or error.filename  # of a copy the second is written
         if error.errno in FULL:
-            place = Path(name or ".").absolute()
+            place = Path(name).absolute() if name else _fullest()
             free = shutil.disk_usage(_existing(place)).free / 1e6
             _fail(
                 f"the disk filled up while writing {place}. Nothing half-written is in place ({free:.1f} MB free now); "
@@ -124,9 +132,22 @@ def _speak_utf8() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _leave(number: int, _: FrameType | None) -> None:
+    """End as by Ctrl-C: processes and semaphores are given back, where a death by the signal would leave them."""
+    sys.exit(128 + number)
+
+
 def _fail(message: str, code: int) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _fullest() -> Path:
+    """Where a write failed that named no file: of the places that a command writes to, that with the least room."""
+    from pptsm.files import state_home
+
+    places = [place.absolute() for place in (Path(), state_home(), Path(tempfile.gettempdir()))]
+    return min(places, key=lambda place: shutil.disk_usage(_existing(place)).free)
 
 
 def _existing(path: Path) -> Path:

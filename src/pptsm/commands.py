@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pptsm.errors import UserError
+from pptsm.stages.options import OutFolder, writable
 
 if TYPE_CHECKING:
     from pptsm.data.video import Seconds
@@ -40,7 +41,8 @@ def predict(
     results: Annotated[
         Path | None,
         typer.Option(
-            help="CSV that gets a row for each video of one FOLDER that is new, changed or has failed before."
+            callback=writable,
+            help="CSV that gets a row for each video of one FOLDER that is new, changed or has failed before.",
         ),
     ] = None,
 ) -> None:
@@ -122,7 +124,10 @@ def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":
 def views(
     video: Annotated[Path, typer.Argument(help="A video file, or FOLDER/img_%05d.jpg.")],
     out: Annotated[
-        Path, typer.Option(help="FILE.npy: float32 [V*S, 3, H, W], normalised; FILE.png: a sheet to look at.")
+        Path,
+        typer.Option(
+            callback=writable, help="FILE.npy: float32 [V*S, 3, H, W], normalised; FILE.png: a sheet to look at."
+        ),
     ],
     params_path: Annotated[Path, typer.Option("--params", help="Parameters with clip, frames and sampling.")] = Path(
         "params.yaml"
@@ -196,7 +201,7 @@ def views(
 
 def unpack(
     frames: Annotated[Path, typer.Argument(help="Folder of frame archives, as stage frames writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; one that holds anything but earlier output is refused.")],
+    out: OutFolder,
 ) -> None:
     """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that want those.
 
@@ -229,7 +234,7 @@ def unpack(
 
 def convert(
     weights: Annotated[str, typer.Argument(help="A weights file (.pdparams, .pth), a URL, or a known name.")],
-    out: Annotated[Path, typer.Option(help="ONNX file to write.")],
+    out: Annotated[Path, typer.Option(callback=writable, help="ONNX file to write.")],
     params_path: Annotated[
         Path | None, typer.Option("--params", help="Parameters that describe network and clip.")
     ] = None,
@@ -334,7 +339,7 @@ def preset(
 
     A file that was edited since is not replaced without --force.
     """
-    from pptsm.files import whole_file
+    from pptsm.files import require_writable, whole_file
     from pptsm.presets import Choice, as_yaml, chosen_params, compose, difference, preset_names, written_by
 
     if show_list or name is None:
@@ -347,6 +352,7 @@ def preset(
         print(as_yaml(difference(PRESETS, choice)), end="")
         return
     text = compose(PRESETS, choice)
+    require_writable(params_path)
     replaced = None
     if params_path.exists() and not force:
         replaced = written_by(PRESETS, params_path.read_text(encoding="utf-8", errors="replace"))
@@ -390,7 +396,7 @@ def lists(
     toolbox: Annotated[
         Literal["paddlevideo", "paddlex", "mmaction2"], typer.Option("--format", help="Whose lists to write.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: OutFolder,
     index: Annotated[Path, typer.Option(help="Index that its stage wrote.")] = DEFAULT_INDEX,
     labels: Annotated[Path, typer.Option(help="Class names that stage index wrote.")] = DEFAULT_LABELS,
     frames: Annotated[

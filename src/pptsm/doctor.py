@@ -1,6 +1,7 @@
 """What a machine needs to run the pipeline, each with its remedy."""
 
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pptsm.data.ahead import BATCHES_AHEAD, batch_bytes
 from pptsm.data.geometry import crop_places
 from pptsm.errors import UserError
 from pptsm.params import Params, load_params
@@ -20,8 +22,10 @@ REQUIRED = (
 )  # fmt: skip
 MIN_FREE_DISK_GB = 5.0
 PARAMS = Path("params.yaml")
-PREFETCHED = 2  # batches that each process of paddle.io.DataLoader has ready
-VALUE_BYTES = 4  # float32
+BROKEN_PADDLE = {  # release: what goes wrong with it
+    (3, 3, 0): "its CPU inference under oneDNN ends in an error",
+    (3, 3, 1): "its CPU inference under oneDNN ends in an error",
+}
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,23 @@ def _paddle() -> list[Finding]:
         )
         says = device.stdout.strip() or (device.stderr.strip().splitlines() or ["no answer"])[-1]
         broken = device.returncode != 0
-        too_new = tuple(map(int, found.split(".")[:2])) >= (3, 3)
+        fault = paddle_fault(found)
         return [
-            Finding(
-                name,
-                not too_new,
-                found,
-                "From 3.3 on, leaky ReLU is exported with a garbage slope: install paddlepaddle 3.2.2.",
-            ),
+            Finding(name, not fault, found, f"{fault}: install {name} 3.2.2 (`make setup`)."),
             Finding("device", not broken, says, "Paddle cannot start: reinstall it with `make setup`."),
         ]
     return [
         Finding("paddlepaddle", False, "missing", "Run `make setup`, for a GPU with PADDLE=gpu (README, On a GPU).")
     ]
+
+
+def paddle_fault(release: str) -> str:
+    """Why a release of Paddle cannot be used; empty where it can."""
+    number = tuple(int(part) for part in re.findall(r"\d+", release)[:3])
+    if number < (3, 3):
+        return ""
+    slope = "from 3.3 on, the slope of leaky ReLU is exported as garbage without a word"
+    return f"{slope}, and of {release} {BROKEN_PADDLE[number]}" if number in BROKEN_PADDLE else slope
 
 
 _ASK_DEVICE = (
@@ -145,9 +153,9 @@ def _shared_memory() -> list[Finding]:
 def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
     """What so many processes of the loader hold in shared memory at most, beside what is free there."""
     batch = largest_batch_bytes(params)
-    # each process has its batches ready, and one more is being computed on
-    needed = (PREFETCHED * workers + 1) * batch if workers else 0
-    fitting = max(0, int(free_bytes / batch - 1) // PREFETCHED)
+    # one to spare: other programs use /dev/shm too
+    needed = (BATCHES_AHEAD * workers + 1) * batch if workers else 0
+    fitting = max(0, int(free_bytes / batch - 1) // BATCHES_AHEAD)
     return Finding(
         "shared memory",
         needed <= free_bytes,
@@ -164,11 +172,11 @@ def largest_batch_bytes(params: Params) -> int:
     size = clip.test_crop_px, clip.test_crop_px
     crops = {name: len(crop_places(name, size, clip.test_crop_px)) for name in (clip.crops, clip.dense_crops)}
     views = {"uniform": crops[clip.crops], "dense": clip.dense_clips * crops[clip.dense_crops]}
-    pixels = [
-        math.ceil(recipe.batch_size / number_of_groups(recipe.batch_size, recipe)) * clip.crop_px**2,
-        *(views[sampling] * clip.test_crop_px**2 for sampling in params.evaluate.samplings),
-    ]
-    return max(pixels) * segments * 3 * VALUE_BYTES
+    group = math.ceil(recipe.batch_size / number_of_groups(recipe.batch_size, recipe))
+    return max(
+        batch_bytes(group, segments, clip.crop_px),
+        *(batch_bytes(1, views[sampling] * segments, clip.test_crop_px) for sampling in params.evaluate.samplings),
+    )
 
 
 def _cache() -> Finding:

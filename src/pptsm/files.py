@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ UNLOCKED_SEC = 24 * 3600  # where a file system has no locks, a partial that is 
 SETTLERS = 16  # threads: 800 small files are on the disk in 0.2 s, with one in 3 s
 FEW = 16  # files; so many take no threads, whose memory a training may have used up
 LOCK, BEFORE = ".pptsm_lock", ".pptsm_before"  # in a partial's folder, beside what is made: the output there was
+CACHE = ("files", "md5")  # in DVC's cache a file is files/md5/01/23456789...
 MARKER = ".made_by_pptsm"  # in folders that no dvc.yaml tells of; in DVC's outputs it would be one file more
 MARKED = "A pptsm command wrote this folder. Named as its output again, it is replaced with all that is in it.\n"
 
@@ -38,11 +40,10 @@ def whole_file(path: Path, *, settle: bool = True) -> Iterator[Path]:
             reads the file must see whether it is whole.
 
     Raises:
-        UserError: a folder is in its place, or a file in that of its folder.
+        UserError: as `require_writable`, or a file is in the place of its folder.
         OSError: the disk is full, whatever the writer called that.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is to be a file, but a folder is there. Name another file, or move the folder away.")
+    path = require_writable(path)
     with _partial(path) as partial:
         yield partial
         if settle:
@@ -69,6 +70,34 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(partial.with_name(BEFORE))
         put_in_place(partial, path)
+
+
+def require_writable(path: Path) -> Path:
+    """Where a file is to be written that a command's output names: `path`, or what it links to.
+
+    A file that has its name in one step takes the place of whatever had it: of a device, of a pipe that somebody reads
+    from, of a link that somebody has made on purpose. So only a regular file is replaced, and a link keeps leading to
+    it. Links into DVC's cache alone are replaced themselves: what they lead to is not this output's (cache.type).
+
+    Raises:
+        UserError: a folder, a device, a pipe or a socket is there, or the link leads to where no file can be.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    try:
+        mode = path.stat().st_mode  # of what a link leads to
+    except (FileNotFoundError, NotADirectoryError):
+        if target is not path and not target.parent.is_dir():
+            raise UserError(
+                f"{path} is a link to {target}, and there is no folder {target.parent}. Make that, or remove the link."
+            ) from None
+        return target
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is to be a file, but a folder is there. Name another file, or move the folder away.")
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"))
+        kind = next((name for is_it, name in kinds if is_it(mode)), "a device")
+        raise UserError(f"{path} is to be a file, but {kind} is there, which nothing may replace. Name a file.")
+    return path if target.parts[-4:-2] == CACHE else target
 
 
 def put_in_place(partial: Path, path: Path) -> None:
@@ -174,8 +203,13 @@ def require_replaceable(path: Path) -> Path:
     or was written by a command before.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is something else, or a link.
     """
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is to be a folder, but is a link to {os.path.realpath(path)}: whichever of the two took the "
+            "output's place, the other would be lost. Name the folder itself, or remove the link."
+        )
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is to be a folder, but a file is there. Name another folder, or move the file away.")
     found = sorted(path.iterdir()) if path.is_dir() else []

@@ -4,13 +4,24 @@ Whoever may use a server of Prefect may run code as its owner, so the server ask
 start. Commands typed in the folder find it here. Without Prefect: its settings are read when it is imported.
 """
 
+import contextlib
 import json
 import os
 import secrets
 from pathlib import Path
 
+OWNER_ALONE = 0o077  # the umask of what nobody else may read
+NO_TRACKING = "DO_NOT_TRACK"  # Prefect's clients heed it towards any server
 ADDRESS, PASSWORD = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 SERVERS_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"
+
+
+def keep_private(home: Path) -> Path:
+    """Make PREFECT_HOME if need be, so that its owner alone may look into it, also where it was made before."""
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):  # another's: it is for them to say
+        home.chmod(0o777 & ~OWNER_ALONE)
+    return home
 
 
 def access_file(home: Path) -> Path:

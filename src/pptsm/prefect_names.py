@@ -1,36 +1,77 @@
-"""`prefect deployment run train-pptsm`: a bare name means the deployment of that name of the flow of that name.
+"""What `prefect deployment run` and `prefect deploy` need to be typed without more words in the project's folder.
 
-Prefect itself wants FLOW/DEPLOYMENT, and still takes it. It calls this plugin (an entry point in pyproject.toml,
-switched on in prefect.toml) when it is imported, before it reads its command line. Whatever is typed in the folder of
-a `make serve` also gets that server's address and password from here.
+Prefect calls this plugin (an entry point in pyproject.toml, switched on in prefect.toml) when it is imported, before it
+reads its command line.
+
+- `prefect deployment run train-pptsm`: a bare name means the deployment of that name of the flow of that name. Prefect
+  itself wants FLOW/DEPLOYMENT, and still takes it.
+- `prefect deploy --all` registers the folder in which it runs, and makes the work pool of prefect.yaml if the server
+  has none: Prefect would say so and deploy nothing, with exit code 0.
+- Whatever is typed in the folder of a `make serve` gets that server's address and password.
+- What Prefect keeps in the folder (`.prefect/`: parameters and logs of all runs) its owner alone can read.
 """
 
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import requests
 from prefect.plugins import HookContext, SetupResult, register_hook
 from prefect.settings import get_current_settings
+from ruamel.yaml import YAML
 
-from pptsm.prefect_access import ADDRESS, known_access
+from pptsm.prefect_access import ADDRESS, NO_TRACKING, OWNER_ALONE, PASSWORD, keep_private, known_access
 
-COMMAND = ["deployment", "run"]
+RUN, SERVE = ["deployment", "run"], ["server", "start"]
+DEPLOY = "deploy"
+PROJECT = Path("prefect.yaml")
+FOLDER = "PWD"  # what prefect.yaml has runs work in; only a shell keeps it true, and nobody sets it for a service
 
 
 @register_hook
-def setup_environment(*, ctx: HookContext) -> SetupResult | None:
-    """Complete the name in this process's own command line, and find the server; where none answers, say so."""
-    access = known_access(get_current_settings().home)
-    if sys.argv[1:3] == COMMAND and "--help" not in sys.argv:
-        sys.argv[3:] = with_flow_name(sys.argv[3:])
-        if address := access.get(ADDRESS, ctx.api_url):
+def setup_environment(*, ctx: HookContext) -> SetupResult:
+    """Complete this process's own command line and environment, and find the server; where none answers, say so."""
+    home = get_current_settings().home
+    if home.parent == Path.cwd():  # the project's own, by prefect.toml
+        keep_private(home)
+    access = {NO_TRACKING: os.environ.get(NO_TRACKING, "1"), **known_access(home)}
+    address = access.get(ADDRESS, ctx.api_url)
+    words = [word for word in sys.argv[1:] if word not in ("--no-prompt", "--prompt")]
+    if "--help" in words:
+        pass
+    elif words[:2] == RUN:
+        place = sys.argv.index(RUN[1]) + 1
+        sys.argv[place:] = with_flow_name(sys.argv[place:])
+        if address:
             _require_server(address)
-    return SetupResult(env=access) if access else None
+    elif words[:2] == SERVE:
+        os.umask(OWNER_ALONE)
+    elif words[:1] == [DEPLOY] and PROJECT.exists():
+        access[FOLDER] = str(Path.cwd())
+        if address:
+            _require_server(address)
+            _make_pools(address, access)
+    return SetupResult(env=access)
+
+
+def _make_pools(address: str, access: dict[str, str]) -> None:
+    """Create the work pools that prefect.yaml names and the server says that it does not have."""
+    user, _, password = (access | os.environ).get(PASSWORD, "").partition(":")
+    auth = (user, password) if user else None
+    declared = YAML(typ="safe").load(PROJECT.read_text(encoding="utf-8")).get("deployments") or []
+    pools = {row["work_pool"]["name"] for row in declared if row.get("work_pool", {}).get("name")}
+    for pool in sorted(pools):
+        if requests.get(f"{address}/work_pools/{pool}", auth=auth, timeout=60).status_code == requests.codes.not_found:
+            print(f"the server has no work pool {pool} yet: it is made, of type process", file=sys.stderr)
+            command = [sys.executable, "-m", "prefect", "work-pool", "create", pool, "--type", "process"]
+            subprocess.run(command, env={**os.environ, **access}, stdout=subprocess.DEVNULL, check=True)
 
 
 def _require_server(address: str) -> None:
     try:
-        requests.get(f"{address}/health", timeout=10)
+        requests.get(f"{address}/health", timeout=60)
     except requests.exceptions.SSLError:
         return  # somebody answers; whether to trust it is for Prefect to say
     except requests.RequestException:

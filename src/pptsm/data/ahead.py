@@ -79,6 +79,13 @@ def _fields(item: tuple[Pixels, np.int64]) -> Arrays:
     return [*pixels, np.asarray(label, dtype=np.int64)]
 
 
+def batch_bytes(clips: int, frames: int, side_px: int) -> int:
+    """Bytes of `collate` of so many clips of so many square frames, as they are in shared memory."""
+    channels = np.dtype(np.float32).itemsize * 3
+    pixels = np.dtype(np.uint8).itemsize * frames * 3 * side_px**2
+    return clips * (pixels + 2 * channels + np.dtype(np.int64).itemsize)
+
+
 def prepared_ahead(clips: Clips, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Arrays]:
     """As `prepared`, by at least one other process."""
     if not _pool(workers).active:  # its processes were ended while nothing was asked of them

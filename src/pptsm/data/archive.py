@@ -11,7 +11,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -216,16 +216,29 @@ def unpack(path: Path, folder: Path) -> int:
 
     Raises:
         VideoError: the archive is missing, damaged or something else.
+        OSError: the frames cannot be written.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            count = len(archive.namelist())
-            folder.mkdir(parents=True)
-            for name in map(member_name, range(count)):  # no other: a name might lead out of the folder
-                (folder / name).write_bytes(archive.read(name))
-    except DAMAGE as error:
-        raise VideoError(f"{path}: {error}") from None
+    folder.mkdir(parents=True)
+    count = 0
+    for name, frame in _members(path):
+        (folder / name).write_bytes(frame)
+        count += 1
     return count
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The frames of an archive by their names. What goes wrong while the caller has one is none of its errors."""
+    with ExitStack() as opened:
+        try:
+            archive = opened.enter_context(zipfile.ZipFile(path))
+        except DAMAGE as error:
+            raise VideoError(f"{path}: {error}") from None
+        for name in map(member_name, range(len(archive.namelist()))):  # no other: a name might lead out of the folder
+            try:
+                frame = archive.read(name)
+            except DAMAGE as error:
+                raise VideoError(f"{path}: {error}") from None
+            yield name, frame
 
 
 class KeptFacts(NamedTuple):

@@ -1,13 +1,16 @@
 """Fetching weights: by known name, URL or file; resumed, retried, checked, and whole or absent.
 
 The transfer itself is ours because it resumes: a file of 300 MB over a bad line goes on where it stopped, also days
-later, and only if it is still the same file (If-Range). The libraries for downloads begin anew.
+later, and only if the server says that it is still the same file (If-Range: RFC 9110, sections 13.1.5 and 14). The
+libraries for downloads begin anew.
 """
 
 import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from urllib.parse import urlsplit
 import requests
 from filelock import FileLock
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from ruamel.yaml import YAML
 from urllib3.util.retry import Retry
 
@@ -27,9 +31,13 @@ from pptsm.model.pickles import read_weights
 CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
 TIMEOUT_SEC = (10, 60)  # to connect, and between two packets
 TRIES = 4  # a transfer that breaks off is resumed so often
+MAX_BYTES = 1 << 30  # the largest published file has 0.4 GB; without a limit any server could fill the disk
 LATER = (408, 425, 429)  # the server asks to come again
 RECORD = re.compile(r"([0-9a-f]{64})  .*\n?")
 ETAG = re.compile(r'"[!-~]*"')  # a weak one (W/"...") does not stand for the bytes
+DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
+DATE_IS_SURE = timedelta(seconds=60)  # a file may change twice within the second that its date names
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 RETRY = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
@@ -116,8 +124,9 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
     """Fetch a file into the state folder, unless it is there already.
 
     A transfer that breaks off is resumed where it stopped. The first download of a URL records its
-    SHA-256 beside it, and every later use is held to that. What was damaged since is fetched again, as is a file
-    whose record is damaged. Of two processes that want the same file, one waits for the other.
+    SHA-256 beside it, and every later use is held to that; where no hash was published for it, a line says so. What
+    was damaged since is fetched again, as is a file whose record is damaged. Of two processes that want the same
+    file, one waits for the other.
 
     Args:
         url: where the file is.
@@ -126,7 +135,7 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
 
     Raises:
         TransferError: the server fails or the line breaks again and again.
-        DownloadError: the server refuses, or the hash is wrong.
+        DownloadError: the server refuses, the file is larger than `MAX_BYTES`, or the hash is wrong.
         UserError: `look` refused.
     """
     name = Path(urlsplit(url).path).name or "weights"
@@ -134,7 +143,7 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
     target, partial, record = folder / name, folder / f"{name}.partial", folder / f"{name}.sha256"
     with FileLock(folder / "lock"), naming_full_disk(partial):
         recorded = _recorded(record)
-        for place in (target, partial, _version_of(partial)):
+        for place in (target, partial, _validator_of(partial)):
             if place.is_dir():
                 note(f"{place} is to be a file of a download, and is a folder: it is removed")
                 remove(place)
@@ -152,14 +161,25 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
             if look is not None:
                 look(partial)
         except UserError:
-            partial.unlink()
-            _version_of(partial).unlink(missing_ok=True)
+            _discard(partial)
             raise
         with whole_file(record) as whole:
             whole.write_text(f"{digest}  {name}\n", encoding="utf-8")
         put_in_place(partial, target)
-        _version_of(partial).unlink(missing_ok=True)
+        _validator_of(partial).unlink(missing_ok=True)
+        if recorded is None and len(sha256 or "") < len(digest):
+            checked = f"checked by the first {len(sha256)} digits alone of" if sha256 else "not checked against"
+            note(
+                f"{name} was {checked} a published hash, because no more of one is known: its SHA-256 {digest} "
+                "is recorded, and later downloads are held to it. To check it yourself, compare it with another "
+                "machine's or the publisher's."
+            )
     return target
+
+
+def printable(text: str) -> str:
+    """A server's words, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
 
 
 def _recorded(record: Path) -> str | None:
@@ -186,7 +206,7 @@ def _transfer(url: str, partial: Path) -> None:
         try:
             problem = _transfer_once(session, url, partial)
         except requests.RequestException as error:
-            problem = f"{type(error).__name__}: {str(error)[:200]}"
+            problem = printable(f"{type(error).__name__}: {str(error)[:200]}")
         if not problem:
             return
         note(f"download of {url}: {problem}")
@@ -196,54 +216,108 @@ def _transfer(url: str, partial: Path) -> None:
 
 
 def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
-    """One request from where the last one stopped; returns what went wrong, or nothing."""
-    version = _version_of(partial)
-    known = version.read_text(encoding="latin-1") if version.exists() else None
-    if known is not None and not ETAG.fullmatch(known):  # damaged: of what version the bytes are nobody knows
-        partial.unlink(missing_ok=True)
-        known = None
-    have = partial.stat().st_size if partial.exists() else 0
+    """One request from where the last one stopped; returns what went wrong, or nothing.
+
+    What was received before is used only where the server confirms that it is the beginning of the same file: by the
+    validator that came with it (If-Range), and by the range that the answer says it holds.
+    """
+    validator, have = _received(partial)
     # identity: with a compressed transfer neither lengths nor ranges would count the file's own bytes
     headers = {"Accept-Encoding": "identity"}
     if have:
-        headers["Range"] = f"bytes={have}-"
-        if known:
-            headers["If-Range"] = known  # a server with another version then sends all of that
+        headers |= {"Range": f"bytes={have}-", "If-Range": validator}  # a server with another version sends all of it
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_SEC) as response:
         if response.status_code == 416:  # nothing to resume: start again
-            partial.unlink(missing_ok=True)
-            version.unlink(missing_ok=True)
+            _discard(partial)
             return "the server has no more bytes than were already received; starting again"
         if 400 <= response.status_code < 500 and response.status_code not in LATER:
             raise DownloadError(
-                f"{url}: the server answered {response.status_code} {response.reason}. Check the address."
+                f"{url}: the server answered {response.status_code} {printable(response.reason)}. Check the address."
             )
         if not response.ok:
-            return f"the server answered {response.status_code} {response.reason}"
-        if response.status_code != 206:
+            return f"the server answered {response.status_code} {printable(response.reason)}"
+        if response.status_code == 206:
+            total = _total_of_the_rest(response.headers, have)
+            if total is None or not have or _validator_in(response.headers) not in ("", validator):
+                _discard(partial)
+                said = printable(response.headers.get("Content-Range", "no range"))
+                return f"bytes from {have} on were asked for, and the server sent {said}, or of another file: anew"
+        else:
             have = 0
-            version.unlink(missing_ok=True)
-            etag = response.headers.get("ETag", "")
-            if ETAG.fullmatch(etag):
-                version.write_text(etag, encoding="latin-1")
-        promised = response.headers.get("Content-Length")
-        total = have + int(promised) if promised and promised.isdigit() else None
+            _discard(partial)
+            promised = response.headers.get("Content-Length", "")
+            total = int(promised) if re.fullmatch(r"\d{1,18}", promised) else None
+            if validator := _validator_in(response.headers):
+                _validator_of(partial).write_text(validator, encoding="latin-1")
+        _require_small(url, partial, total or 0)
+        got = have
         with (
             partial.open("ab" if have else "wb") as file,
-            progress(None, Path(urlsplit(url).path).name, "B", total, unit_scale=True, initial=have) as bar,
+            progress(None, partial.stem, "B", total, unit_scale=True, initial=have) as bar,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
+                got += len(chunk)
+                _require_small(url, partial, got)
                 file.write(chunk)
                 bar.update(len(chunk))
-    got = partial.stat().st_size
     if total is not None and got != total:
         return f"{got} of {total} bytes came"
     return ""
 
 
-def _version_of(partial: Path) -> Path:
-    """Where the server's name (ETag) for the version of what was received so far is kept."""
-    return partial.with_suffix(".etag")
+def _received(partial: Path) -> tuple[str, int]:
+    """What can be resumed: the validator of the file and the bytes so far; nothing of a file without a validator."""
+    try:
+        validator = _validator_of(partial).read_text(encoding="latin-1")
+        have = partial.stat().st_size
+    except FileNotFoundError:
+        validator, have = "", 0
+    if ETAG.fullmatch(validator) or DATE.fullmatch(validator):
+        return validator, have
+    _discard(partial)  # of which version the bytes are nobody knows
+    return "", 0
+
+
+def _total_of_the_rest(headers: CaseInsensitiveDict[str], have: int) -> int | None:
+    """Bytes of the whole file by the header of a partial answer; None where that does not go on from `have`."""
+    found = CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+    if found is None:
+        return None
+    first, last = int(found[1]), int(found[2])
+    total = last + 1 if found[3] == "*" else int(found[3])
+    return total if first == have <= last < total else None
+
+
+def _validator_in(headers: CaseInsensitiveDict[str]) -> str:
+    """What a server calls this version of a file: a strong ETag, else a date that is sure; "" where it has neither."""
+    etag, changed = str(headers.get("ETag", "")), str(headers.get("Last-Modified", ""))
+    if ETAG.fullmatch(etag):
+        return etag
+    try:
+        age = parsedate_to_datetime(headers["Date"]) - parsedate_to_datetime(changed)
+    except (KeyError, ValueError, TypeError):
+        return ""
+    return changed if DATE.fullmatch(changed) and age >= DATE_IS_SURE else ""
+
+
+def _require_small(url: str, partial: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        _discard(partial)
+        raise DownloadError(
+            f"{url} has {size:,} bytes or more, and at most {MAX_BYTES:,} are taken: no published weights are so "
+            "large. Check the address; what is meant to be larger, download by other means and name the file."
+        )
+
+
+def _discard(partial: Path) -> None:
+    """Remove what came of a download so far."""
+    partial.unlink(missing_ok=True)
+    _validator_of(partial).unlink(missing_ok=True)
+
+
+def _validator_of(partial: Path) -> Path:
+    """Where the server's name for the version of what was received so far is kept: an ETag or a date."""
+    return partial.with_suffix(".validator")
 
 
 def _check(path: Path, sha256: str | None, origin: str) -> str:

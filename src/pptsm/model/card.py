@@ -54,6 +54,7 @@ class Card(BaseModel):
     clip: ClipSpec
     revision: str  # names the parameters and inputs of its training by their hash
     epochs: int  # 0: the weights are those it started from
+    clips_per_step: int | None = None  # what a step learned from: training.batch_size, or an epoch that has fewer
     kept_epoch: int | None = None  # whose weights these are, counted from 1; None: not trained, or not said
     start: str | None  # what it started from; None: random weights
     distilled: bool = False  # whether another network had a part in its loss

@@ -96,7 +96,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "checked_frames": checked_frames,
         "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
         "curves": figures.training_curves(histories),
-        "seconds_hint": {role: _speed(table) for role, table in histories.items() if len(table)},
+        "seconds_hint": {role: _speed(table, cards.get(role, {})) for role, table in histories.items() if len(table)},
         "confusion": figures.confusion(headline["label"].tolist(), headline["top1"].tolist()),
         "bars": figures.class_bars(_of(per_class, "student", params.sampling)),
         "drawn_classes": figures.MOST_CLASSES,
@@ -206,6 +206,7 @@ def _wrong_clips(
     return clips
 
 
-def _speed(history: pd.DataFrame) -> str:
+def _speed(history: pd.DataFrame, card: dict[str, Any]) -> str:
     rate, waited = history["clips_per_sec"].median(), history["wait_share"].median()
-    return f"{len(history)} epochs, {rate:.1f} clips/s, {waited:.0%} of the time waiting for clips"
+    steps = f" of steps of {clips} clips" if (clips := card.get("clips_per_step")) else ""
+    return f"{len(history)} epochs{steps}, {rate:.1f} clips/s, {waited:.0%} of the time waiting for clips"

@@ -15,14 +15,16 @@ import typer
 from pptsm.errors import ParamsError
 from pptsm.files import whole_file
 from pptsm.params import NO_FILE, Params, load_params
-from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath
+from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath, writable
 
 CONTENT = "params.yaml can be used.\n"
 ANNOTATIONS = Path("data/annotations")  # a dependency of stage index (dvc.yaml)
 
 
 def run(
-    out: Annotated[Path | None, typer.Option(help="File to write if it can be used; without it none is.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="File to write if it can be used; without it none is.")
+    ] = None,
     drawn: Annotated[
         Path | None, typer.Option(help="Folder of the embedded dataset: it need not be there yet.")
     ] = None,

@@ -17,6 +17,7 @@ from pptsm.stages.options import (
     ParamsPath,
     StudentIn,
     TeacherIn,
+    writable,
 )
 
 
@@ -28,7 +29,9 @@ def run(
     student: StudentIn,
     baseline: BaselineIn,
     out: OutFolder,
-    card: Annotated[Path, typer.Option("--card", help="JSON of cost, latency and agreement to write.")],
+    card: Annotated[
+        Path, typer.Option("--card", callback=writable, help="JSON of cost, latency and agreement to write.")
+    ],
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Export teacher and student to ONNX and check them against Paddle on real clips."""

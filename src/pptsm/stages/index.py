@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from pptsm.params import load_params
-from pptsm.stages.options import DEFAULT_PARAMS, OutFile, ParamsPath
+from pptsm.stages.options import DEFAULT_PARAMS, OutFile, ParamsPath, writable
 
 
 def run(
     out: OutFile,
-    labels_out: Annotated[Path, typer.Option("--labels", help="File of class names to write.")],
+    labels_out: Annotated[Path, typer.Option("--labels", callback=writable, help="File of class names to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Find, probe, label and split the videos under index.root."""

@@ -12,6 +12,15 @@ def _replaceable(out: Path) -> Path:
     return require_replaceable(out)
 
 
+def writable(out: Path | None) -> Path | None:
+    """The callback of an option that names a file to write: what cannot be replaced is refused before any work."""
+    from pptsm.files import require_writable
+
+    if out is not None:
+        require_writable(out)
+    return out
+
+
 ParamsPath = Annotated[Path, typer.Option("--params", help="The parameters file.")]
 IndexIn = Annotated[Path, typer.Option("--index", help="The index table (CSV).")]
 LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one a line.")]
@@ -21,9 +30,9 @@ TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the traine
 StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the trained student.")]
 BaselineIn = Annotated[Path, typer.Option("--baseline", help="Folder of the student trained without a teacher.")]
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
-HistoryOut = Annotated[Path, typer.Option("--history", help="CSV to write, a row an epoch.")]
-DocsOut = Annotated[Path, typer.Option("--docs", help="Folder of the HTML pages to write.")]
-OutFile = Annotated[Path, typer.Option("--out", help="File to write.")]
+HistoryOut = Annotated[Path, typer.Option("--history", callback=writable, help="CSV to write, a row an epoch.")]
+DocsOut = Annotated[Path, typer.Option("--docs", callback=_replaceable, help="Folder of the HTML pages to write.")]
+OutFile = Annotated[Path, typer.Option("--out", callback=writable, help="File to write.")]
 OutFolder = Annotated[
     Path,
     typer.Option(

@@ -15,6 +15,7 @@ from pptsm.stages.options import (
     ParamsPath,
     StudentIn,
     TeacherIn,
+    writable,
 )
 
 
@@ -33,8 +34,8 @@ def run(
     teacher_history: Annotated[Path, typer.Option("--teacher-history", help="The teacher's epochs.")],
     student_history: Annotated[Path, typer.Option("--student-history", help="The student's epochs.")],
     baseline_history: Annotated[Path, typer.Option("--baseline-history", help="The plain student's epochs.")],
-    markdown: Annotated[Path, typer.Option("--markdown", help="Markdown file to write.")],
-    html: Annotated[Path, typer.Option("--html", help="Page to write.")],
+    markdown: Annotated[Path, typer.Option("--markdown", callback=writable, help="Markdown file to write.")],
+    html: Annotated[Path, typer.Option("--html", callback=writable, help="Page to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Write the accuracy report."""

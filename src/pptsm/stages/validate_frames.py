@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pptsm.params import load_params
-from pptsm.stages.options import DEFAULT_PARAMS, DocsOut, FramesIn, IndexIn, OutFile, ParamsPath
+from pptsm.stages.options import DEFAULT_PARAMS, DocsOut, FramesIn, IndexIn, OutFile, ParamsPath, writable
 
 CONTENT = "The frames can be trained on.\n"
 
@@ -19,7 +19,7 @@ def run(
     index: IndexIn,
     frames: FramesIn,
     out: OutFile,
-    result_out: Annotated[Path, typer.Option("--result", help="JSON to write: what was found.")],
+    result_out: Annotated[Path, typer.Option("--result", callback=writable, help="JSON to write: what was found.")],
     docs: DocsOut,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:

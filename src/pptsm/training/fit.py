@@ -138,7 +138,7 @@ def fit_role(
                 place.mkdir(exist_ok=True)
                 distilled = teacher is not None or peer is not None
                 facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
-                facts["kept_epoch"] = trained.kept_epoch
+                facts |= {"kept_epoch": trained.kept_epoch, "clips_per_step": trained.clips_per_step}
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")

@@ -52,6 +52,7 @@ class Trained:
     weights: list[Arrays]  # of each network that learned: the role's, then its peer's
     history: pd.DataFrame  # its column `kept` is 1 in the row of the epoch whose weights these are, else 0
     kept_epoch: int | None = None  # that epoch, counted from 1; None: nothing was trained
+    clips_per_step: int | None = None  # likewise
 
 
 def train(
@@ -181,7 +182,7 @@ def train(
     else:
         note(f"{role}: keeps the weights of epoch {kept} of {epochs}: validation top-1 {reached.best_top1:.1%} (best)")
     history = pd.DataFrame(reached.history)
-    return Trained(weights, history.assign(kept=(history["epoch"] == kept).astype(int)), kept)
+    return Trained(weights, history.assign(kept=(history["epoch"] == kept).astype(int)), kept, clips_per_step)
 
 
 def _seeded(numbers: list[int]) -> np.random.Generator:
