@@ -19,9 +19,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.process import BaseProcess
@@ -90,8 +90,7 @@ def _here(
     pools: "_Pools", size: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
 ) -> Iterator[Result | Unfinished]:
     try:
-        schedule = functools.partial(pools.schedule, work, timeout_sec)
-        for done in _in_turn(schedule, iter(jobs), JOBS_AHEAD * size):
+        for done in _in_turn(pools, work, timeout_sec, iter(jobs), JOBS_AHEAD * size):
             found: Result | Unfinished = outcome(done, timeout_sec)
             yield found
     except BrokenProcessPool as error:  # none of its processes is left, and no job is to blame
@@ -130,6 +129,29 @@ class _Pools:
             self.stop()
             self._pool = process_pool(*self._of_pool)
 
+    def wait(self, futures: "set[Future[Result]]", until: str = ALL_COMPLETED) -> "set[Future[Result]]":
+        """Those that are finished, when one is or all are; what a pool took while it lost its processes, has failed."""
+        while True:
+            done, left = wait(futures, timeout=LOOK_SEC, return_when=until)
+            if not left or (done and until == FIRST_COMPLETED):
+                return done
+            if not self._pool.active:
+                for future in left:
+                    with suppress(InvalidStateError):
+                        future.set_exception(BrokenProcessPool("All workers expired"))
+
+    def alone(self, work: Callable[..., Result], timeout_sec: float | None, job: tuple[Any, ...]) -> "Future[Result]":
+        """Do a job while no other runs; again where all processes were ended, because that is not the job's fault.
+
+        Raises:
+            BrokenProcessPool: as `schedule`.
+        """
+        while True:
+            future = self.schedule(work, timeout_sec, job)
+            self.wait({future})
+            if not isinstance(future.exception(), BrokenProcessPool):
+                return future
+
     def stop(self) -> None:
         """End its processes, whatever they do."""
         self._pool.stop()
@@ -137,30 +159,31 @@ class _Pools:
 
 
 def _in_turn(
-    schedule: "Callable[[tuple[Any, ...]], Future[Result]]", jobs: Iterator[tuple[Any, ...]], ahead: int
+    pools: _Pools,
+    work: Callable[..., Result],
+    timeout_sec: float | None,
+    jobs: Iterator[tuple[Any, ...]],
+    ahead: int,
 ) -> "Iterator[Future[Result]]":
     """The finished jobs in their order; one whose process was ended was done once more, while no other ran."""
     waiting: deque[tuple[tuple[Any, ...], Future[Result]]] = deque()  # not yet given out
     running: set[Future[Result]] = set()
     while True:
         for job in islice(jobs, ahead - len(running)):
-            waiting.append((job, schedule(job)))
+            waiting.append((job, pools.schedule(work, timeout_sec, job)))
             running.add(waiting[-1][1])
         if not waiting:
             return
-        done, running = wait(running, return_when=FIRST_COMPLETED)
+        done = pools.wait(running, FIRST_COMPLETED)
+        running -= done
         if any(map(was_ended, done)):
-            wait(running)
+            pools.wait(running)
             running = set()
-            waiting = deque((job, _alone(schedule, job) if was_ended(future) else future) for job, future in waiting)
+            waiting = deque(
+                (job, pools.alone(work, timeout_sec, job) if was_ended(future) else future) for job, future in waiting
+            )
         while waiting and waiting[0][1].done():
             yield waiting.popleft()[1]
-
-
-def _alone(schedule: "Callable[[tuple[Any, ...]], Future[Result]]", job: tuple[Any, ...]) -> "Future[Result]":
-    future = schedule(job)
-    wait([future])
-    return future
 
 
 def was_ended(future: "Future[Any]") -> bool:
