@@ -6,7 +6,6 @@ that is still being written is left for the next run. Where a file's time lies i
 clock), no age says that: it is looked at twice. Runs with the same results wait for each other.
 """
 
-import csv
 import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from pptsm.console import note
+from pptsm.console import note, one_line
+from pptsm.data.table import read_csv, write_csv
 from pptsm.data.video import name_fault, shown
 from pptsm.data.walk import shut, videos_below
 from pptsm.errors import UserError
@@ -72,9 +72,11 @@ def predict_arrived(
                 tries = MAX_TRIES
             row = _row_of(answer, identity, predictor.metadata.revision, tries)
             rows[identity] = row
-            write_results(results, rows)
+            with whole_file(results) as partial:
+                write_csv(pd.DataFrame(rows.values()), partial)
             bad += bool(row["error"])
-            note(f"predict: video {number} of {len(due)}: {row['file']}: {row['error'] or row['label']}")
+            what = one_line(f"{row['file']}: {row['error'] or row['label']}")
+            note(f"predict: video {number} of {len(due)}: {what}")
     line = f"{len(due)} videos taken in {folder}, {bad} of them failed; {unsettled} still being written"
     if due and bad == len(due):
         raise UserError(f"{line}. Column `error` of {results} says why.")
@@ -94,13 +96,6 @@ def locked(results: Path) -> AbstractContextManager[Any]:
         raise UserError(f"cannot write {results}: {error.strerror}. Name another file as results.") from None
 
 
-def write_results(path: Path, rows: dict[Identity, Row]) -> None:
-    """Write the rows, whole or not at all."""
-    with whole_file(path) as partial:
-        # text in quotes: a name may have a carriage return in it, which ends a row elsewhere
-        pd.DataFrame(rows.values()).to_csv(partial, index=False, quoting=csv.QUOTE_NONNUMERIC)
-
-
 def read_results(path: Path) -> dict[Identity, Row]:
     """The rows of earlier runs by their videos; none if there were none.
 
@@ -110,8 +105,8 @@ def read_results(path: Path) -> dict[Identity, Row]:
     if not path.exists():
         return {}
     try:
-        table = pd.read_csv(path, dtype=TYPES, keep_default_na=False, lineterminator="\n")
-    except (OSError, ValueError) as error:
+        table = read_csv(path.read_bytes(), TYPES, keep_default_na=False)
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is no table of predictions: {error}. Name another file as results.") from None
     if "tries" not in table:  # from before they were counted
         table["tries"] = 1
