@@ -33,7 +33,7 @@ def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], clips: 
     """Of training, or all views of a video as evaluation looks at them: what the loader makes of them, to the byte."""
     scale = np.ones(3, np.float32)
     clip = Pixels(np.zeros((frames, 3, 64, 64), np.uint8), scale, scale), np.int64(0)
-    made = sum(array.nbytes for array in collate([clip] * clips))
+    made = sum(array.nbytes for array in collate([clip] * clips, clips))
     assert largest_batch_bytes(params_with(**SMALL | changes)) == made
 
 
