@@ -9,6 +9,7 @@ from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.data.ahead import collate
 from pptsm.data.transforms import Pixels
 from pptsm.doctor import largest_batch_bytes, paddle_fault, shared_memory
+from pptsm.params import MOST_PROCESSES
 from pptsm.presets import Choice, chosen_params
 
 SMALL = {
@@ -76,7 +77,11 @@ def test_shared_memory_must_hold_two_batches_a_process_and_one(
 
 def test_the_parameters_in_this_folder_decide(tmp_path: Path) -> None:
     """More processes than any memory holds are BAD, with what to lower and an exit code above 0; no trace."""
-    write_params(tmp_path / "params.yaml", {"compute": {"workers": 1_000_000}})
+    large = {"resize_px": 2048, "crop_px": 2048, "test_crop_px": 2048}
+    write_params(
+        tmp_path / "params.yaml",
+        {"compute": {"workers": MOST_PROCESSES}, "clip": large, "frames": {"short_side_px": None}},
+    )
     done = pptsm("doctor", cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "BAD  shared memory" in done.stdout
