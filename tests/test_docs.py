@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from typer._click.exceptions import MissingParameter
 
 import pptsm
-from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
+from conftest import ROOT, TINY, commit, copy_project, copy_tree, moving_square, run, write_params
 from pptsm.cli import app
+from pptsm.data.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 DIARY = ROOT / "docs/experiments.md"  # what was typed at its time
@@ -176,7 +177,7 @@ def places(tmp_path: Path, tiny_project: Path) -> dict[str, Path]:
         (place / "folder").mkdir()
         for number, video in enumerate(videos[:2]):
             shutil.copy(video, place / "folder" / f"{number}.mp4")
-        shutil.copy(videos[0], place / "video.mp4")
+        write_video(place / "video.mp4", moving_square(250), 10, "mpeg4")  # 25 seconds: parts of it are asked for
         shutil.copytree(place / "folder", place / "data/raw/mine/up")
         with (place / ".git/info/exclude").open("a") as excluded:
             excluded.write(".venv\nfolder\nvideo.mp4\nlists\nsheet.png\nseen.csv\ndataset\n")
@@ -184,6 +185,8 @@ def places(tmp_path: Path, tiny_project: Path) -> dict[str, Path]:
         run("git", "init", "-q", "--bare", bare, cwd=place)
         run("git", "remote", "add", "origin", bare, cwd=place)
         run("git", "config", "push.autoSetupRemote", "true", cwd=place)
+    with (done / "params.yaml").open("a") as edited:  # a comment reruns nothing; there is something to commit
+        edited.write("# of my videos\n")
     (tmp_path / "home").mkdir()
     shutil.copy(videos[0], tmp_path / "UCF101.zip")
     return {"clone": clone, "done": done, "beside": tmp_path}
