@@ -12,6 +12,7 @@ whatever stands under a final name must be whole.
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def main() -> None:
         started = time.monotonic()
         pptsm(*training("whole"))
         longest = time.monotonic() - started
+        forget()
         watch = Watch()
         compared = 0
         while done.total() < kills:
@@ -72,6 +74,7 @@ def main() -> None:
             if code is None:
                 longest = time.monotonic() - started  # the machine is less busy than it was, or little was left to do
                 compare()
+                forget()
                 compared += 1
             else:
                 if code not in EXIT_CODES.get(kind, {code}) or code == 0:
@@ -126,6 +129,11 @@ def killed(kind: str, rng: random.Random, after_sec: float) -> int | None:
         sys.exit(f"after {kind} processes are left: {left}")
     said.join()
     return code or None
+
+
+def forget() -> None:
+    """Remove the state of the finished training, or the next run would take that up."""
+    shutil.rmtree(".pptsm/training/teacher-finished")
 
 
 def compare() -> None:

@@ -53,7 +53,9 @@ def test_batches_are_the_same_for_any_number_of_processes(workers: int) -> None:
     found = list(prepared(Numbered(), batches, workers))
     assert len(found) == len(batches)
     for batch, arrays in zip(batches, found, strict=True):
-        for array, expected in zip(arrays[:3], collate([Numbered()[number] for number in batch]), strict=False):
+        for array, expected in zip(
+            arrays[:3], collate((Numbered()[number] for number in batch), len(batch)), strict=False
+        ):
             assert array.dtype == expected.dtype
             np.testing.assert_array_equal(array, expected)
 

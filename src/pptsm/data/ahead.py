@@ -13,7 +13,7 @@ import pickle
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.shared_memory import SharedMemory
@@ -64,14 +64,28 @@ def prepared(clips: Clips, batches: Iterable[Sequence[int]], workers: int) -> It
     if workers or clips.may_hang:
         yield from prepared_ahead(clips, batches, max(1, workers))
     else:
-        yield from (collate([clips[number] for number in batch]) for batch in batches)
+        yield from (collate(map(clips.__getitem__, batch), len(batch)) for batch in batches)
 
 
-def collate(items: list[tuple[Pixels, np.int64]]) -> Arrays:
-    """What `prepared` yields, of these items; a single item is not copied."""
-    if len(items) == 1:
-        return [field[None] for field in _fields(items[0])]
-    return list(map(np.stack, zip(*map(_fields, items), strict=True)))
+def collate(items: Iterable[tuple[Pixels, np.int64]], count: int) -> Arrays:
+    """What `prepared` yields, of so many items; a single one is not copied."""
+    if count == 1:
+        return [field[None] for item in items for field in _fields(item)]
+    return _filled(items, lambda fields: [np.empty((count, *field.shape), field.dtype) for field in fields])
+
+
+def _filled(items: Iterable[tuple[Pixels, np.int64]], batch_like: Callable[[Arrays], Arrays]) -> Arrays:
+    """The batch that `batch_like` makes room for when it sees the first item's fields.
+
+    Each item is copied as it comes, and the next one finds the memory of the last: memory that the system has to clear
+    first takes longer than the copy.
+    """
+    batch: Arrays = []
+    for place, fields in enumerate(map(_fields, items)):
+        batch = batch or batch_like(fields)
+        for field, whole in zip(fields, batch, strict=True):
+            whole[place] = field
+    return batch
 
 
 def _fields(item: tuple[Pixels, np.int64]) -> Arrays:
@@ -159,17 +173,27 @@ def _arrays_in(memory: SharedMemory, layout: list[tuple[tuple[int, ...], str]]) 
 def _prepare(file: Path, batch: Sequence[int]) -> Handed:
     """In a process of the pool."""
     clips = _clips(file)
-    items = []
-    for number in batch:
-        if clips.may_hang:  # and would be ended without a last word
-            _diary(file, os.getpid()).write_text(str(number))
-        items.append(_fields(clips[number]))
-    layout = [((len(items), *field.shape), field.dtype.str) for field in items[0]]
-    size = sum(len(items) * field.nbytes + ALIGNED_BYTES for field in items[0])
-    memory = SharedMemory(f"{file.parent.name}-{os.getpid()}-{next(_segments)}", create=True, size=size)
-    for fields, place in zip(zip(*items, strict=True), _arrays_in(memory, layout), strict=True):
-        np.stack(fields, out=place)
-    del place
+    segment: list[SharedMemory] = []
+
+    def items() -> Iterator[tuple[Pixels, np.int64]]:
+        for number in batch:
+            if clips.may_hang:  # and would be ended without a last word
+                _diary(file, os.getpid()).write_text(str(number))
+            yield clips[number]
+
+    def shared(fields: Arrays) -> Arrays:
+        layout = [((len(batch), *field.shape), field.dtype.str) for field in fields]
+        size = sum(len(batch) * field.nbytes + ALIGNED_BYTES for field in fields)
+        segment.append(SharedMemory(f"{file.parent.name}-{os.getpid()}-{next(_segments)}", create=True, size=size))
+        return _arrays_in(segment[0], layout)
+
+    try:
+        layout = [(array.shape, array.dtype.str) for array in _filled(items(), shared)]
+    except BaseException:
+        for memory in segment:
+            memory.unlink()
+        raise
+    (memory,) = segment
     memory.close()
     return memory.name, layout
 
