@@ -218,7 +218,8 @@ def unpack(
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """
     from pptsm.console import progress, say
-    from pptsm.data.archive import archive_name, unpack
+    from pptsm.data.archive import EXTRACT_AGAIN, archive_name, unpack
+    from pptsm.data.kept import call_damaged
     from pptsm.data.video import VideoError
     from pptsm.files import whole_folder
 
@@ -236,7 +237,8 @@ def unpack(
             try:
                 count += unpack(archive, folder / name)
             except VideoError as error:
-                raise UserError(f"cannot unpack {error}. `dvc repro --force --single-item frames` mends it.") from None
+                call_damaged(archive)
+                raise UserError(f"cannot unpack {error}. {EXTRACT_AGAIN} mends it.") from None
     say(f"{out}: {count} frames of {len(archives)} archives")
 
 
