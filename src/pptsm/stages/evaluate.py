@@ -110,14 +110,14 @@ def run(
     root, frame_name = Path(params.index.root), params.index.frame_name
     served = serve(export / FILES["student"], root, asked, headline, params.sampling, frame_name)
     note(f"evaluate: {served.in_words()}")
-    if (
-        metrics["student"][params.sampling]["above_chance"] is not False
-    ):  # else the last digit decides, and the report tells why
+    served.require_answers()
+    above = metrics["student"][params.sampling]["above_chance"]
+    if above is not False:  # else the last digit decides, and the report says why
         served.require(params.evaluate.served_agreement)
     metrics["student"][params.sampling] |= served.values() | {"served_least": params.evaluate.served_agreement}
 
     with whole_folder(out) as partial:
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         write_csv(table, partial / "predictions.csv")
         write_csv(pd.concat(per_class), partial / "classes.csv")
         confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)
