@@ -6,7 +6,8 @@ A small training on drawn videos runs once undisturbed. Then the same one is sto
 turn by SIGKILL of its whole process tree, SIGKILL of one process other than the first (one that prepares clips, or a
 rank), SIGTERM and SIGINT of the first, and begun again each time; when it comes to its end, its outputs are compared
 with the first ones and it begins anew. A state is saved after each step. After every stop, and all the time in between,
-whatever stands under a final name must be whole.
+whatever stands under a final name must be whole. To expect: two lines, how many kills of each kind there were and how
+many trainings came to their end, byte-identical.
 """
 
 import contextlib
