@@ -6,7 +6,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup other-paddle repro flow experiments serve test check format lock
+# Stage code, although none of its dependencies may have changed: the versions of libraries are none. In a second.
+CODE := $(if $(wildcard dvc.lock),dvc repro --quiet --force --single-item code)
+
+.PHONY: help setup other-paddle repro status flow experiments serve test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
@@ -29,13 +32,20 @@ setup: .venv/ready  ## make .venv from the hash-locked requirements (PADDLE=gpu:
 	$(if $(filter gpu,$(PADDLE)),$(PIP) install paddlepaddle-gpu==3.2.2 --index-url $(PADDLE_INDEX))
 	$(PIP) install --no-deps --no-build-isolation -e .
 	echo $(PADDLE) > .venv/ready
+	-$(CODE)
 other-paddle:
 
 repro: setup     ## the whole pipeline, from videos to the report
 	pptsm check  # DVC reads params.yaml before any stage can say what is wrong there
+	$(CODE)
 	dvc repro
 
+status: setup    ## what `dvc repro` would do, by the code and the libraries as they are now
+	$(CODE)
+	dvc status
+
 flow: setup      ## the same through Prefect: server on loopback, worker, one watched run
+	$(CODE)
 	python flows/watched.py
 
 experiments: setup  ## what the experiments changed and what came of it, in 120 columns

@@ -13,6 +13,7 @@ many trainings came to their end, byte-identical.
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def main() -> None:
         started = time.monotonic()
         pptsm(*training("whole"))
         longest = time.monotonic() - started
+        forget()
         watch = Watch()
         compared = 0
         while done.total() < kills:
@@ -73,6 +75,7 @@ def main() -> None:
             if code is None:
                 longest = time.monotonic() - started  # the machine is less busy than it was, or little was left to do
                 compare()
+                forget()
                 compared += 1
             else:
                 if code not in EXIT_CODES.get(kind, {code}) or code == 0:
@@ -127,6 +130,11 @@ def killed(kind: str, rng: random.Random, after_sec: float) -> int | None:
         sys.exit(f"after {kind} processes are left: {left}")
     said.join()
     return code or None
+
+
+def forget() -> None:
+    """Remove the state of the finished training, or the next run would take that up."""
+    shutil.rmtree(".pptsm/training/teacher-finished")
 
 
 def compare() -> None:

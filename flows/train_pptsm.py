@@ -108,6 +108,10 @@ def require_clean_before(first: str, names: list[str]) -> None:
         UserError: an earlier stage has work to do.
         CommandError: DVC cannot tell.
     """
+    for stage in graph():
+        if said_of(stage, "before_status"):
+            command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
+            run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
     found = json.loads(_ask_dvc("--json", "--with-deps", *names)[-1])
     stale = [stage for stage in graph() if stage in found and stage not in names]
     if stale:

@@ -1,6 +1,8 @@
 """Annotation files of all formats: what is read, what is told apart, and what is refused with its line."""
 
 import contextlib
+import csv
+import io
 import json
 import shutil
 import time
@@ -12,8 +14,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from conftest import params_with, pptsm, write_params
+from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.data.table import UNANNOTATED, UNLABELLED, load_index
 from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.annotations import annotated_labels, read_annotations
@@ -29,6 +32,8 @@ TEXTS = [
     "path,label,split,group,start_sec,end_sec\na.mp4,run,train,x,1,2\na.mp4,jump,train,y,2,3\n",
     "label,youtube_id,time_start,time_end,split\nrun,1,0,10,train\njump,a,1,2,train\n",
     "run/1.mp4 1\na/a.avi 2\n",
+    "run/1.mp4 jump\na/a.avi -1\nb 1 2 3\n",
+    "7;Pulling x\n",
     "a.mp4 1\nb/c.avi 0\n",
     "0 run\n1 jump\n",
     '[{"id": "1", "template": "[x] y"}]',
@@ -57,7 +62,7 @@ FILE_NAMES = [
     "classInd.txt",
     "run_test_split1.txt",
 ]
-FILE_NAMES += ["train.json", "labels.json", "label.txt", "train.txt", "test.list"]
+FILE_NAMES += ["train.json", "labels.json", "label.txt", "train.txt", "test.list", "test-answers.csv"]
 
 
 @pytest.fixture
@@ -458,8 +463,9 @@ def test_class_numbers_with_gaps_are_refused(write: Write) -> None:
 def test_lists_of_numbers_are_read_in_all_their_forms(write: Write, form: str, name: str) -> None:
     """Video or folder of frames, space or tab, a path with spaces and numbers."""
     train = write("train.list", "\n".join(form.format(f"{number}{name}", 121, number) for number in (10, 9)))
-    assert read(train, format="list")["label"].to_dict() == {f"10{name}": "10", f"9{name}": "9"}
-    assert labels(train, format="list") == ["9", "10"]
+    changes = {"format": "list", "frame_name": "img_%05d.jpg" if "{1}" in form else None}
+    assert read(train, **changes)["label"].to_dict() == {f"10{name}": "10", f"9{name}": "9"}
+    assert labels(train, **changes) == ["9", "10"]
 
 
 def test_the_label_file_names_the_numbers_of_a_list(write: Write) -> None:
@@ -646,6 +652,243 @@ def test_parameters_that_contradict_themselves_are_refused(change: dict[str, obj
     """Before anything is read."""
     with pytest.raises(ParamsError, match=sentence):
         params_with(index=change)
+
+
+# --- labels that lists give are kept, or the list is refused ----------------------------------------------
+
+RUNS = ["run/1.mp4", "run/2.mp4", "walk/1.mp4", "walk/2.mp4"]
+
+
+@pytest.mark.parametrize("form", ["{} {}", "{}\t{}", '"{}" {}', "./{}   {}", "{} {}\r"])
+@pytest.mark.parametrize("names", [("other", "straight"), ("air drumming", "ZumbA-2"), ("走る", "a, b")])
+def test_a_list_of_class_names_is_read_as_what_it_says(write: Write, form: str, names: tuple[str, str]) -> None:
+    """Not as UCF101's, where the folder is the class: here every folder has both."""
+    texts = [form.format(path, names[number % 2]) for number, path in enumerate(RUNS)]
+    clips = read(write("train.txt", "\n".join(texts)), RUNS)
+    assert clips["label"].to_dict() == {path: names[number % 2] for number, path in enumerate(RUNS)}
+    assert labels(write("train.txt", "\n".join(texts))) is None
+
+
+@pytest.mark.parametrize("line", ["run/3.mp4 -1", "run/3.mp4"])
+def test_a_clip_of_the_test_without_a_label_takes_no_labels_from_the_others(
+    write: Write, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others keep theirs; that one stays a row without."""
+    files = [
+        write("train.list", "run/1.mp4 1\nwalk/1.mp4 0\n"),
+        write("test.list", f"run/2.mp4 0\n{line}\nwalk/2.mp4 1\n"),
+    ]
+    clips = read(files, [*RUNS, "run/3.mp4"])
+    assert clips["label"].to_dict() == {
+        "run/1.mp4": "1", "walk/1.mp4": "0", "run/2.mp4": "0", "run/3.mp4": "", "walk/2.mp4": "1"
+    }  # fmt: skip
+    assert "1 of 3 clips in the test's list have no label" in capsys.readouterr().err
+    table = plan(files, [*RUNS, "run/3.mp4"], pattern="", max_unlisted_share=0.0)
+    assert table.loc["run/3.mp4", ["status", "reason", "split"]].tolist() == ["unlisted", UNLABELLED, ""]
+
+
+@pytest.mark.parametrize("form", ["auto", "list"])
+@pytest.mark.parametrize(("line", "sentence"), [
+    ("run/3.mp4 0,2", "train.list line 3 gives 'run/3.mp4' several labels, '0,2', but a video is of one class"),
+    ("run/3.mp4 0;2", "several labels, '0;2'"),
+    ("run/3.mp4 0 2", r"several labels, '0 2' \(or the frames of a folder: then set index.frame_name\)"),
+    ("run/3.mp4 0 2 5", "several labels, '0 2 5'"),
+    ("run/3 0 2 5", "several labels, '0 2 5'"),
+    ("run/3 0 2", "several labels, '0 2'"),
+    ("run/3.mp4 -1", "line 3 gives 'run/3.mp4' no label"),
+    ("run/3.mp4", "line 3 gives 'run/3.mp4' no label"),
+    ("run/3.mp4 -2", "line 3 gives 'run/3.mp4' the class -2, which is no number of a class"),
+    ("run/3.mp4 " + "9" * 30, "line 3 gives 'run/3.mp4' the class 99999999999999999999, which is no number"),
+    ("run/3.mp4 other", "line 3 gives 'run/3.mp4' the label 'other', where most lines have a number"),
+    ("# run, walk", "line 3 is '# run, walk', a comment"),
+    ("run/3", 'line 3 is \'run/3\', not "path number"'),
+])  # fmt: skip
+def test_one_odd_line_neither_changes_the_others_nor_is_it_guessed(
+    write: Write, form: str, line: str, sentence: str
+) -> None:
+    """In a list for training."""
+    refused(sentence, write("train.list", f"run/1.mp4 1\nwalk/1.mp4 0\n{line}\n"), RUNS, format=form)
+
+
+@pytest.mark.parametrize("sign", [*map(chr, range(1, 32)), *"\x7f\x85\xa0\u2028\ufeff\",;'=-#"], ids=ascii)
+def test_a_name_of_any_characters_is_found_by_annotations(write: Write, sign: str) -> None:
+    """By a table of one's own, and by a list where a line can say it."""
+    found = [f"run/a{sign}b.mp4", f"walk/{sign}.mp4", f"x{sign}/c.mp4"]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([["path", "label"], *([name, "yes"] for name in found)])
+    assert list(read(write("mine.csv", text.getvalue()), found).index) == found
+    if sign != "\n":
+        assert list(read(write("train.list", "".join(f"{name} 1\n" for name in found)), found).index) == found
+
+
+def test_where_a_path_ends_is_seen_from_what_is_there(write: Write) -> None:
+    """Folders of frames whose names end with numbers, quotes in names, a folder that is named like a video."""
+    found = ["clip 1", "clip", '"q".mp4', "my.mp4 clips/x", "#1 (a).mp4", "# b.mp4"]
+    text = "clip 1 0\nclip 121 1\n\"q\".mp4 0\nmy.mp4 clips/x 1\n#1 (a).mp4 1\n'# b.mp4' 0\n"
+    clips = read(write("train.list", text), found, format="list", frame_name="img_%05d.jpg")
+    assert clips["label"].to_dict() == dict(zip(found, "010110", strict=True))
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    (["other", "straight", "straight"], "line 1 gives 'run/1.mp4' the label 'other', but the class is 'run'"),
+    (["1", "2", "2"], "line 2 gives 'run/2.mp4' the number 2, but its class 'run' or its number stood in another pair"),
+    (["1", "1", "1"], "line 3 gives 'walk/1.mp4' the number 1, but its class"),
+])  # fmt: skip
+def test_the_folder_is_the_class_only_where_nothing_else_is_given(
+    write: Write, given: list[str], sentence: str
+) -> None:
+    """In lists that are called as UCF101's, and in index.train_list."""
+    train = "\n".join(f"{path} {label}" for path, label in zip(RUNS, given, strict=False))
+    files = [write("trainlist01.txt", train), write("testlist01.txt", "walk/2.mp4\n")]
+    assert "set index.format to list" in refused(f"trainlist01.txt {sentence}", files, RUNS)
+    changes = {"train_list": files[0], "test_list": files[1], "pattern": "(?P<label>[^/]+)/.*"}
+    expected = contextlib.nullcontext() if len(set(given)) == 1 else pytest.raises(UserError, match=sentence)
+    with expected:  # the same number behind all paths is no label
+        plan_index(RUNS, params_with(index={"root": "videos", **changes}).index)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_behind_folders_may_count_from_0_or_from_1(write: Write, first: int) -> None:
+    """Of one count in all lines, as classInd.txt orders them."""
+    train = f"run/1.mp4 {first}\nwalk/1.mp4 {first + 1}\n"
+    files = [write("classInd.txt", "1 run\n2 walk\n"), write("trainlist01.txt", train)]
+    assert read(files)["label"].tolist() == ["run", "walk"]
+    files[1] = write("trainlist01.txt", f"run/1.mp4 {first}\nwalk/1.mp4 {2 - first}\n")
+    refused("the number ., classInd.txt another or none", files)
+
+
+# --- lists that count from 0 or from 1 ---------------------------------------------------------------------
+
+UNKNOWN = "cannot be known whether the lists count classes from 0 or from 1"
+COUNTS = [  # numbers in the lists, names file, index.first_class, labels or a sentence
+    ([0, 1, 2], "run\nwalk\njump", "auto", ["run", "walk", "jump"]),
+    ([0, 1], "run\nwalk\njump", "auto", ["run", "walk"]),
+    ([0, 2], "0 run\n1 walk\n2 jump", "auto", ["run", "jump"]),
+    ([0, 1, 2], "1 run\n2 walk\n3 jump", "auto", ["run", "walk", "jump"]),
+    ([1, 2, 3], "1 run\n2 walk\n3 jump", "auto", ["run", "walk", "jump"]),
+    ([3, 1], "2 walk\n3 jump\n1 run", "auto", ["jump", "run"]),
+    ([1, 2], "1 run\n2 walk\n3 jump", "auto", UNKNOWN),
+    ([1, 2], "0 run\n1 walk\n2 jump", "auto", UNKNOWN),
+    ([1, 2], "run\nwalk\njump", "auto", UNKNOWN),
+    ([1, 2, 3], "run\nwalk\njump", "auto", "3 are named, from 0. None has the class 0, so the lists may count from 1"),
+    ([1, 2, 3], "0 run\n1 walk\n2 jump", "auto", "the lists may count from 1: then set index.first_class to 1"),
+    ([0, 3], "run\nwalk\njump", "auto", "has the class 3, but 3 are named, from 0[.] Mend"),
+    ([1, 4], "1 run\n2 walk\n3 jump", "auto", "has the class 4, but 3 are named, from 1"),
+    ([1, 2], "run\nwalk\njump", 1, ["run", "walk"]),
+    ([1, 2], "run\nwalk\njump", 0, ["walk", "jump"]),
+    ([1, 2], "1 run\n2 walk\n3 jump", 0, ["walk", "jump"]),
+    ([1, 2, 3], "0 run\n1 walk\n2 jump", 1, ["run", "walk", "jump"]),
+    ([0, 1], "run\nwalk\njump", 1, "has the class 0, but 3 are named, from 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["list", "paddlex"])
+@pytest.mark.parametrize(("numbers", "names", "first", "expected"), COUNTS)
+def test_no_class_is_shifted_by_one(
+    write: Write, tmp_path: Path, form: str, numbers: list[int], names: str, first: object, expected: object
+) -> None:
+    """Where only one count fits it is taken, else index.first_class says which; the names' own numbers are no proof."""
+    write("set/train.txt", "".join(f"{number}.mp4 {number}\n" for number in numbers))
+    label_file = write("set/label.txt" if form == "paddlex" else "names.txt", names)
+    changes: dict[str, object] = {"format": form, "first_class": first}
+    if form == "list":
+        changes["label_file"] = label_file
+    annotations = str(tmp_path / "set")
+    if isinstance(expected, str):
+        refused(expected, annotations, **changes)
+    else:
+        clips = read(annotations, **changes)
+        assert clips["label"].to_dict() == {
+            f"{number}.mp4": label for number, label in zip(numbers, expected, strict=True)
+        }
+        assert labels(annotations, **changes) == ["run", "walk", "jump"]
+
+
+def test_lists_from_0_under_names_from_1_are_said(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """As UCF101's classInd.txt beside another toolbox's lists."""
+    names = write("classes.txt", "1 run\n2 walk\n")
+    read(write("train.list", "a.mp4 0\nb.mp4 1\n"), format="list", label_file=names)
+    assert "the lists count classes from 0 and" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["# classes of my set", "#\twalk"])
+def test_a_comment_in_a_file_of_class_names_is_refused(write: Write, line: str) -> None:
+    """It would be class 0."""
+    names = write("names.txt", f"{line}\nrun\n#walk\n")
+    refused("Every line is a class there, and a comment would shift all that follow", write("train.list", "a.mp4 0\n"),
+            format="list", label_file=names)  # fmt: skip
+    names = write("names.txt", "run\n#walk\n")
+    assert labels(write("train.list", "a.mp4 0\n"), format="list", label_file=names) == ["run", "#walk"]
+
+
+# --- folders as they are published ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["auto", "ssv2"])
+def test_the_package_of_something_something_has_the_labels_of_its_test(write: Write, tmp_path: Path, form: str) -> None:
+    """test-answers.csv gives them; an answer that is no line of one is named."""
+    write("ssv2/train.json", json.dumps(ENTRIES))
+    write("ssv2/validation.json", json.dumps([{"id": "7", "template": PULLING}]))
+    write("ssv2/test.json", json.dumps([{"id": "8"}, {"id": "9"}]))
+    write("ssv2/labels.json", json.dumps(NAMES))
+    write("ssv2/test-answers.csv", "9;Holding something next to something\n8;Pulling something from left to right\n")
+    write("ssv2/readme.txt", "see the web page")
+    clips = read(str(tmp_path / "ssv2"), format=form)
+    assert clips.loc["8.webm", ["label", "split"]].tolist() == ["Pulling something from left to right", "test"]
+    assert clips.loc["9.webm", ["label", "split"]].tolist() == ["Holding something next to something", "test"]
+    assert clips["split"].tolist() == ["test", "test", "train", "train", "val"]
+    write("ssv2/test-answers.csv", "8,Pulling something from left to right\n")
+    refused("test-answers.csv line 1 is no line as", str(tmp_path / "ssv2"), format=form)
+
+
+@pytest.mark.parametrize("form", ["auto", "kinetics"])
+def test_the_package_of_kinetics_has_the_same_as_json(write: Write, tmp_path: Path, form: str) -> None:
+    """K400 to K700: the CSV files are read."""
+    for name, text in (("train", TRAIN), ("validate", VALIDATE), ("test", TEST)):
+        write(f"k700/{name}.csv", text)
+        write(f"k700/{name}.json", json.dumps({"--abc_def-1": {"annotations": {"label": "x", "segment": [0, 10]}}}))
+    write("k700/K700_2020_readme.txt", "Kinetics")
+    clips = read(str(tmp_path / "k700"), format=form)
+    assert clips["split"].value_counts().to_dict() == {"train": 3, "val": 1, "test": 1}
+    refused("train.json is JSON; of Kinetics the CSV", str(tmp_path / "k700" / "train.json"), format="kinetics")
+
+
+@pytest.mark.parametrize("dataset", ["ucf101", "hmdb51"])
+@pytest.mark.parametrize("frames", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_lists_of_three_splits_as_other_toolboxes_name_them(
+    write: Write, tmp_path: Path, dataset: str, frames: bool, number: int
+) -> None:
+    """index.official_split chooses, index.frame_name tells lists of folders from lists of videos."""
+    for split in (1, 2, 3):
+        for part, clip in (("train", split), ("val", split + 10)):
+            write(f"lists/{dataset}_{part}_split_{split}_videos.txt", f"Run/{clip}.avi 1\nJump/{clip}.avi 0\n")
+            write(f"lists/{dataset}_{part}_split_{split}_rawframes.txt", f"Run/{clip} 29 1\nJump/{clip} 31 0\n")
+    frame_name = "img_%05d.jpg" if frames else None
+    clips = read(str(tmp_path / "lists"), official_split=number, frame_name=frame_name)
+    suffix = "" if frames else ".avi"
+    assert clips["split"].to_dict() == {
+        f"Run/{number}{suffix}": "train", f"Jump/{number}{suffix}": "train",
+        f"Run/{number + 10}{suffix}": "val", f"Jump/{number + 10}{suffix}": "val",
+    }  # fmt: skip
+    assert clips["label"].tolist() == ["1", "0", "1", "0"]
+
+
+def test_a_label_that_is_no_text_is_refused_before_any_video_is_opened(write: Write) -> None:
+    """JSON may have halves of characters, and CSV line breaks."""
+    entries = [{"id": str(number), "template": ("a\ud800", "b")[number % 2]} for number in range(4)]
+    with pytest.raises(UserError, match=r"class names .* have a line break, a NUL, what is no UTF-8 text"):
+        plan(write("train.json", json.dumps(entries)), [f"{number}.webm" for number in range(4)], pattern="")
+    with pytest.raises(UserError, match=r"class names .* have a line break"):
+        plan(write("mine.csv", 'path,label\na.mp4,"a\nb"\nb.mp4,c\n'), ["a.mp4", "b.mp4"], pattern="")
+
+
+def test_a_video_without_a_group_is_one_even_if_another_has_its_name(write: Write) -> None:
+    """By the pattern of the base, and by annotations: the group is the path."""
+    pattern = YAML(typ="safe").load((ROOT / "presets" / "base.yaml").read_text())["index"]["pattern"]
+    table, _ = plan_index(RUNS, params_with(index={"root": "videos", "pattern": pattern}).index)
+    assert table["group"].tolist() == RUNS
+    assert plan(write("mine.csv", rows(RUNS)), RUNS, pattern="")["group"].tolist() == RUNS
 
 
 # --- real videos -----------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from conftest import pptsm
-from pptsm.arrivals import Identity, Row, due_videos, locked, read_results
+from pptsm.arrivals import Identity, Row, _row_of, due_videos, locked, read_results
+from pptsm.data.table import write_csv
 from pptsm.errors import UserError
+from pptsm.serving.predictor import Answer, Guess
 
 
 def test_hidden_files_are_no_new_videos_and_a_link_to_nothing_waits(tmp_path: Path) -> None:
@@ -49,6 +52,26 @@ def test_results_from_before_tries_were_counted_are_read(tmp_path: Path) -> None
     """Each row counts as one try."""
     (tmp_path / "old.csv").write_text("time,file,size_bytes,changed_ns,label,top,error,model,score\nt,a,1,2,,,bad,m,\n")
     assert read_results(tmp_path / "old.csv")["a", 1, 2]["tries"] == 1
+
+
+@pytest.mark.parametrize(
+    "name", [*(f"x{sign}.mp4" for sign in '\r\n\t\x1b\x85\u2028",;'), "=cmd.mp4", "-b.mp4", "'=c.mp4"], ids=ascii
+)
+def test_a_name_of_any_characters_is_found_again_in_the_results(tmp_path: Path, name: str) -> None:
+    """Else its video would be predicted for ever, or the results could not be read any more."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).touch()
+    os.utime(tmp_path / "in" / name, (0, 0))
+    due, _ = due_videos(tmp_path / "in", {})
+    (identity,) = due.values()
+    guesses = [Guess("=other", 0.5), Guess("a\rb", 0.25)]
+    for answer in (Answer(tmp_path / "in" / name, guesses), Answer(tmp_path / "in" / name, [], "-bad\r\nfile")):
+        row = _row_of(answer, identity, "revision", 3)
+        write_csv(pd.DataFrame([row, row | {"file": "other"}]), tmp_path / "results.csv")
+        known = read_results(tmp_path / "results.csv")
+        assert known[identity] | {"score": str(row["score"])} == row | {"score": str(row["score"])}
+        assert due_videos(tmp_path / "in", known) == ({}, 0)
+        assert not [line for line in (tmp_path / "results.csv").read_text().split(",") if line.startswith(("=", "-b"))]
 
 
 def test_results_that_are_something_else_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,13 @@ def fit_with(save_every_min: float = 1000.0) -> pd.DataFrame:
     """Train; the history without times."""
     _, history = fit("teacher", RECIPE, {"compute": {"devices": 1, "workers": 0, "save_every_min": save_every_min}})
     return history.drop(columns=["clips_per_sec", "wait_share"])
+
+
+def undisturbed() -> tuple[pd.DataFrame, bytes]:
+    """History and weights of a run that nothing stops; its state goes, or the next run would take that up."""
+    expected, whole = fit_with(), weights()
+    shutil.rmtree(".pptsm/training/teacher-finished")
+    return expected, whole
 
 
 def weights() -> bytes:
@@ -78,7 +86,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_there(
 ) -> None:
     """One sentence, the shell's exit code, the next step is in; then weights and history as without the stop."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    expected, whole = fit_with(), weights()
+    expected, whole = undisturbed()
     with monkeypatch.context() as patch:
         at_step(patch, step, lambda: os.kill(os.getpid(), asked))
         with pytest.raises(Stopped, match=rf"teacher: stopped by {asked.name}; saved is {reached}, and") as stopped:
@@ -109,7 +117,7 @@ def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """For the steps before it are saved, and validation of 20,000 videos takes longer than an orchestrator waits."""
-    expected, whole = fit_with(), weights()
+    expected, whole = undisturbed()
     with monkeypatch.context() as patch:
         scores = "pptsm.training.loop.validation_scores"
         patch.setattr(scores, lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("it went on"))
@@ -125,7 +133,7 @@ def test_twenty_deaths_at_random_steps_change_no_byte(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a state after every step, or between epochs alone, a run that dies again and again ends the same."""
-    expected, whole = fit_with(), weights()
+    expected, whole = undisturbed()
     rng, deaths = np.random.default_rng(7), 0
     while deaths < 20:
         every_step = deaths % 4 > 0
@@ -138,6 +146,7 @@ def test_twenty_deaths_at_random_steps_change_no_byte(
                 continue
         pd.testing.assert_frame_equal(found, expected)
         assert weights() == whole
+        shutil.rmtree(".pptsm/training/teacher-finished")
     pd.testing.assert_frame_equal(fit_with(), expected)
     assert weights() == whole
     assert "and 1 steps" in capsys.readouterr().err
@@ -148,7 +157,7 @@ def test_a_death_while_a_state_is_written_leaves_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of it stands beside under another name, until the next state takes its place."""
-    expected, whole = fit_with(), weights()
+    expected, whole = undisturbed()
 
     def half(path: Path, state: dict[str, Any]) -> None:
         write_state(path, state)
@@ -160,9 +169,7 @@ def test_a_death_while_a_state_is_written_leaves_the_one_before(
         patch.setattr(state_module, "write_state", half)
         with pytest.raises(Died):
             fit_with(0.0)
-    state = next(Path(".pptsm/training").glob(f"teacher-*/{STATE}"))
-    if state.parent.name == "teacher-finished":
-        state = next(path for path in Path(".pptsm/training").glob(f"teacher-*/{STATE}") if path != state)
+    (state,) = Path(".pptsm/training").glob(f"teacher-*/{STATE}")
     assert read_state(state)["progress"]["sums"]["steps"] == 2
     pd.testing.assert_frame_equal(fit_with(), expected)
     assert weights() == whole
@@ -184,6 +191,7 @@ def test_within_an_epoch_a_state_is_due_by_the_clock(
     fit_with(0.0)
     assert saved == [1, 2, 3, 4, 4, 0] * 3
     saved.clear()
+    shutil.rmtree(".pptsm/training/teacher-finished")
     fit_with(1000.0)
     assert saved == [4, 0] * 3
 

@@ -52,6 +52,8 @@ def test_lists_are_written_as_the_toolbox_reads_them_and_read_back_alike(
     assert ("ln -s ROOT lists/videos" in said) == bool(prefix)
     monkeypatch.chdir(tmp_path)
     changes: dict[str, object] = {"root": "videos", "annotations": "lists"}
+    if "--frames" in options:
+        changes["frame_name"] = "img_%05d.jpg"
     if not prefix:
         changes["label_file"] = "data/labels.txt"
     expected = table if not prefix else table[table["split"] != "test"]

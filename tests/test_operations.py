@@ -299,7 +299,7 @@ def test_a_run_from_a_later_stage_is_refused_where_a_file_changed_before_it(
 ) -> None:
     """As a script: exit code 1, and the sentence names all that must come first, but no stage that comes anyway."""
     with (project / "src/pptsm/training/loop.py").open("a") as file:
-        file.write("# edited\n")
+        file.write("EDITED = True\n")
     done = operation.script("train_pptsm", "-p", 'stages={"from": "evaluate"}')
     assert done.returncode == 1
     assert "error: stages: teacher, student, baseline must be done anew before evaluate" in done.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def with_company(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def test_two_processes_train_as_one_does(place: Path) -> None:
     """The same losses, validation to the last digits as one process sees it; the card tells of both."""
     _, alone = fit("teacher", {"teacher": {"epochs": 3}})
+    shutil.rmtree(".pptsm/training/teacher-finished")  # or it would be taken up
     with training(teacher={"epochs": 3}) as process:
         output, _ = process.communicate()
     assert process.returncode == 0, output

@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from conftest import ROOT, default_values, merged, pptsm, write_params
+from conftest import ROOT, default_values, merged, params_with, pptsm, write_params
 from pptsm.errors import ParamsError
 from pptsm.params import MAX_BYTES, MAX_FAULTS, Params, check_params, load_params
 
@@ -265,3 +265,35 @@ def test_a_sentence_stays_short_whatever_the_value(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert max(map(len, lines)) < 1000
     assert lines[MAX_FAULTS:] == ["and 981 more"]
+
+
+def _numbers_without_bound(schema: dict[str, Any], whole: dict[str, Any], name: str) -> list[str]:
+    """The keys of a JSON schema that take a number as large as you like."""
+    if "$ref" in schema:
+        schema = whole["$defs"][schema["$ref"].rpartition("/")[2]]
+    inner = [(f"{name}.{key}", value) for key, value in schema.get("properties", {}).items()]
+    inner += [(name, value) for value in schema.get("anyOf", [])]
+    inner += [(name, schema["items"])] if "items" in schema else []
+    bounds = {"maximum", "exclusiveMaximum", "enum", "const"}
+    unbound = schema.get("type") in ("integer", "number") and not bounds & set(schema)
+    return [name] * unbound + [key for of, value in inner for key in _numbers_without_bound(value, whole, of)]
+
+
+def test_every_number_has_an_upper_bound() -> None:
+    """What no machine can do is a slip of the key."""
+    schema = Params.model_json_schema()
+    assert _numbers_without_bound(schema, schema, "params") == []
+
+
+@pytest.mark.parametrize(("section", "key", "value"), [
+    ("student", "width", 1e6), ("student", "epochs", 10**13), ("compute", "workers", 10**6),
+    ("index", "probe_timeout_sec", 1e300), ("motion", "videos_per_class", 10**12), ("training", "batch_size", 10**9),
+    ("student", "segments", 10**6), ("compute", "devices", 10**6), ("clip", "resize_px", 10**6),
+    ("training", "base_lr", 1e30), ("compute", "save_every_min", 1e300), ("frames", "short_side_px", 10**9),
+    ("training", "step_epochs", [10**13]), ("report", "wrong_clips", 10**9), ("validate", "max_duration_sec", 1e300),
+])  # fmt: skip
+def test_what_no_machine_can_do_is_refused(section: str, key: str, value: object) -> None:
+    """With the key, the value and the bound."""
+    with pytest.raises(ParamsError, match=rf"{section}\.{key}.*, but .*should be less than") as error:
+        params_with(**{section: {key: value}})
+    assert len(str(error.value).splitlines()) == 1

@@ -437,3 +437,29 @@ def test_weights_of_ones_own_are_converted_by_a_preset_and_not_without(place: Pa
     assert not (place / "model.onnx").exists()
     pptsm(*command, "--preset", "small", cwd=place)
     assert (place / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "sign", ["\r", "\n", "\x85", "\u2028", "\u2029", "\x00", "\x1b", "\x7f", "\ud8ff", "\ufeff"], ids=ascii
+)
+def test_a_setting_cannot_end_the_comment_that_it_stands_in(sign: str) -> None:
+    """It would set other keys: the command that wrote a file stands in its head."""
+    for setting in (f"report.title=x{sign}seed: 5", f"report.{sign}title=x"):
+        with pytest.raises(
+            UserError, match=r"--set .* has the character .*, which the text of params.yaml cannot have"
+        ):
+            compose(PRESETS, Choice("small", settings=(setting,)))
+
+
+def test_a_setting_may_have_a_line_break_in_its_value() -> None:
+    """Escaped, as YAML has it; and the head stays a comment."""
+    text = compose(PRESETS, Choice("small", settings=('report.title="x\\rseed: 5"', "seed=7")))
+    assert loaded(text)["report"]["title"] == "x\rseed: 5"
+    assert loaded(text)["seed"] == 7
+    assert written_by(PRESETS, text) is not None
+
+
+def test_the_file_that_stands_for_none_is_not_empty() -> None:
+    """DVC warns of each empty dependency, in each stage that has it."""
+    assert (PRESETS / "none").read_text().strip()
+    assert (PRESETS / "none").name not in preset_names(PRESETS)

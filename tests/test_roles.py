@@ -653,8 +653,8 @@ def test_a_state_of_other_code_names_the_files_and_the_way_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Anew unless the user wants it otherwise; then the epochs that are done count, and no state is left behind."""
-    code = checkpoint_module.code_of("teacher")
-    monkeypatch.setattr(fit_module, "code_of", lambda _: code | {"training/losses.py": "another"})
+    code = checkpoint_module.code_of("teacher", "video")
+    monkeypatch.setattr(fit_module, "code_of", lambda *_: code | {"training/losses.py": "another"})
     stop_after_the_first_epoch(monkeypatch)
     monkeypatch.undo()
     monkeypatch.chdir(place)

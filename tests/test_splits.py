@@ -1,5 +1,7 @@
 """What names, lists, label files and shares say, before any video is opened."""
 
+import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.annotations import read_split_lists
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice, covering_seed, place, split_sizes
-from pptsm.ingest.texts import by_folder, read_label_file
+from pptsm.ingest.texts import by_folder, read_groups, read_label_file
 from pptsm.params import check_params
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -129,6 +131,40 @@ def test_advice_for_too_few_groups_names_the_other_ways() -> None:
     videos, params = dealt({"jump": [f"g{number}" for number in range(6)], "run": ["g1", "g2"]}, split_seed=9)
     assert covering_seed(videos, params) is None
     assert "set index.val_share to 0, or name groups in index.val_groups" in str(advice(videos, params))
+
+
+def test_a_split_far_from_its_share_is_said_with_a_seed_that_is_near() -> None:
+    """Shares count groups: a few have most of the videos."""
+    sizes = {f"g{number}": 60 if number < 3 else 5 for number in range(20)}
+    rows = [(label, group) for group, size in sizes.items() for label in ("jump", "run") for _ in range(size // 2 + 1)]
+    videos = pd.DataFrame(rows, columns=["label", "group"])
+
+    def drawn(seed: int) -> tuple[pd.DataFrame, object]:
+        placed = videos.assign(split=[place(group, SHARES, seed) for group in videos["group"]])
+        return placed, params_with(index={"split_seed": seed}).index
+
+    far = next(seed for seed in range(100) if (drawn(seed)[0]["split"] == "test").mean() > 0.4)
+    sentence = str(advice(*drawn(far)))
+    count = int((drawn(far)[0]["split"] == "test").sum())
+    assert f"test has {count} of {len(videos)} videos, {count / len(videos):.0%} where its share is 20%" in sentence
+    assert "shares count groups" in sentence
+    seed = covering_seed(*drawn(far))
+    assert f"With index.split_seed: {seed} each split has every class and about its share" in sentence
+    assert advice(*drawn(seed)) is None
+    shares = drawn(seed)[0]["split"].value_counts(normalize=True)
+    assert all(abs(shares[split] - share) <= 0.4 * share for split, share in SHARES.items())
+
+
+def test_a_split_far_from_its_share_is_said_even_where_no_seed_helps() -> None:
+    """Two groups are nine tenths of the dataset."""
+    rows = [(label, f"g{number}") for number in range(6) for label in ("jump", "run") for _ in range(2)]
+    videos = pd.DataFrame([*rows, *[("run", "big"), ("run", "large")] * 100], columns=["label", "group"])
+    seed = next(
+        seed for seed in range(1000) if covering_seed(videos, params_with(index={"split_seed": seed}).index) == seed
+    )
+    videos["split"] = [place(group, SHARES, seed) for group in videos["group"]]
+    sentence = str(advice(videos, params_with(index={"split_seed": seed}).index))
+    assert "No seed near it does better: name groups in index.val_groups and test_groups" in sentence
 
 
 def test_no_advice_where_shares_do_not_decide() -> None:
@@ -251,6 +287,26 @@ def test_numbers_that_might_be_meant_either_way_are_refused(write: Write, text: 
     """Dropped, they would mix the logits; kept, they would name other classes."""
     with pytest.raises(UserError, match=r"every line of the label file .* begins with a number, but these are not"):
         read_label_file(write("labels.txt", text))
+
+
+@pytest.mark.parametrize("text", [
+    "0,run\n1,walk\n", "1: run\n2: walk\n", "walk 1\nrun 0\n", "run,1\nwalk,2\n", "0) run\n1) walk\n",
+    "run = 0\nwalk = 1\n",
+])  # fmt: skip
+def test_numbers_in_another_form_are_refused(write: Write, text: str) -> None:
+    """They would be taken for names, and the lines for the order."""
+    with pytest.raises(UserError, match="has a number, but not as a number, a space and a name"):
+        read_label_file(write("labels.txt", text))
+
+
+@pytest.mark.parametrize(
+    "names", [["level 1", "level 2"], ["take 5", "high 5"], ["0 run 0", "1 walk 1"], ["1.5 m", "2.5 m"]]
+)
+def test_numbers_that_are_a_part_of_names_stay(write: Write, names: list[str]) -> None:
+    """Where they do not count the classes, or each line has its number before."""
+    assert read_label_file(write("labels.txt", "\n".join(names))) == [
+        name.removeprefix(f"{n} ") for n, name in enumerate(names)
+    ]
 
 
 def test_an_empty_label_file_is_said_to_be_empty(write: Write) -> None:
@@ -433,7 +489,9 @@ def test_a_group_file_may_speak_where_the_pattern_does_not(write: Write) -> None
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
-    (lambda rows: rows[:-2], r"2 of 40 videos are not named, for example 'run/g09_1.mp4'"),
+    (lambda rows: rows[:-2], r"2 of 40 videos are not named, for example 'run/g09_1.mp4': it must name every video; "
+                             r"the group of one that nothing else belongs to may be its path"),
+    (lambda rows: [*rows, '"jump/g00_1'], r"is no CSV, line 41: unexpected end of data"),
     (lambda rows: [*rows, "gone/x.mp4,a"], r"line 41 names 'gone/x.mp4', which is not below index.root"),
     (lambda rows: [*rows, rows[0]], r"line 41 names 'jump/g00_1.mp4' again"),
     (lambda rows: [rows[0], "", "jump/g00_2.mp4", *rows[2:]], r"line 3 is 'jump/g00_2.mp4', not \"path,group\""),
@@ -445,6 +503,16 @@ def test_a_group_file_with_gaps_or_faults_is_refused(write: Write, change: Calla
     rows = [f"{name},{number % 5}" for number, name in enumerate(FORTY)]
     with pytest.raises(UserError, match=sentence):
         plan(FORTY, group_file=write("groups.csv", "\n".join(change(rows))))
+
+
+def test_a_group_file_names_whatever_a_file_may_be_called(write: Write) -> None:
+    """Commas, quotes, line breaks and spaces around a name; lines are counted through them."""
+    odd = ['jump/a, "b"\n.mp4', "run/x\ry.mp4", " run/z.mp4", "jump/\t.mp4"]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows((name, "odd") for name in odd)
+    assert read_groups(write("groups.csv", text.getvalue()), odd, odd) == dict.fromkeys(odd, "odd")
+    with pytest.raises(UserError, match=r"line 7 names 'gone.mp4', which is not below"):
+        read_groups(write("groups.csv", text.getvalue() + "gone.mp4,x\n"), odd, odd)
 
 
 def test_a_group_file_may_name_files_that_take_no_part(write: Write) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import paddle
 import pytest
+from safetensors import SafetensorError
 
 from conftest import params_with
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.training.optimizer import build_optimizer
-from pptsm.training.state import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress
+from pptsm.training.state import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress, read_state
 
 PARAMETERS = {"student.epochs": 2, "training.schedule": "piecewise", "training.step_epochs": [1]}
 HOLDER = """
@@ -104,13 +106,64 @@ def test_another_training_does_not_take_a_state_under_way(
     assert not checkpoint.folder.exists()
 
 
-def test_the_same_training_asked_for_again_is_trained_again(checkpoint: Checkpoint) -> None:
-    """A finished one is taken over by a run that waited for it alone (`dvc repro --force` means it)."""
+def test_a_finished_training_is_taken_up_by_the_same_one(
+    checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a line that says how to train anew; another parameter, input or code trains."""
     with checkpoint.held():
         checkpoint.save(Progress(2, [], 0.5, None), *learner())
         checkpoint.finish()
-    with checkpoint.held():
-        assert checkpoint.load(*learner()) is None
+    for other in (
+        MadeOf(PARAMETERS | {"seed": 1}, {}, {}),
+        MadeOf(PARAMETERS, {"the index": "another"}, {}),
+        MadeOf(PARAMETERS, {}, {"training/loop.py": "another"}),
+    ):
+        assert Checkpoint("student", other).load(*learner()) is None
+    capsys.readouterr()
+    for _ in range(2):  # it stays where it is
+        with checkpoint.held():
+            assert epochs_of(checkpoint.load(*learner())) == 2
+            checkpoint.finish()
+    said = capsys.readouterr().err
+    assert "takes the finished training in .pptsm/training/student-finished" in said
+    assert "To train anew, delete that folder" in said
+
+
+def test_one_turned_bit_anywhere_in_a_state_is_noticed(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the header's length, its names, the digest, the padding, the first and the last array: never trained on."""
+    networks, optimizer, scaler = learner()
+    checkpoint.save(Progress(1, [{"epoch": 1.0}], 0.5, None), networks, optimizer, scaler)
+    file = checkpoint.folder / STATE
+    whole = file.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    digest = whole.index(b'"sha256":"') + 10
+    places = [0, 7, 8, 9, whole.index(b"progress"), digest - 5, digest, digest + 63, header - 1, header, len(whole) - 1]
+    rng = np.random.default_rng(0)
+    for place in [*places, *rng.integers(len(whole), size=60), *rng.integers(header, size=60)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        file.write_bytes(damaged)
+        with pytest.raises((SafetensorError, ValueError, KeyError, TypeError)):
+            read_state(file)
+    file.write_bytes(damaged)
+    assert checkpoint.load(networks, optimizer, scaler) is None
+    assert "is damaged and removed, and nothing of it is used" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_a_longer_training_takes_no_turned_bit(checkpoint: Checkpoint) -> None:
+    """Nor does the same one take it up."""
+    checkpoint.save(Progress(2, [], 0.5, None), *learner())
+    checkpoint.finish()
+    file = checkpoint.finished / STATE
+    damaged = bytearray(file.read_bytes())
+    damaged[-5] ^= 1
+    for made_of in (checkpoint.made_of, MadeOf(PARAMETERS | {"student.epochs": 3}, {}, {})):
+        checkpoint.finished.mkdir(exist_ok=True)
+        file.write_bytes(damaged)
+        assert Checkpoint("student", made_of).load(*learner()) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999, "garbage", "number", "folder", "file for the folder"])

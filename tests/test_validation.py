@@ -142,7 +142,7 @@ def test_a_class_may_miss_a_split_that_nobody_needs(tmp_path: Path) -> None:
     assert [warning.lines.first for warning in result.warnings] == [["jump: not in val"]]
     result = validate_index(table, ["jump", "run"], params_with().validate_, tmp_path / "b", ["test", "train", "val"])
     assert "class jump: 3 usable videos (train 2, val 0, test 1)" in sentences(result, INDEX)
-    assert "another index.split_seed" in sentences(result, INDEX)
+    assert "where shares decide, another index.split_seed" in sentences(result, INDEX)
     assert not result.warnings
 
 

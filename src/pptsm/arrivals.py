@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from pptsm.console import note
+from pptsm.console import note, one_line
+from pptsm.data.table import read_csv, write_csv
 from pptsm.data.video import name_fault, shown
 from pptsm.data.walk import shut, videos_below
 from pptsm.errors import UserError
@@ -70,9 +71,10 @@ def predict_arrived(
             row = _row_of(answer, identity, predictor.metadata.revision, tries)
             rows[identity] = row
             with whole_file(results) as partial:
-                pd.DataFrame(rows.values()).to_csv(partial, index=False)
+                write_csv(pd.DataFrame(rows.values()), partial)
             bad += bool(row["error"])
-            note(f"predict: video {number} of {len(due)}: {row['file']}: {row['error'] or row['label']}")
+            what = one_line(f"{row['file']}: {row['error'] or row['label']}")
+            note(f"predict: video {number} of {len(due)}: {what}")
     line = f"{len(due)} videos taken in {folder}, {bad} of them failed; {unsettled} still being written"
     if due and bad == len(due):
         raise UserError(f"{line}. Column `error` of {results} says why.")
@@ -101,8 +103,8 @@ def read_results(path: Path) -> dict[Identity, Row]:
     if not path.exists():
         return {}
     try:
-        table = pd.read_csv(path, dtype=TYPES, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        table = read_csv(path.read_bytes(), TYPES, keep_default_na=False)
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is no table of predictions: {error}. Name another file as results.") from None
     if "tries" not in table:  # from before they were counted
         table["tries"] = 1

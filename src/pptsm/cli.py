@@ -11,9 +11,13 @@ import signal
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +26,7 @@ from pptsm.errors import Stopped, UserError
 from pptsm.stages import (
     baseline,
     check,
+    code,
     evaluate,
     export,
     frames,
@@ -37,6 +42,7 @@ from pptsm.stages import (
 )
 
 STAGES = {
+    "code": code,
     "check": check,
     "motion": motion,
     "index": index,
@@ -62,8 +68,29 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
+    """A stage's function with one more option: what its code was when DVC decided that it must run."""
+
+    @wraps(run)
+    def run_that_code(*, code: Path | None, **arguments: Any) -> None:
+        if code is not None:
+            from pptsm.fingerprint import require
+
+            require(name, code, arguments["params_path"])
+        run(**arguments)
+
+    own = signature(run)
+    option = typer.Option("--code", help="Refuse to run if this file, written by stage code, says other code.")
+    added = Parameter("code", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option])
+    run_that_code.__signature__ = own.replace(parameters=[*own.parameters.values(), added])  # type: ignore[attr-defined]
+    return run_that_code
+
+
 for _name, _stage in STAGES.items():
-    app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_stage.run)
+    _run = _stage.run if _stage is code else _with_its_code(_name, _stage.run)
+    app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_run)
 app.command()(commands.predict)
 app.command()(commands.views)
 app.command()(commands.unpack)
@@ -87,7 +114,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        _complain(str(stopped))
         sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error), error.exit_code)
@@ -138,8 +165,14 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    _complain(f"error: {message}")
     sys.exit(code)
+
+
+def _complain(sentence: str) -> None:
+    from pptsm.console import printable  # what it imports is not needed for --help
+
+    print(printable(sentence), file=sys.stderr)
 
 
 def _fullest() -> Path:

@@ -7,7 +7,6 @@ the project, the videos and the state at the same paths, and have the same code 
 has not.
 """
 
-import hashlib
 import logging
 import os
 import pickle
@@ -30,6 +29,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessPool
 
+from pptsm import fingerprint
 from pptsm.errors import UserError
 from pptsm.files import state_dir
 from pptsm.workers import Unfinished, outcome, process_pool
@@ -40,8 +40,9 @@ ALONE_SEC = 60  # without any worker; one that was ended may be started anew
 END_SEC = 1  # between two looks at whether a job's command was ended
 JOBS_AHEAD = 1000  # handed out; the rest waits here
 
-CODE = ("workers.py", "cluster.py", "data", "ingest")  # that decides what a job does
-PACKAGES = ("distributed", "dask", "av", "decord", "numpy", "opencv-python-headless", "pebble")
+# What decides what a job does, with all that these import; and what carries it.
+CODE = ("workers.py", "cluster.py", "ingest/frames.py", "ingest/parts.py", "ingest/probe.py")
+PACKAGES = ("distributed", "dask", "pebble")
 
 Result = TypeVar("Result")
 
@@ -317,7 +318,10 @@ def _self() -> str:
 
 def _made_with() -> dict[str, str]:
     """What must be the same for the same bytes."""
-    return {"python": platform.python_version(), "the code of pptsm": _code(), **{p: _version(p) for p in PACKAGES}}
+    code = fingerprint.of_files(*CODE)  # as the files are on the disk now, where new processes read them
+    libraries = {name: code.pop(name) for name in list(code) if name in fingerprint.DECIDING}
+    own = {"python": platform.python_version(), "the code of pptsm": fingerprint.digest_of(code)}
+    return own | libraries | {package: _version(package) for package in PACKAGES}
 
 
 def _version(package: str) -> str:
@@ -325,16 +329,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
-
-
-def _code() -> str:
-    """A digest of the files that decide what a job does, as they are on the disk now, where new processes read them."""
-    digest, package = hashlib.sha256(), Path(__file__).parent
-    for name in CODE:
-        place = package / name
-        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
 
 
 def _facts_of_files(job: tuple[Any, ...]) -> list[tuple[Path, tuple[int, bool]]]:

@@ -1,7 +1,5 @@
 """What a person types beside the stages: predict, views, unpack, convert, preset, weights, fetch, lists and doctor."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,7 +27,9 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
-    timeout_sec: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that a file may take.")] = 600,
+    timeout_sec: Annotated[
+        float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take.")
+    ] = 600,
     start_sec: Annotated[
         float | None,
         typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S on,"),
@@ -52,7 +52,8 @@ def predict(
     that were new failed). A model that was not above chance when its training ended says so.
     """
     from pptsm.arrivals import predict_arrived
-    from pptsm.console import note, progress, say
+    from pptsm.console import as_json as json_line
+    from pptsm.console import note, one_line, progress, say
     from pptsm.data.folders import members_pattern
     from pptsm.data.video import VIDEO_SUFFIXES, shown
     from pptsm.data.walk import is_folder, videos_below
@@ -78,9 +79,9 @@ def predict(
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
     if warning:
-        print(f"warning: {warning}", file=sys.stderr)
+        note(f"warning: {warning}")
     if results is not None:
-        print(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
+        say(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
         return
     failed = 0
     found = predict_files(files, model, sampling, top_k, timeout_sec, [part] * len(files))
@@ -91,17 +92,18 @@ def predict(
             name, error = shown(answer.file), answer.error
             if error is not None:
                 failed += 1
-                note(f"error: {name}: {error}")
+                note(f"error: {one_line(name)}: {one_line(error)}")
             if as_json:
                 what = (
                     {"sampling": used, "top": [vars(guess) for guess in answer.top]}
                     if error is None
                     else {"error": error}
                 )
-                entry = json.dumps({"file": name} | what | doubt, ensure_ascii=False)
+                entry = json_line({"file": name} | what | doubt)
                 say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
             elif error is None:
-                say("\n".join([name, *(f"  {guess.score:7.2%}  {guess.label}" for guess in answer.top)]))
+                guesses = (f"  {guess.score:7.2%}  {one_line(guess.label)}" for guess in answer.top)
+                say("\n".join([one_line(name), *guesses]))
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")
@@ -152,6 +154,7 @@ def views(
     import numpy as np
     import pandas as pd
 
+    from pptsm.console import say
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.folders import open_clip
     from pptsm.data.kept import Wanted, kept_name, write_kept
@@ -196,7 +199,7 @@ def views(
         else:
             contact_sheet(clips, spec).save(file, "PNG")
     what = "training clips" if training is not None else "views"
-    print(f"{out}: {len(clips) // spec.segments} {what} of {spec.segments} frames, {spec.sampling}")
+    say(f"{out}: {len(clips) // spec.segments} {what} of {spec.segments} frames, {spec.sampling}")
 
 
 def unpack(
@@ -207,7 +210,7 @@ def unpack(
 
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """
-    from pptsm.console import progress
+    from pptsm.console import progress, say
     from pptsm.data.archive import archive_name, unpack
     from pptsm.data.video import VideoError
     from pptsm.files import whole_folder
@@ -227,7 +230,7 @@ def unpack(
                 count += unpack(archive, folder / name)
             except VideoError as error:
                 raise UserError(f"cannot unpack {error}. `dvc repro --force --single-item frames` mends it.") from None
-    print(f"{out}: {count} frames of {len(archives)} archives")
+    say(f"{out}: {count} frames of {len(archives)} archives")
 
 
 def convert(
@@ -252,6 +255,7 @@ def convert(
 
     import numpy as np
 
+    from pptsm.console import say
     from pptsm.data.clips import views_of_file
     from pptsm.data.spec import clip_spec
     from pptsm.data.video import VideoError
@@ -275,7 +279,7 @@ def convert(
     use_device("cpu")
     model = network_arguments(params.student, len(names)).build()
     report = load_weights(model, path)
-    print(f"{path}: {report.summary()}")
+    say(f"{path}: {report.summary()}")
     if report.reinitialised:
         raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
     spec = clip_spec(params.clip, params.student.segments, params.sampling)
@@ -294,7 +298,7 @@ def convert(
         load_weights(fresh, path)
         agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
         require(agreement, params.export.tolerance)
-    print(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    say(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
 
 
 def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":
@@ -337,17 +341,18 @@ def preset(
 
     A file that was edited since is not replaced without --force.
     """
+    from pptsm.console import say
     from pptsm.files import require_writable, whole_file
     from pptsm.presets import Choice, as_yaml, chosen_params, compose, difference, preset_names, written_by
 
     if show_list or name is None:
         for known, first_line in preset_names(PRESETS).items():
-            print(f"{known:28} {first_line}")
+            say(f"{known:28} {first_line}")
         return
     choice = Choice(name, weights_name, tuple(settings or ()))
     if show:
         chosen_params(PRESETS, choice)
-        print(as_yaml(difference(PRESETS, choice)), end="")
+        say(as_yaml(difference(PRESETS, choice)).rstrip("\n"))
         return
     text = compose(PRESETS, choice)
     require_writable(params_path)
@@ -362,15 +367,16 @@ def preset(
     with whole_file(params_path) as partial:
         partial.write_text(text, encoding="utf-8")
     was = "" if replaced in (None, choice.command) else f" (it was `{replaced}`)"
-    print(f"{params_path} is now preset {name}{was}. Next: dvc repro")
+    say(f"{params_path} is now preset {name}{was}. Next: dvc repro")
 
 
 def weights() -> None:
     """List the published weights that params.yaml can name."""
+    from pptsm.console import say
     from pptsm.ingest.download import known_weights
 
     for known in known_weights().values():
-        print(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")
+        say(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")
 
 
 def fetch(
@@ -380,6 +386,7 @@ def fetch(
 
     The pipeline finds them when params.yaml names them. Exit code 75: trying again later may help.
     """
+    from pptsm.console import say
     from pptsm.files import sha256_of
     from pptsm.ingest.download import locate_weights
     from pptsm.model.pickles import read_weights
@@ -387,7 +394,7 @@ def fetch(
     for source in sources:
         path = locate_weights(source, sha256=None)
         arrays = len(read_weights(path))
-        print(f"{source}: {path}, {path.stat().st_size:,} bytes, {arrays} arrays, SHA-256 {sha256_of(path)}")
+        say(f"{source}: {path}, {path.stat().st_size:,} bytes, {arrays} arrays, SHA-256 {sha256_of(path)}")
 
 
 def lists(
@@ -405,17 +412,18 @@ def lists(
 
     What such lists cannot say is refused: parts of files, and paths with spaces.
     """
-    from pptsm.console import note
+    from pptsm.console import note, say
     from pptsm.data.table import load_index, load_labels
     from pptsm.files import whole_folder
     from pptsm.ingest.toolboxes import lists_for
 
-    texts, notes = lists_for(toolbox, load_index(index), load_labels(labels), frames)
+    table = load_index(index)
+    texts, notes = lists_for(toolbox, table, load_labels(labels, table), frames)
     with whole_folder(out) as partial:
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8", newline="\n")
     for name, text in texts.items():
-        print(f"{out / name}: {text.count(chr(10))} lines")
+        say(f"{out / name}: {text.count(chr(10))} lines")
     for line in notes:
         note(f"lists: {line}")
     if toolbox == "paddlex":
@@ -428,12 +436,13 @@ def lists(
 
 def doctor() -> None:
     """Check this machine: versions, device, threads, disk, shared memory, cache, and what is missing."""
+    from pptsm.console import say
     from pptsm.doctor import examine
 
     findings = examine()
     for finding in findings:
-        print(f"{'ok  ' if finding.good else 'BAD '} {finding.what:24} {finding.found}")
+        say(f"{'ok  ' if finding.good else 'BAD '} {finding.what:24} {finding.found}")
         if not finding.good:
-            print(f"     {'':24} -> {finding.remedy}")
+            say(f"     {'':24} -> {finding.remedy}")
     if bad := sum(not finding.good for finding in findings):
         raise UserError(f"{bad} of {len(findings)} checks failed, see above.")

@@ -1,5 +1,6 @@
 """What a person sees while a stage works: one progress bar at a time, and short notes."""
 
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -8,8 +9,34 @@ from typing import Any
 
 from tqdm import tqdm
 
+# What a terminal obeys, or what makes a line look like another: control characters except line feed and tab, those that
+# turn the direction of writing, line breaks of Unicode, and halves of characters.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 CURSOR_UP = "\x1b[A"
 EPOCH = re.compile(r"(?P<network>\w+): epoch (?P<done>\d+) of (?P<epochs>\d+): (?P<figures>.*)")
+
+
+def printable(text: str) -> str:
+    r"""A text from outside (names, labels, a server's words) that a terminal shows and does not obey: ESC is \x1b.
+
+    All that this project prints comes through it.
+    """
+    return UNPRINTABLE.sub(lambda found: _escaped(ord(found[0])), text)
+
+
+def one_line(text: str) -> str:
+    """As `printable`, and line feeds and tabs escaped too: of a name, which could else write lines of its own."""
+    return printable(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def as_json(value: Any) -> str:
+    """JSON in a line, its texts as they are but for what a terminal obeys."""
+    text = json.dumps(value, ensure_ascii=False)
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def progress(
@@ -19,7 +46,7 @@ def progress(
     in_terminal = sys.stderr.isatty()
     return tqdm(
         iterable,
-        desc=what,
+        desc=one_line(what),
         unit=f" {unit}",
         total=total,
         file=sys.stderr if in_terminal else _LineWriter(),
@@ -35,12 +62,12 @@ def progress(
 
 def note(text: str) -> None:
     """A line for the reader of the log, above any progress bar."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 def say(text: str) -> None:
     """Part of a command's answer, on stdout at once, beside any progress bar."""
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(printable(text), file=sys.stdout)
     sys.stdout.flush()
 
 

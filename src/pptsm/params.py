@@ -18,12 +18,20 @@ from pptsm.data.names import NUMBERED_FRAMES, Aspect, Crops, FrameRule, Kept, Sa
 from pptsm.errors import ParamsError
 from pptsm.model.names import Activation, Depth, Network
 
-Count = Annotated[int, Field(ge=0)]
+# Upper bounds: no machine could do more, no dataset has more. What is above them is a slip of the key, and would end in
+# a trace or run for ever.
+Count = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
-PositiveReal = Annotated[float, Field(gt=0)]
-NonNegativeReal = Annotated[float, Field(ge=0)]
+PositiveReal = Annotated[float, Field(gt=0, le=1e9)]
+NonNegativeReal = Annotated[float, Field(ge=0, le=1e9)]
+Rate = Annotated[float, Field(gt=0, le=1000)]  # a learning rate, a multiple of it, or the like
+Epochs = Annotated[int, Field(ge=0, le=100_000)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+Side = Annotated[int, Field(ge=16, le=8192)]  # pixels
+Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]  # that somebody waits
+MOST_PROCESSES = 1024
 PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
 # What stands for "no such file" in params.yaml: DVC takes the content of a list as a dependency, and null has none.
 NO_FILE = "presets/none"
@@ -49,7 +57,11 @@ def _different(numbers: list[int]) -> list[int]:
 
 
 # All there are, a number of processes on CPUs, or the numbers of GPUs.
-Devices = Literal["auto"] | Positive | Annotated[list[Count], Field(min_length=1), AfterValidator(_different)]
+Devices = (
+    Literal["auto"]
+    | Annotated[int, Field(ge=1, le=MOST_PROCESSES)]
+    | Annotated[list[Annotated[int, Field(ge=0, lt=MOST_PROCESSES)]], Field(min_length=1), AfterValidator(_different)]
+)
 
 
 def _path_text(value: str) -> str:
@@ -97,12 +109,12 @@ class Section(BaseModel):
 
 
 class Motion(Section):
-    videos_per_class: Count
+    videos_per_class: Annotated[int, Field(ge=0, le=1_000_000)]
     seed: Seed
-    groups: Positive
-    frame_px: Annotated[int, Field(ge=32, multiple_of=2)]
-    num_frames: Annotated[int, Field(ge=2)]
-    fps: Positive
+    groups: Annotated[int, Field(ge=1, le=1_000_000)]
+    frame_px: Annotated[int, Field(ge=32, le=4096, multiple_of=2)]
+    num_frames: Annotated[int, Field(ge=2, le=100_000)]
+    fps: Annotated[int, Field(ge=1, le=1000)]
     codec: Literal["h264", "mpeg4"]
     noise: Share
     extent: Annotated[float, Field(gt=0, le=1)]
@@ -117,6 +129,7 @@ class Index(Section):
     annotations: Annotations
     format: AnnotationFormat
     official_split: Annotated[int, Field(ge=1, le=3)]
+    first_class: Literal["auto", 0, 1]
     group_file: ListFile
     label_file: ListFile
     train_share: Share
@@ -130,7 +143,7 @@ class Index(Section):
     max_unmatched_share: Share
     max_missing_share: Share
     max_unlisted_share: Share
-    probe_timeout_sec: PositiveReal
+    probe_timeout_sec: Seconds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -173,7 +186,7 @@ class Validate(Section):
     max_duration_sec: PositiveReal
     min_side_px: Positive
     min_videos_per_class: Count
-    max_imbalance: Annotated[float, Field(ge=1)] | None
+    max_imbalance: Annotated[float, Field(ge=1, le=1e9)] | None
     min_class_coverage: Share
     max_unreadable_share: Share
     leakage: Literal["error", "warning", "off"]
@@ -188,7 +201,7 @@ class Validate(Section):
 
 class Frames(Section):
     source: Source
-    short_side_px: Annotated[int, Field(ge=16)] | None
+    short_side_px: Side | None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     crf: Annotated[int, Field(ge=1, le=51)]
     key_frame_every: Annotated[int, Field(ge=1, le=250)]
@@ -200,15 +213,15 @@ class Frames(Section):
 
 
 class Clip(Section):
-    resize_px: Annotated[int, Field(ge=16)]
-    crop_px: Annotated[int, Field(ge=16)]
+    resize_px: Side
+    crop_px: Side
     aspect: Aspect
     frame_rule: FrameRule
     crops: Crops
-    dense_window: Positive
-    dense_clips: Positive
+    dense_window: Annotated[int, Field(ge=1, le=100_000)]
+    dense_clips: Annotated[int, Field(ge=1, le=1000)]
     dense_crops: Crops
-    test_crop_px: Annotated[int, Field(ge=16)]
+    test_crop_px: Side
     average: Literal["logits", "probabilities"]
 
     @model_validator(mode="after")
@@ -220,30 +233,30 @@ class Clip(Section):
 
 
 class Training(Section):
-    batch_size: Positive
-    batch_norm_clips: Positive
-    clips_per_video: Positive
+    batch_size: BatchSize
+    batch_norm_clips: BatchSize
+    clips_per_video: Annotated[int, Field(ge=1, le=1_000_000)]
     min_clips: Count
     schedule: Literal["cosine", "piecewise"]
-    base_lr: PositiveReal
-    lr_for_batch: Count
-    warmup_epochs: Count
-    warmup_start_lr: PositiveReal
-    step_epochs: list[Positive]
-    step_factor: PositiveReal
+    base_lr: Rate
+    lr_for_batch: Annotated[int, Field(ge=0, le=65_536)]
+    warmup_epochs: Epochs
+    warmup_start_lr: Rate
+    step_epochs: list[Annotated[int, Field(ge=1, le=100_000)]]
+    step_factor: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: NonNegativeReal
+    weight_decay: Annotated[float, Field(ge=0, le=1000)]
     decay_norm_and_bias: bool
-    head_weight_lr: PositiveReal
-    head_bias_lr: PositiveReal
+    head_weight_lr: Rate
+    head_bias_lr: Rate
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     mix: Literal["none", "mixup", "cutmix", "videomix"]
-    mixup_alpha: PositiveReal
-    cutmix_alpha: PositiveReal
+    mixup_alpha: Rate
+    cutmix_alpha: Rate
     batch_norm: Literal["local", "synchronised", "frozen"]
     freeze_stages: Annotated[int, Field(ge=0, le=4)]
-    precise_bn_every: Count
-    precise_bn_batches: Positive
+    precise_bn_every: Epochs
+    precise_bn_batches: Annotated[int, Field(ge=1, le=1_000_000)]
     crop: Literal["multi_scale", "random"]
     flip: Literal["none", "horizontal"]
     flip_labels: dict[str, str]
@@ -288,8 +301,8 @@ class Role(Section):
 
     network: Network
     depth: Depth
-    width: PositiveReal
-    segments: Positive
+    width: Annotated[float, Field(gt=0, le=16)]
+    segments: Annotated[int, Field(ge=1, le=1024)]
     shift: bool
     shift_ratio: Literal["auto"] | Annotated[float, Field(gt=0, lt=0.5)]
     attention: bool
@@ -299,7 +312,7 @@ class Role(Section):
     start_sha256: Sha256 | None
     new_head: bool
     min_coverage: Share
-    epochs: Count
+    epochs: Epochs
 
     @model_validator(mode="after")
     def _consistent_start(self) -> Self:
@@ -321,7 +334,7 @@ class Teacher(Role):
 class Student(Role):
     distillation: Literal["hinton", "mutual"]
     distillation_weight: Share
-    temperature: PositiveReal
+    temperature: Rate
     weak_teacher: Literal["stop", "without"]
     baseline: bool
 
@@ -341,23 +354,23 @@ class Evaluate(Section):
 
 class Export(Section):
     opset: Annotated[int, Field(ge=11, le=19)]
-    check_clips: Positive
-    tolerance: PositiveReal
-    latency_runs: Positive
+    check_clips: Annotated[int, Field(ge=1, le=100_000)]
+    tolerance: Annotated[float, Field(gt=0, le=1)]
+    latency_runs: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Report(Section):
     title: str
-    wrong_clips: Count
+    wrong_clips: Annotated[int, Field(ge=0, le=10_000)]
 
 
 class Compute(Section):
     device: Device
     devices: Devices
-    workers: Literal["auto"] | Count
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=MOST_PROCESSES)]
     cluster: Annotated[str, Field(pattern=r"^(tcp|tls)://\S+:\d{1,5}$")] | None
-    batch_views: Positive
-    save_every_min: NonNegativeReal
+    batch_views: BatchSize
+    save_every_min: Annotated[float, Field(ge=0, le=525_600)]
 
     @property
     def where(self) -> int | str:

@@ -20,6 +20,8 @@ from pptsm.params import Params, YamlError, check_params, parse_yaml, read_secti
 
 BASE = "base"
 BASED_ON = "based_on"
+# Line breaks of YAML 1.1 and 1.2, control characters, and what is no UTF-8 text
+UNWRITABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 WRITTEN_BY = "# Written by: "
 
 Values = dict[str, Any]
@@ -180,8 +182,13 @@ def parse_settings(settings: tuple[str, ...]) -> Values:
     values: Values = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not (name and equals) or "\n" in setting:
+        if not (name and equals):
             raise UserError(f"--set {setting!r}: expected section.key=value, such as index.root=/videos.")
+        if found := UNWRITABLE.search(setting):  # the command stands in a comment, which such a character would end
+            raise UserError(
+                f"--set {setting!r}: expected section.key=value in a line, but it has the character {found[0]!a}, "
+                "which the text of params.yaml cannot have. In a value between double quotes a line break is \\n."
+            )
         try:
             value = parse_yaml(text)
         except YamlError as fault:

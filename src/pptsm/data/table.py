@@ -1,9 +1,11 @@
 """The index as a table: its columns, and how it is written and read. A row is a clip: a file, or a part of one."""
 
+import csv
 import io
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -42,6 +44,10 @@ COLUMNS: Mapping[str, str] = {
 }
 
 
+# Spreadsheets take a cell that begins so for a formula, quoted or not, and its name may come from a stranger.
+FORMULA = r"[=+\-@\t\r\n']"
+
+
 class Excerpt(NamedTuple):
     """Where a row's frames are: in `path`, from `first_frame` on; its archive is named by `id`."""
 
@@ -61,9 +67,56 @@ def clip_id(path: str, start_sec: float, end_sec: float) -> str:
     return f"{path}#{start_sec:.10g}-{end_sec:.10g}"
 
 
+def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
+    r"""Write a table that people open in spreadsheets, and that `read_csv` reads back to the last character.
+
+    A text that begins with = + - @ an apostrophe, a tab or a line break has an apostrophe before it: a
+    spreadsheet shows it as text. Where a text has a carriage return in it, all are quoted: csv writes that one bare,
+    and a reader takes it for the end of a line.
+
+    Args:
+        table: columns of text and numbers; text is UTF-8.
+        path: the file.
+        float_format: of numbers, as `DataFrame.to_csv` takes it.
+    """
+    safe: pd.DataFrame = table.copy()
+    quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
+    for name in _texts(table):
+        safe[name] = table[name].map(_as_cell)
+        if any("\r" in text for text in table[name] if isinstance(text, str)):
+            quoting = csv.QUOTE_NONNUMERIC
+    safe.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
+
+
+def read_csv(content: bytes, types: Mapping[str, Any], **options: Any) -> pd.DataFrame:
+    """A table that `write_csv` wrote.
+
+    Args:
+        content: of the file.
+        types: column -> type, as pandas takes it; `str` for texts.
+        options: of `pandas.read_csv`; keep_default_na False where "nan" and "None" may be words.
+
+    Raises:
+        ValueError, OverflowError: it is no such table.
+    """
+    table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=dict(types), **options)
+    for name in _texts(table):
+        table[name] = table[name].str.replace(f"^'(?={FORMULA})", "", regex=True)
+    return table
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    """The columns that may hold text."""
+    return [name for name in table.columns if pd.api.types.is_string_dtype(table[name]) or table[name].dtype == object]
+
+
+def _as_cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and re.match(FORMULA, value) else value
+
+
 def save_index(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV."""
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+    write_csv(table, path, float_format="%.6g")
 
 
 def load_index(path: Path) -> pd.DataFrame:
@@ -72,7 +125,7 @@ def load_index(path: Path) -> pd.DataFrame:
     Raises:
         UserError: as `read_table`.
     """
-    return read_table(path, "the index", "index", COLUMNS, dict(COLUMNS), keep_default_na=False)
+    return read_table(path, "the index", "index", COLUMNS, COLUMNS, keep_default_na=False)
 
 
 def read_table(
@@ -92,7 +145,7 @@ def read_table(
     """
     try:
         content = path.read_bytes()
-        table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=types, **options)
+        table = read_csv(content, types, **options)
     except OSError as error:
         raise unusable(what, path, error.strerror or str(error), stage) from None
     except (ValueError, OverflowError) as error:
@@ -112,24 +165,33 @@ def save_labels(labels: list[str], path: Path) -> None:
     """Write class names, one a line.
 
     Raises:
-        UserError: a name has a line break in it.
+        UserError: as `refuse_unfit_names`.
     """
-    if broken := [label for label in labels if "\n" in label or "\r" in label]:
-        raise UserError(
-            f"class names {broken[:5]} have a line break in them, but a file of class names has one name a line. "
-            "Rename their folders, or change index.pattern."
-        )
+    refuse_unfit_names(labels)
     path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="\n")
 
 
-def load_labels(path: Path) -> list[str]:
+def refuse_unfit_names(labels: Sequence[str]) -> None:
+    """Raise a UserError where a class name cannot stand in a file of one name per line, in UTF-8."""
+    if broken := [label for label in labels if re.search("[\n\r\0\ud800-\udfff]", label) or label != label.strip()]:
+        raise UserError(
+            f"class names {broken[:5]} have a line break, a NUL, what is no UTF-8 text, or spaces around them, but a "
+            "file of class names has one name per line. Rename their folders, or mend index.pattern or the annotations."
+        )
+
+
+def load_labels(path: Path, index: pd.DataFrame | None = None) -> list[str]:
     """Class names, one a line; only a line feed ends a line, all that Unicode also calls a line break is text.
 
+    Args:
+        path: the file.
+        index: the table whose classes they are to be.
+
     Raises:
-        UserError: the file is missing, empty, cut off or no text.
+        UserError: the file is missing, empty, cut off or no text, or does not name the index's classes.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")  # which takes Windows' line ends too
     except OSError as error:
         raise unusable("the class names", path, error.strerror or str(error), "index") from None
     except UnicodeDecodeError as error:
@@ -137,6 +199,15 @@ def load_labels(path: Path) -> list[str]:
     labels = text.removesuffix("\n").split("\n")
     if not text.endswith("\n") or not all(labels):
         raise unusable("the class names", path, f"it has {len(text)} signs that are not one name a line", "index")
+    if index is not None:
+        known = index[index["label_index"] >= 0]
+        other = known[known["label"] != known["label_index"].map(dict(enumerate(labels)))]
+        if len(other):
+            row = other.iloc[0]
+            found = (
+                f"its {len(labels)} names do not fit the index, where class {row['label_index']} is {row['label']!r}"
+            )
+            raise unusable("the class names", path, found, "index")
     return labels
 
 

@@ -1,5 +1,6 @@
 """Extracting the frames of many clips into files of their own, in parallel, each video decoded only once."""
 
+import glob
 import os
 import shutil
 from collections import defaultdict
@@ -8,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from pptsm import fingerprint
 from pptsm.console import note, progress
 from pptsm.data.folders import source_path
 from pptsm.data.kept import Wanted, is_whole, kept_name, write_kept
@@ -16,8 +18,6 @@ from pptsm.errors import UserError
 from pptsm.files import remove, state_dir
 from pptsm.params import Frames
 from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
-
-LAYOUT = "4"  # part of every file's key: raise it when the content of one changes
 
 
 def extract_all(
@@ -31,8 +31,8 @@ def extract_all(
 ) -> None:
     """Write the kept frames of every row below `folder`, in parallel.
 
-    Finished files also live in a store keyed by the video's content and the settings, and are linked
-    in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
+    Finished files also live in a store keyed by the video's content, the settings and the code that extracts, and are
+    linked in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
 
     Args:
         videos: columns `id`, `path`, `first_frame`, `num_frames` and `sha256`.
@@ -46,7 +46,8 @@ def extract_all(
     Raises:
         UserError: a video that the index called readable does not decode (any more).
     """
-    store = state_dir("frames")
+    store = state_dir("frames") / _store_name(params)
+    _say_what_is_left(store)
     wanted = [_wanted(store, row, params) for row in videos.itertuples()]
     # one job a video; files of the same content, and rows of the same frames, share what is kept
     parts: dict[Any, list[Wanted]] = defaultdict(list)
@@ -90,14 +91,31 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit
     return ""
 
 
+def _store_name(settings: Frames) -> str:
+    """What decides a kept file beside its video: the settings of its form, the code and the libraries."""
+    form = settings.kept
+    code = fingerprint.of_files("data/kept.py")
+    if form == "archive":
+        code.pop("data/short_gop.py")
+    quality = f"q{settings.jpeg_quality}" if form == "archive" else f"crf{settings.crf}-every{settings.key_frame_every}"
+    return f"{settings.short_side_px or 'native'}-{quality}-{fingerprint.digest_of(code)}"
+
+
 def _wanted(store: Path, row: Any, params: Frames) -> Wanted:
-    quality = (
-        f"q{params.jpeg_quality}" if params.kept == "archive" else f"crf{params.crf}-every{params.key_frame_every}"
-    )
-    settings = f"{params.short_side_px or 'native'}-{quality}-v{LAYOUT}"
     span = Span(int(row.first_frame), int(row.num_frames))
     part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
-    return Wanted(store / settings / row.sha256[:2] / kept_name(params.kept, f"{row.sha256}{part}"), span)
+    return Wanted(store / row.sha256[:2] / kept_name(params.kept, f"{row.sha256}{part}"), span)
+
+
+def _say_what_is_left(store: Path) -> None:
+    """Name the stores that other code filled with the same settings: they take room, and nobody empties them."""
+    settings = store.name.rpartition("-")[0]
+    left = [each for each in store.parent.glob(f"{glob.escape(settings)}-*") if each != store]
+    if left and not store.exists():
+        note(
+            "frames: the code that extracts, or a library of it, has changed: all is extracted anew. What was "
+            f"extracted before lies in {', '.join(map(str, left))}; delete it if no other checkout uses it"
+        )
 
 
 def _link(stored: Path, target: Path) -> None:

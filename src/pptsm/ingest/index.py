@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pptsm.console import note
-from pptsm.data.table import COLUMNS, OTHER_CLASS, UNANNOTATED, UNLABELLED, UNLISTED, clip_id
+from pptsm.data.table import COLUMNS, OTHER_CLASS, UNANNOTATED, UNLABELLED, UNLISTED, clip_id, refuse_unfit_names
 from pptsm.data.video import VIDEO_SUFFIXES, shown
 from pptsm.data.walk import is_folder, shut, videos_below
 from pptsm.errors import UserError
@@ -312,6 +312,7 @@ def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
                 f"classes {unknown[:10]} are not in {where}, which names {labels[:5]}"
                 f"{' ...' if len(labels) > 5 else ''}."
             )
+    refuse_unfit_names(labels)  # now, not after hours of probing
     of_class = {plain(label): label for label in labels}
     spelling = {label: of_class.get(plain(label), label) for label in table["label"].unique()}
     table["label"] = table["label"].map(spelling).astype("str")

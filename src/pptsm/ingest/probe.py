@@ -1,23 +1,23 @@
 """Probing: what decoding a whole video showed, on all cores, each file's work done only once.
 
-What was found is kept by the file's content and the decoders' versions, so that a new index decodes new files only.
+What was found is kept by the file's content, the code that probes and the decoders' versions, so that a new index
+decodes new files only.
 """
 
 import json
 from dataclasses import asdict
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from pptsm import fingerprint
 from pptsm.console import note, progress
 from pptsm.data.folders import hash_of, probe_clip, size_of
 from pptsm.data.video import Probe, VideoError, kind_fault, name_fault, silence_sec
 from pptsm.files import remove, state_dir, whole_file
 from pptsm.params import Index
 from pptsm.workers import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
-
-PROBE_VERSION = 3  # raise it when a probe finds out other things: stored ones are then not used
 
 
 def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFrame:
@@ -78,8 +78,12 @@ def _digest_if_any(path: Path, limit_sec: float) -> str:
 
 
 def _stored(digest: str) -> Path:
-    made_by = f"v{PROBE_VERSION}-decord{version('decord')}-av{version('av')}"
-    return state_dir("probes") / made_by / digest[:2] / f"{digest}.json"
+    return state_dir("probes") / _made_by() / digest[:2] / f"{digest}.json"
+
+
+@cache
+def _made_by() -> str:
+    return fingerprint.digest_of(fingerprint.of_files("data/folders.py"))
 
 
 def _read(stored: Path) -> Probe | None:

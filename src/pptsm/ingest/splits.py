@@ -10,6 +10,7 @@ import re
 
 import pandas as pd
 
+from pptsm.console import one_line
 from pptsm.data.table import SPLITS
 from pptsm.errors import UserError
 from pptsm.params import Index
@@ -17,6 +18,8 @@ from pptsm.params import Index
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
 SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "validate"), "val")
 SEEDS_TRIED = 10_000
+MOST_HASHES = 2_000_000  # over all seeds that are tried
+OFF_SHARE, OFF_VIDEOS = 0.4, 2  # a split may be off by such a part of its share, or so many videos, without a remark
 SHOWN = 5  # examples in a sentence
 
 
@@ -102,13 +105,14 @@ def place(group: str, shares: dict[str, float], seed: int) -> str:
 
 
 def advice(videos: pd.DataFrame, params: Index) -> str | None:
-    """A sentence where a split drawn by shares misses a class; None where all is well, or shares do not decide.
+    """A sentence where a split drawn by shares misses a class or is far from its share; None where all is well, or
+    shares do not decide.
 
     Args:
         videos: the usable ones; columns `label`, `group` and `split`.
         params: section index.
     """
-    if not is_drawn(params):
+    if videos.empty or not is_drawn(params):
         return None
     shares = _shares(params)
     drawn = {group: place(group, shares, params.split_seed) for group in set(videos["group"])}
@@ -116,37 +120,77 @@ def advice(videos: pd.DataFrame, params: Index) -> str | None:
         return None
     found = set(zip(videos["label"], videos["split"], strict=True))
     lacking = {split: sorted({*videos["label"]} - {label for label, of in found if of == split}) for split in shares}
-    if not any(lacking.values()):
-        return None
     gaps = [
         f"{split} has no video of {', '.join(map(repr, labels[:SHOWN]))}{' ...' if len(labels) > SHOWN else ''}"
         for split, labels in lacking.items()
         if labels
     ]
+    of_group, count = _group_sizes(videos), len(videos)
+    sizes = _sizes(of_group, params.split_seed, shares)
+    off = [
+        f"{split} has {sizes[split]} of {count} videos, {sizes[split] / count:.0%} where its share is {share:.0%}"
+        for split, share in shares.items()
+        if _is_off(sizes[split], share * count)
+    ]
+    if not (gaps or off):
+        return None
     seed = covering_seed(videos, params)
-    if seed is None:
+    in_shares = seed is not None and not _any_off(_sizes(of_group, seed, shares), shares)
+    if seed is not None and (gaps or in_shares):
         remedy = (
-            "No seed near it does better: set index.val_share to 0, or name groups in index.val_groups and test_groups"
+            f"With index.split_seed: {seed} each split has every class{' and about its share' if in_shares else ''}"
         )
+        remedy += "; or name index.val_groups and test_groups"
     else:
-        remedy = f"With index.split_seed: {seed} each split has every class; or name index.val_groups and test_groups"
-    return f"{'; '.join(gaps)} (index.split_seed {params.split_seed}). {remedy}."
+        other = "set index.val_share to 0, or name" if gaps else "name"
+        remedy = f"No seed near it does better: {other} groups in index.val_groups and test_groups"
+    counted = "; shares count groups, of which some have many videos" if off else ""
+    return f"{'; '.join([*gaps, *off])}{counted} (index.split_seed {params.split_seed}). {remedy}."
 
 
 def covering_seed(videos: pd.DataFrame, params: Index) -> int | None:
-    """The first split_seed, from the present one on, that gives each split every class; None if none is near."""
+    """The first split_seed, from the present one on, that gives each split every class and about its share of the
+    videos, or else the first that gives it every class; None if none is near.
+
+    Args:
+        videos: columns `label` and `group`.
+        params: section index.
+    """
     shares = _shares(params)
     groups = sorted((set(of_class) for _, of_class in videos.groupby("label")["group"]), key=len)  # the hardest first
     if len(groups[0]) < len(shares):
         return None
-    return next(
-        (
-            seed
-            for seed in range(params.split_seed, min(params.split_seed + SEEDS_TRIED, 2**32))
-            if all(len({place(group, shares, seed) for group in names}) == len(shares) for names in groups)
-        ),
-        None,
-    )
+    tried = min(SEEDS_TRIED, max(1, MOST_HASHES // videos["group"].nunique()))
+    covering = [
+        seed
+        for seed in range(params.split_seed, min(params.split_seed + tried, 2**32))
+        if all(len({place(group, shares, seed) for group in names}) == len(shares) for names in groups)
+    ]
+    of_group = _group_sizes(videos)
+    for seed in covering:
+        if not _any_off(_sizes(of_group, seed, shares), shares):
+            return seed
+    return covering[0] if covering else None
+
+
+def _group_sizes(videos: pd.DataFrame) -> dict[str, int]:
+    return {str(group): int(size) for group, size in videos["group"].value_counts().items()}
+
+
+def _sizes(of_group: dict[str, int], seed: int, shares: dict[str, float]) -> dict[str, int]:
+    """The videos that a seed gives each split."""
+    sizes = dict.fromkeys(shares, 0)
+    for group, size in of_group.items():
+        sizes[place(group, shares, seed)] += size
+    return sizes
+
+
+def _any_off(sizes: dict[str, int], shares: dict[str, float]) -> bool:
+    return any(_is_off(sizes[split], share * sum(sizes.values())) for split, share in shares.items())
+
+
+def _is_off(size: int, wanted: float) -> bool:
+    return abs(size - wanted) > max(OFF_VIDEOS, OFF_SHARE * wanted)
 
 
 def split_sizes(videos: pd.DataFrame) -> list[str]:
@@ -155,7 +199,8 @@ def split_sizes(videos: pd.DataFrame) -> list[str]:
     for split in SPLITS:
         part = videos[videos["split"] == split]
         groups = sorted(set(part["group"]))
-        names = f" ({', '.join(groups[:SHOWN])}{', ...' if len(groups) > SHOWN else ''})" if groups else ""
+        shown = ", ".join(map(one_line, groups[:SHOWN]))
+        names = f" ({shown}{', ...' if len(groups) > SHOWN else ''})" if groups else ""
         lines.append(f"{split}: {len(part)} videos of {len(groups)} groups{names}")
     return lines
 

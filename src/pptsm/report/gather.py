@@ -55,7 +55,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     Raises:
         UserError: a file is missing or damaged.
     """
-    index, classes = load_index(sources.index), load_labels(sources.labels)
+    index = load_index(sources.index)
+    classes = load_labels(sources.labels, index)
     metrics = _metrics(sources.evaluation / "metrics.json", params.sampling)
     # names are words, even "001", "1" and "nan"
     predictions, per_class = (

@@ -1,9 +1,18 @@
 """The report's pages: templates of this folder, filled with what `gather` found."""
 
+import html
+import re
 from importlib import resources
 from typing import Any
 
 import jinja2
+
+from pptsm.console import printable
+
+
+def as_markdown(text: str) -> str:
+    """A text of a user's as Markdown that shows it as it is, on one line: no markup, no HTML, no link."""
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(printable(" ".join(text.split())), quote=False))
 
 
 def render(template: str, values: dict[str, Any]) -> str:
@@ -15,4 +24,5 @@ def render(template: str, values: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["as_markdown"] = as_markdown
     return environment.get_template(template).render(values)

@@ -41,7 +41,7 @@ def run(
     import pandas as pd
 
     from pptsm.data.clips import EvaluationVideos, frame_source
-    from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
+    from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes, write_csv
     from pptsm.errors import UserError
     from pptsm.evaluation.engines import choose_engine, onnx_pixel_scorer, open_session, paddle_pixel_scorer
     from pptsm.evaluation.scoring import score_videos
@@ -57,8 +57,9 @@ def run(
 
     device = use_device(params.compute.device, params.compute.devices)
     engine = choose_engine(params.evaluate.engine, device)
-    classes = load_labels(labels)
-    videos = in_split(load_index(index), params.evaluate.split)
+    clips = load_index(index)
+    classes = load_labels(labels, clips)
+    videos = in_split(clips, params.evaluate.split)
     if videos.empty:
         raise UserError(f"{index} has no usable video in split {params.evaluate.split!r}, nothing to evaluate on.")
     source = frame_source(params, frames)
@@ -111,7 +112,7 @@ def run(
 
     with whole_folder(out) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        table.to_csv(partial / "predictions.csv", index=False)
-        pd.concat(per_class).to_csv(partial / "classes.csv", index=False)
+        write_csv(table, partial / "predictions.csv")
+        write_csv(pd.concat(per_class), partial / "classes.csv")
         confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)
-        confusion.to_csv(partial / "confusion.csv", index=False)
+        write_csv(confusion, partial / "confusion.csv")

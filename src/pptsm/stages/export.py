@@ -56,7 +56,8 @@ def run(
     from pptsm.serving.metadata import FILES, ModelMetadata, chance_warning
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
-    classes, table, source = load_labels(labels), load_index(index), frame_source(params, frames)
+    table, source = load_index(index), frame_source(params, frames)
+    classes = load_labels(labels, table)
     # held-out clips; a dataset without a validation split lends the clips it is evaluated on
     videos = in_split(table, "val")
     if videos.empty:

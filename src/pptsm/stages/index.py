@@ -36,3 +36,8 @@ def run(
         note(f"index: {line}")
     if sentence := advice(usable, params.index):
         note(f"index: warning: {sentence}")
+    if not (usable["split"] == "val").any():
+        note(
+            "index: no video is for validation, so training has no validation curve and cannot keep the best epoch: "
+            "index.val_groups takes groups out of the training videos"
+        )

@@ -14,7 +14,8 @@ def run(
     from pptsm.data.table import load_index, load_labels
     from pptsm.files import whole_file, whole_folder
 
-    table, classes = load_index(index), load_labels(labels)
+    table = load_index(index)
+    classes = load_labels(labels, table)
     note(f"validate: loading Great Expectations, to check {len(table)} rows")
     from pptsm.ingest.validation.index import validate_index
     from pptsm.ingest.validation.result import save_result

@@ -13,13 +13,14 @@ from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.errors import UserError
 from pptsm.files import sha256_of, whole_file, whole_folder
-from pptsm.model.card import PEER, load_network, make_card, network_arguments, save_network
+from pptsm.model.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.model.device import use_device
 from pptsm.model.network import VideoNetwork
 from pptsm.model.parallel import together
 from pptsm.model.pickles import WEIGHTS, as_arrays
 from pptsm.model.weights import load_weights
-from pptsm.params import Params, Role, Section, Teacher
+from pptsm.params import Params, Role, Teacher
+from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.memory import told_if_it_runs_out
@@ -77,9 +78,9 @@ def fit_role(
     """
     call = dict(locals())  # as the other ranks are to make it
     device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    labels = load_labels(inputs.labels)
-    spec = clip_spec(params.clip, section.segments, params.sampling)
     table = load_index(inputs.index)
+    labels = load_labels(inputs.labels, table)
+    spec = clip_spec(params.clip, section.segments, params.sampling)
     train_videos = in_split(table, "train")
     params = _with_enough_clips(role, params, len(train_videos), section.epochs)
     paddle.seed(params.seed)
@@ -93,13 +94,19 @@ def fit_role(
         taught_by = load_network(teacher)
         objective = Hinton(model, taught_by, smoothing, student.distillation_weight, student.temperature)
         hashes["the teacher's weights"] = sha256_of(teacher / WEIGHTS)
+        hashes["the teacher's network"] = read_card(teacher).network.model_dump_json()
     if peer is not None:
         other, start = _starting(PEER, peer.section, len(labels), peer.start)
         hashes["the peer's starting weights"] = start or "random"
         objective = Mutual(model, other, smoothing, student.distillation_weight)
         networks[PEER] = peer.section, other
 
-    made_of = MadeOf(_parameters(params, networks), hashes, code_of(role))
+    if params.frames.source != "video":
+        hashes["the kept frames"] = digest_of_kept(params.frames.source, inputs.frames, table)
+    sections = {"teacher" if name == PEER else name: its_section for name, (its_section, _) in networks.items()}
+    learns_from: LearnsFrom = "peer" if peer else "teacher" if teacher else "labels"
+    parameters = deciding_parameters(params, sections, learns_from)
+    made_of = MadeOf(parameters, hashes, code_of(role, params.frames.source))
     checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
     batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
     most = most_processes(batch, params.training, on_gpu=device == "gpu") if section.epochs > 0 else 1
@@ -137,8 +144,13 @@ def fit_role(
                 place = folder / PEER if name == PEER else folder
                 place.mkdir(exist_ok=True)
                 distilled = teacher is not None or peer is not None
-                facts: dict[str, Any] = {"revision": checkpoint.key, "distilled": distilled, "verdict": verdicts[name]}
-                facts |= {"kept_epoch": trained.kept_epoch, "clips_per_step": trained.clips_per_step}
+                facts: dict[str, Any] = {
+                    "revision": made_of.revision(role, trained.weights[0]),
+                    "distilled": distilled,
+                    "verdict": verdicts[name],
+                    "kept_epoch": trained.kept_epoch,
+                    "clips_per_step": trained.clips_per_step,
+                }
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")
@@ -162,28 +174,6 @@ def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> P
         return params
     note(f"{role}: {drawn} clips of each video an epoch, as training.min_clips asks")
     return params.model_copy(update={"training": params.training.model_copy(update={"clips_per_video": drawn})})
-
-
-def _parameters(params: Params, networks: dict[str, tuple[Role, VideoNetwork]]) -> dict[str, Any]:
-    """The parameters that decide a training's result, as "section.key": value. Section compute is not among them."""
-    sections: dict[str, Section] = {
-        "teacher" if name == PEER else name: section for name, (section, _) in networks.items()
-    }
-    sections |= {"frames": params.frames, "clip": params.clip, "training": params.training}
-    values = {
-        f"{name}.{key}": value
-        for name, section in sections.items()
-        for key, value in section.model_dump(include=_deciding(name, section)).items()
-    }
-    return {"seed": params.seed, "sampling": params.sampling} | values
-
-
-def _deciding(name: str, section: Section) -> set[str]:
-    """The keys of a section that decide a result: dvc.yaml names the same.
-
-    Whether the student is trained without a teacher too does not bear on the one with it, nor its teacher on the other.
-    """
-    return set(Role.model_fields) if name == "baseline" else set(type(section).model_fields) - {"baseline"}
 
 
 def _starting(role: str, section: Role, num_classes: int, start: Path) -> tuple[VideoNetwork, str | None]:

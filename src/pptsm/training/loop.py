@@ -106,7 +106,7 @@ def train(
         return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
-    if reached is not None:
+    if reached is not None and reached.epochs_done < epochs:
         note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}{reached.and_steps}")
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 

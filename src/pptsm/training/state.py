@@ -29,12 +29,14 @@ import numpy as np
 import paddle
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
+from pptsm import fingerprint
 from pptsm.console import note
+from pptsm.data.names import Source
 from pptsm.errors import UserError
-from pptsm.files import remove, sha256_of, state_dir, whole_file
+from pptsm.files import remove, state_dir, whole_file
 from pptsm.model.device import computed_with
 from pptsm.model.network import VideoNetwork
 from pptsm.model.parallel import Ranks, is_helper
@@ -44,14 +46,13 @@ from pptsm.training.stopping import Stopping
 Arrays = dict[str, Any]
 Item = TypeVar("Item")
 
-PACKAGE = Path(__file__).parent.parent
-# Whose code decides a training's result, with the file of its stage: dvc.yaml names the same (tests/test_graph.py).
-WINGS = ("data", "evaluation", "model", "training")
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE, MADE_OF = "state.safetensors", "made_of.json"
 STATE_BEFORE = "state.pdparams"  # as older versions wrote it
-# In a state's JSON: the one key of what stands for an array, with its name; and the header's key of the JSON itself.
-ARRAY, REST = "array", "state"
+# In a state's JSON: the one key of what stands for an array, with its name; and the header's keys of the JSON itself,
+# and of the digest of the whole file, taken while zeros stand in its place.
+ARRAY, REST, DIGEST = "array", "state", "sha256"
+BLANK = "0" * 64
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 SHOWN = 8  # differences in a sentence
 
@@ -62,11 +63,21 @@ class MadeOf:
 
     parameters: dict[str, Any]  # "training.base_lr": 0.02
     inputs: dict[str, str]  # "the index": hash
-    code: dict[str, str]  # a file of the package, or "Paddle" with its version
+    code: dict[str, str]  # "training/loop.py": digest, "paddle": version
 
     def key(self, role: str) -> str:
         """A short name for the run: its role and a hash."""
         return f"{role}-{hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:16]}"
+
+    def revision(self, role: str, weights: Arrays) -> str:
+        """A name for what came of the run: its role and a hash of parameters, inputs and weights.
+
+        Code is not in it: where other code gives the same weights, nothing that is made of them changes.
+        """
+        digest = hashlib.sha256(json.dumps([self.parameters, self.inputs], sort_keys=True).encode())
+        for name, array in sorted(weights.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return f"{role}-{digest.hexdigest()[:16]}"
 
     def differences(self, other: "MadeOf") -> list[str]:
         """What differs from `other`, for a person: "training.base_lr (was 0.01, is 0.02)", "training/losses.py"."""
@@ -80,12 +91,14 @@ class MadeOf:
         return found
 
 
-def code_of(role: str) -> dict[str, str]:
-    """The hash of each file that decides the result of a role's training, and Paddle's version."""
-    files = [PACKAGE / "stages" / f"{role}.py"]
-    for wing in WINGS:
-        files += [path for path in (PACKAGE / wing).rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
-    return {path.relative_to(PACKAGE).as_posix(): sha256_of(path) for path in files} | {"Paddle": paddle.__version__}
+def code_of(role: str, source: Source) -> dict[str, str]:
+    """The code that decides the result of a role's training: file or library -> digest or version.
+
+    ONNX Runtime computes other stages' results with a file that training imports too; and no video is decoded where
+    training reads archives of JPEGs.
+    """
+    unused = {"onnxruntime"} | ({"av", "decord"} if source == "archive" else set())
+    return {name: value for name, value in fingerprint.of_stage(role).items() if name not in unused}
 
 
 @dataclass
@@ -225,7 +238,7 @@ class Checkpoint:
 
     def _found(self) -> Arrays | None:
         with _lock_of(self.role):
-            return _read(self.folder) or self._result_of_another_run() or self._longer() or self._with_other_code()
+            return _read(self.folder) or self._finished_before() or self._longer() or self._with_other_code()
 
     def finish(self) -> None:
         """Keep the state as that of the role's last finished run, in place of the one before."""
@@ -234,12 +247,17 @@ class Checkpoint:
                 remove(self.finished)
                 self.folder.rename(self.finished)
 
-    def _result_of_another_run(self) -> Arrays | None:
-        """The last finished run's, if it is this very training that this run waited for."""
-        if not self._waited or _made_of(self.finished) != self.made_of:
+    def _finished_before(self) -> Arrays | None:
+        """The last finished run's, if it is this very training: of another run, or of this stage for another reason."""
+        if _made_of(self.finished) != self.made_of or (state := _read(self.finished)) is None:
             return None
-        note(f"{self.role}: takes the result of the run that it waited for")
-        return _read(self.finished)
+        note(
+            f"{self.role}: takes the result of the run that it waited for"
+            if self._waited
+            else f"{self.role}: takes the finished training in {self.finished}: the same parameters, inputs and code. "
+            "To train anew, delete that folder"
+        )
+        return state
 
     def _longer(self) -> Arrays | None:
         """The last finished run, if this one is the same with more epochs and its rates so far are the same.
@@ -293,25 +311,38 @@ class Checkpoint:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write arrays, and containers of arrays and plain values, as one file of safetensors."""
+    """Write arrays, and containers of arrays and plain values, as one file of safetensors with a digest of it all."""
     arrays: Arrays = {}
     rest = json.dumps(_without_arrays(state, "", arrays))
-    path.write_bytes(save(arrays, {REST: rest}))  # its `save_file` shuts out other users of a shared folder
+    content = bytearray(save(arrays, {REST: rest, DIGEST: BLANK}))  # its `save_file` shuts out users of a shared folder
+    content[_place_of_digest(content)] = hashlib.sha256(content).hexdigest().encode()
+    path.write_bytes(content)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote.
+    """What `write_state` wrote, every bit of it.
 
     Raises:
         SafetensorError, OSError, ValueError, KeyError, TypeError: it is damaged, or something else.
     """
-    with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        rest = file.metadata()[REST]
+    content = bytearray(path.read_bytes())
+    place = _place_of_digest(content)
+    written = bytes(content[place])
+    content[place] = BLANK.encode()
+    if hashlib.sha256(content).hexdigest().encode() != written:
+        raise ValueError("its bytes are not those that were written")
+    arrays = load(bytes(content))
     state: dict[str, Any] = json.loads(
-        rest, object_hook=lambda found: arrays[found[ARRAY]] if found.keys() == {ARRAY} else found
+        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"][REST],
+        object_hook=lambda found: arrays[found[ARRAY]] if found.keys() == {ARRAY} else found,
     )
     return state
+
+
+def _place_of_digest(content: bytearray) -> slice:
+    """Where the digest stands in the header; the JSON of the state stands there too, but with its quotes escaped."""
+    start = content.index(f'"{DIGEST}":"'.encode()) + len(DIGEST) + 4
+    return slice(start, start + len(BLANK))
 
 
 def _without_arrays(value: Any, name: str, arrays: Arrays) -> Any:
@@ -350,7 +381,7 @@ def _read(folder: Path) -> Arrays | None:
             problem = f"it holds {', '.join(state)}"
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             problem = f"{type(error).__name__}: {error}"
-    note(f"the training state {folder} is damaged and removed: {problem}")
+    note(f"the training state {folder} is damaged and removed, and nothing of it is used: {problem}")
     remove(folder)
     return None
 
@@ -369,7 +400,7 @@ def _made_of(folder: Path) -> MadeOf | None:
 def _until(epoch: int, made_of: MadeOf) -> MadeOf:
     """Without the parameters that decide only what comes from an epoch on, under a piecewise schedule."""
     parameters = {name: value for name, value in made_of.parameters.items() if not name.endswith(".epochs")}
-    parameters["training.step_epochs"] = [step for step in parameters["training.step_epochs"] if step < epoch]
+    parameters["training.step_epochs"] = [step for step in parameters.get("training.step_epochs", []) if step < epoch]
     return MadeOf(parameters, made_of.inputs, made_of.code)
 
 

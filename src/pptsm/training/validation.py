@@ -25,6 +25,7 @@ def one_view(spec: ClipSpec) -> ClipSpec:
             "frame_rule": "centred" if spec.frame_rule == "twice" else spec.frame_rule,
             "dense_clips": 1,
             "dense_crops": "center",
+            "average": "logits",
         }
     )
 

@@ -3,6 +3,7 @@
 A file a format; this one checks what they have in common. `read_annotations` opens no video.
 """
 
+import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,7 +38,7 @@ def read_annotations(params: Index, found: Collection[str]) -> pd.DataFrame:
     Raises:
         UserError: a file is missing or is of another format, or lines are wrong; with file and line.
     """
-    files = annotation_files(params.annotations, params.official_split)
+    files = _files(params)
     form = _format(params, files)
     if params.format == "auto":
         note(f"index: {', '.join(params.annotations)}: read as index.format {form} ({len(files)} files)")
@@ -54,11 +55,16 @@ def read_split_lists(train_list: str, test_list: str, params: Index, found: Coll
     """The clips of index.train_list and index.test_list: those of `read_annotations`, their labels left to the names.
 
     Raises:
-        UserError: a list cannot be read, or names a video twice.
+        UserError: a list cannot be read, names a video twice, or gives one another class than its path does.
     """
     faults = Faults()
     splits = {Path(train_list): "train", Path(test_list): "test"}
-    clips = _complete(ucf101.read_lists(splits, _root(params, found), faults))
+    listed = ucf101.read_lists(splits, _root(params, found), faults)
+    matches = [re.fullmatch(params.pattern, path) for path in listed["path"]]
+    listed["label"] = [(match and match["label"]) or "" for match in matches]
+    if len(set(listed["given"]) - {""}) > 1:  # the same behind all paths tells no classes apart
+        ucf101.require_agreement(listed, None, faults)
+    clips = _complete(listed.drop(columns="label"))
     _find_faults(clips, faults)
     faults.raise_any()
     return clips
@@ -70,16 +76,15 @@ def annotated_labels(params: Index) -> list[str] | None:
     Raises:
         UserError: as `read_annotations`.
     """
-    files = annotation_files(params.annotations, params.official_split)
+    files = _files(params)
     match _format(params, files):
         case "ucf101":
             return ucf101.labels(files)
         case "ssv2":
             return ssv2.labels(files)
-        case "paddlex":
-            return lists.labels(files, None)
-        case "list":
-            return lists.labels(files, params.label_file) or lists.numbers(files)
+        case "paddlex" | "list" as form:
+            names = lists.class_names(files, params.label_file if form == "list" else None)
+            return lists.numbers(files, params.frame_name is not None) if names is None else names.labels
         case _:
             return None
 
@@ -94,8 +99,12 @@ def _complete(clips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({name: clips.get(name, missing) for name, missing in COLUMNS.items()}, index=clips.index)
 
 
+def _files(params: Index) -> list[Path]:
+    return annotation_files(params.annotations, params.official_split, params.frame_name is not None)
+
+
 def _format(params: Index, files: list[Path]) -> AnnotationFormat:
-    return format_of(files) if params.format == "auto" else params.format
+    return format_of(files, params.frame_name is not None) if params.format == "auto" else params.format
 
 
 def _read(form: AnnotationFormat, files: list[Path], params: Index, root: Root, faults: Faults) -> pd.DataFrame:
@@ -112,7 +121,8 @@ def _read(form: AnnotationFormat, files: list[Path], params: Index, root: Root, 
             return ssv2.read(files, root, faults)
         case "paddlex":
             lists.require_labels(files)
-    return lists.read(files, lists.labels(files, params.label_file), root, faults)
+    names = lists.class_names(files, params.label_file)
+    return lists.read(files, names, params.first_class, params.frame_name is not None, root, faults)
 
 
 def _find_faults(clips: pd.DataFrame, faults: Faults) -> None:

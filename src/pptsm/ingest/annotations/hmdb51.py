@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pptsm.ingest.annotations.matching import Root, by_keys, file_name
-from pptsm.ingest.annotations.reading import SPLIT_NUMBER, Faults, read_lines
+from pptsm.ingest.annotations.reading import HMDB51, Faults, read_lines
 from pptsm.ingest.texts import plain
 
 LINE = re.compile(r"(.*\S)\s+([012])")
@@ -17,7 +17,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     """The clips for training and test; a video is found by its class folder and name, or by its name alone."""
     parts = []
     for file in files:
-        if SPLIT_NUMBER.search(file.stem) is None:
+        if HMDB51.search(file.stem) is None:
             faults.add(f"{file.name} is not named like brush_hair_test_split1.txt, so that its class cannot be told")
             continue
         lines = read_lines(file)
@@ -27,7 +27,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
         good = [match for match in matches if match]
         part = pd.DataFrame({"name": [match[1] for match in good], "split": [SPLITS[match[2]] for match in good]})
         part["where"] = list(lines.loc[~bad, "where"])
-        parts.append(part.assign(label=SPLIT_NUMBER.sub("", file.stem)))
+        parts.append(part.assign(label=HMDB51.sub("", file.stem)))
     faults.raise_any()
     clips = pd.concat(parts, ignore_index=True)
     clips = clips[clips["split"] != ""].reset_index(drop=True)

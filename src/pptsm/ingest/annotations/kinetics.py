@@ -1,7 +1,8 @@
 """Format `kinetics`: the CSV files of Kinetics-400, -600 and -700, `label,youtube_id,time_start,time_end,split`.
 
 A video is found by its name alone, in whatever folder: `ID_000012_000022.mp4` as the common downloaders cut it, or
-`ID.mp4`; either file is the clip as a whole. The official test files have no labels.
+`ID.mp4`; either file is the clip as a whole. The official test files have no labels. JSON files, which the packages
+have beside, say the same and are left aside.
 """
 
 from pathlib import Path
@@ -19,7 +20,10 @@ NEEDED = ("youtube_id", "time_start", "time_end")
 def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     """The clips of all files; columns beside the official ones (is_cc) do not count."""
     parts = []
-    for file in files:
+    tables = [file for file in files if file.suffix.lower() != ".json"]
+    if not tables:
+        raise UserError(f"index.annotations: {files[0].name} is JSON; of Kinetics the CSV files beside it are read.")
+    for file in tables:
         table = read_table(file, faults)
         if missing := [name for name in NEEDED if name not in table]:
             raise UserError(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_path
-from pptsm.ingest.annotations.reading import Faults, places, read_text, splits_of_files
+from pptsm.ingest.annotations.reading import BLANK, Faults, places, read_text, splits_of_files
 from pptsm.ingest.splits import SPLIT_NAMES
 
 COLUMNS = ("path", "label", "split", "group", "start_sec", "end_sec")
@@ -66,7 +66,7 @@ def read_table(path: Path, faults: Faults) -> pd.DataFrame:
         numbers = list(accumulate((1 + "".join(row).count("\n") for row in rows[:-1]), initial=first))
     if set(map(len, rows)) != {len(header)} or not all(map(any, rows)):
         rows, numbers = _of_width(len(header), rows, numbers, path, faults)
-    table = pd.DataFrame({name: [row[place].strip() for row in rows] for place, name in enumerate(header)})
+    table = pd.DataFrame({name: [row[place].strip(BLANK) for row in rows] for place, name in enumerate(header)})
     table["where"] = places(path, numbers)
     return table
 

@@ -14,8 +14,19 @@ from pptsm.errors import UserError
 from pptsm.ingest.splits import SPLIT_NAMES
 
 SHOWN = 5  # faults in a sentence
+BLANK = " \t\r"  # what stands around a text and is no part of it; other control characters may be part of a name
 SUFFIXES = (".csv", ".json", ".txt", ".list", ".tsv")  # of the files that are taken from a folder
-SPLIT_NUMBER = re.compile(r"(?:(?:train|test)list0?|_test_split)([1-3])$")  # of UCF101's and HMDB51's official lists
+# Of UCF101's and HMDB51's lists: trainlist01, wave_test_split1; and as other toolboxes name theirs:
+# ucf101_val_split_1_videos, hmdb51_train_split_2_rawframes.
+SPLIT_NUMBER = re.compile(
+    r"(?:(?:train|test|val)list_?0?|_(?:train|test|val)_?split_?0?)([1-3])(?:_(?:videos|rawframes))?$", re.IGNORECASE
+)
+HMDB51 = re.compile(r"_test_split[1-3]$", re.IGNORECASE)
+# Lists of the same clips, once as video files and once as folders of frames
+KINDS = re.compile(r"_(videos|rawframes)(?=$|[._])", re.IGNORECASE)
+BESIDE = re.compile(
+    r"(?:^|[_-])(?:readme|licen[cs]e)$", re.IGNORECASE
+)  # files in a published folder that name no clips
 
 
 @dataclass
@@ -50,10 +61,11 @@ class Faults:
             )
 
 
-def annotation_files(names: Sequence[str], split_number: int) -> list[Path]:
+def annotation_files(names: Sequence[str], split_number: int, frames: bool = False) -> list[Path]:
     """The files that index.annotations means: of a folder those with the suffixes of annotations.
 
-    Where they are official lists of several splits, only those of `split_number` and those without a number are taken.
+    Where they are official lists of several splits, only those of `split_number` and those without a number are taken;
+    where there are lists of videos and the same of folders of frames, only those of `frames`.
 
     Raises:
         UserError: one is not there, a folder has none, or there are lists of other splits only.
@@ -63,6 +75,7 @@ def annotation_files(names: Sequence[str], split_number: int) -> list[Path]:
         path = Path(name)
         if path.is_dir():
             inside = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+            inside = [file for file in inside if not BESIDE.search(file.stem)]
             if not inside:
                 raise UserError(
                     f"index.annotations names the folder {name!r}, but no file in it ends in {' '.join(SUFFIXES)}."
@@ -81,7 +94,16 @@ def annotation_files(names: Sequence[str], split_number: int) -> list[Path]:
         )
     if len(set(numbers.values())) > 1:
         files = [file for file in files if numbers.get(file, split_number) == split_number]
-    return files
+    return _of_kind(files, "rawframes" if frames else "videos")
+
+
+def _of_kind(files: list[Path], wanted: str) -> list[Path]:
+    """Without lists of the other kind whose clips a list of the wanted kind has as well."""
+    kinds = {file: found[1].lower() for file in files if (found := KINDS.search(file.stem))}
+    twins = {KINDS.sub("", file.stem).lower() for file, kind in kinds.items() if kind == wanted}
+    return [
+        file for file in files if kinds.get(file, wanted) == wanted or KINDS.sub("", file.stem).lower() not in twins
+    ]
 
 
 def read_text(path: Path) -> str:
@@ -107,7 +129,7 @@ def read_lines(path: Path) -> pd.DataFrame:
 
     Only a line feed ends a line (a carriage return before it goes): U+2028 and its like may stand in a name.
     """
-    lines = [line.strip() for line in read_text(path).split("\n")]
+    lines = [line.strip(BLANK) for line in read_text(path).split("\n")]
     full = [number for number, line in enumerate(lines) if line]
     return pd.DataFrame({"text": [lines[number] for number in full], "where": places(path, [n + 1 for n in full])})
 
@@ -178,6 +200,6 @@ def _unusual(path: str) -> bool:
 
 
 def _as_id(path: str, tops: set[str]) -> str:
-    name = re.sub("/(?:\\.?/)+", "/", path.strip().replace("\\", "/"))
+    name = re.sub("/(?:\\.?/)+", "/", path.strip(BLANK).replace("\\", "/"))
     name = name.removeprefix("./").rstrip("/")
     return next((name[len(top) :] for top in tops if name.startswith(top)), name)

@@ -1,9 +1,11 @@
 """Format `ssv2`: the JSON files of Something-Something V2. The class is the template without its brackets.
 
-`something-something-v2-labels.json` (or `labels.json`), if it is among the files, gives the order of the classes.
+`something-something-v2-labels.json` (or `labels.json`), if it is among the files, gives the order of the classes, and
+`test-answers.csv` (`42;Pulling something from left to right`) the labels of the test.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,19 @@ import pandas as pd
 from pptsm.console import note
 from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_keys, stem
-from pptsm.ingest.annotations.reading import Faults, places, read_text, splits_of_files
+from pptsm.ingest.annotations.reading import Faults, places, read_lines, read_text, splits_of_files
 
 
 def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
-    """The clips of all files that have templates; others, as the official test, are left out with a note."""
-    entries = {file: content for file in files if isinstance(content := _content(file), list)}
+    """The clips of all files that have templates, or the answers; others are left out with a note."""
+    entries = {file: content for file in _json(files) if isinstance(content := _content(file), list)}
     tables = {file: _table(file, content, faults) for file, content in entries.items()}
+    answers = _answers([file for file in files if is_answers(file)], faults)
     faults.raise_any()
+    for table in tables.values():
+        table["template"] = [
+            own or answers.get(name, "") for own, name in zip(table["template"], table["id"], strict=True)
+        ]
     unlabelled = [file for file, table in tables.items() if (table["template"] == "").all()]
     for file in unlabelled:
         note(f"index: {file.name} has no templates, so no labels: its {len(tables.pop(file))} entries are left out")
@@ -41,11 +48,34 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
 
 def labels(files: list[Path]) -> list[str] | None:
     """The classes in the official order, if the file of them is there."""
-    for file in files:
+    for file in _json(files):
         content = _content(file)
         if isinstance(content, dict):
             return _ordered(file, content)
     return None
+
+
+def is_answers(file: Path) -> bool:
+    """Whether a file is the package's list of the test's labels."""
+    return file.name.lower().endswith("test-answers.csv")
+
+
+def _json(files: list[Path]) -> list[Path]:
+    return [file for file in files if not is_answers(file)]
+
+
+def _answers(files: list[Path], faults: Faults) -> dict[str, str]:
+    """The label of each video that the answers name, by its id."""
+    answers: dict[str, str] = {}
+    for file in files:
+        lines = read_lines(file)
+        found = {where: re.fullmatch(r'"?(\d+)"?\s*;\s*"?(.*?)"?', text) for text, where in lines.values}
+        for where, match in found.items():
+            if match is None or not match[2]:
+                faults.add(f'{where} is no line as "42;Pulling something from left to right"')
+            elif answers.setdefault(match[1], match[2]) != match[2]:
+                faults.add(f"{where} names video {match[1]} again, with another label")
+    return answers
 
 
 def _content(file: Path) -> list[Any] | dict[str, Any]:

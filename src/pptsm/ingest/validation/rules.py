@@ -77,8 +77,8 @@ SPLIT = (
     Rule("splits", "needed", "videos", low=1,
          says="every split that training or evaluation needs has videos"),
     Rule("splits", "classes", "splits", low="splits",
-         says="every class is in each split ({split_names}); another index.split_seed, or index.val_groups and "
-              "test_groups, deal otherwise"),
+         says="every class is in each split ({split_names}); where shares decide, another index.split_seed or named "
+              "index.val_groups and test_groups do otherwise, else the folders or lists that give the split"),
     Rule("splits", "classes", "gaps", high=0, severity="warning",
          says="every class is also in the splits that nobody needs"),
     Rule("splits", "groups", "splits", high=1,

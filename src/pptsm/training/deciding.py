@@ -1,0 +1,82 @@
+"""Which parameters decide the result of a training: those that are used in the form that it has.
+
+A stage runs again when DVC sees another value of any parameter that it lists. Whether its training is another one is
+decided here: under a cosine no `step_factor` is used, without mixing no alpha, and what only evaluation looks at
+decides nothing. A parameter that no rule names decides.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from pptsm.data.kept import kept_name
+from pptsm.data.names import Kept
+from pptsm.data.spec import clip_spec
+from pptsm.model.card import network_arguments
+from pptsm.params import Clip, Params, Role, Student, Training
+from pptsm.training.validation import one_view
+
+LearnsFrom = Literal["labels", "teacher", "peer"]
+
+# Of a role's section: what is in the card alone or only refuses, and weights, of which the hash is among the inputs.
+NOT_OF_TRAINING = {"start", "start_sha256", "min_coverage", "enabled", "baseline"}
+OF_A_TEACHER = {"distillation", "distillation_weight", "temperature", "weak_teacher"}
+
+
+def deciding_parameters(params: Params, sections: Mapping[str, Role], learns_from: LearnsFrom) -> dict[str, Any]:
+    """The parameters that decide a training's result, as "section.key": value.
+
+    Args:
+        params: all parameters; `training.clips_per_video` as the role draws them.
+        sections: of the networks that learn, by the name of the section.
+        learns_from: whether another network has a part in the loss.
+    """
+    values = {"seed": params.seed, "sampling": params.sampling, "frames.source": params.frames.source}
+    (segments,) = {section.segments for section in sections.values()}
+    seen = one_view(clip_spec(params.clip, segments, params.sampling))  # also what the curve and the verdict look at
+    unused = {"dense_window"} if params.sampling == "uniform" else {"frame_rule"}
+    values |= {f"clip.{name}": getattr(seen, name) for name in Clip.model_fields if name not in unused}
+    on_cpus = params.compute.device == "cpu"
+    unused = _unused_in(params.training) | ({"deterministic"} if on_cpus else set())
+    values |= {f"training.{key}": value for key, value in params.training.model_dump(exclude=unused).items()}
+    for name, section in sections.items():
+        chosen = section.model_dump(exclude=NOT_OF_TRAINING | _unused_of(section, learns_from))
+        chosen["shift_ratio"] = network_arguments(section, 1).shift_ratio if section.shift else None
+        values |= {f"{name}.{key}": value for key, value in chosen.items()}
+    return values
+
+
+def _unused_in(training: Training) -> set[str]:
+    alphas = {"mixup": {"cutmix_alpha"}, "cutmix": {"mixup_alpha"}, "none": {"mixup_alpha", "cutmix_alpha"}}
+    unused = {"min_clips"}  # is in clips_per_video
+    unused |= alphas.get(training.mix, set())
+    unused |= {"step_factor", "step_epochs"} if training.schedule == "cosine" else {"warmup_epochs"}
+    if training.schedule == "piecewise" or not training.warmup_epochs:
+        unused.add("warmup_start_lr")
+    if not training.precise_bn_every:
+        unused.add("precise_bn_batches")
+    if training.flip == "none":
+        unused.add("flip_labels")
+    return unused
+
+
+def _unused_of(section: Role, learns_from: LearnsFrom) -> set[str]:
+    unused = {"depth"} if section.network == "pptsm_v2" else set[str]()
+    if isinstance(section, Student):
+        unused |= {"labels": OF_A_TEACHER, "teacher": {"weak_teacher"}, "peer": {"weak_teacher", "temperature"}}[
+            learns_from
+        ]
+    return unused
+
+
+def digest_of_kept(kind: Kept, folder: Path, clips: pd.DataFrame) -> str:
+    """The kept frames of clips (rows of the index), by the size of each file: others have other sizes.
+
+    Which videos they were taken from, the index says by the hash of each.
+    """
+    files = (folder / kept_name(kind, name) for name in clips.loc[clips["split"].isin(["train", "val"]), "id"])
+    sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()
