@@ -4,9 +4,9 @@
     python benchmarks/keep_frames.py layouts [--files N] [--bytes N]                # minutes
 
 `forms`: bytes; CPU time to write, decoding included, median of three; median CPU time of a training clip's eight
-uniform frames, decoded; and the difference of the kept pixels from the decoded, scaled ones, as the mean of absolute levels of
-255 and as PSNR. Forms take turns in all of it, after a first one that does not count. To expect: a short-GOP clip has a
-seventh of an archive's bytes and takes three to five times as long to read.
+uniform frames, decoded; and the difference of the kept pixels from the decoded, scaled ones, as the mean of absolute
+levels of 255 and as PSNR. Forms take turns in all of it, after a first one that does not count. To expect: a short-GOP
+clip has a seventh of an archive's bytes and takes three to five times as long to read.
 
 `layouts`: random files instead of archives, one stage, every way of giving them to DVC. Seconds (wall) of the run that
 makes them, of one with nothing to do, of one with one file more, of push to a folder and of checkout; megabytes of
