@@ -59,6 +59,7 @@ class Card(BaseModel):
     kept_epoch: int | None = None  # whose weights these are, counted from 1; None: not trained, or not said
     start: str | None  # what it started from; None: random weights
     distilled: bool = False  # whether another network had a part in its loss
+    distillation: dict[str, Any] | None = None  # kind, weight, temperature of that part; None: none, or an older card
     verdict: dict[str, Any] | None = None  # whether it is above chance; None where that was not asked
     skipped: str | None = None  # why there are no weights
     computed_with: str

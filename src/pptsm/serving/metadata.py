@@ -10,6 +10,7 @@ import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.errors import UserError
+from pptsm.evaluation.advice import Learning, figures, heading, next_steps
 from pptsm.evaluation.exported import REMEDY
 
 PREFIX = "pptsm."
@@ -114,17 +115,15 @@ def _read_labels(text: str) -> list[str]:
 
 
 def chance_warning(verdict: Mapping[str, Any] | None) -> str | None:
-    """The sentence for a network that did no better than chance when its training ended.
+    """The sentence for a network that was not proven to do better than chance when its training ended.
 
     Args:
         verdict: as its card has it; None (nothing was held out, or an older card) says nothing.
     """
     if verdict is None or verdict["above_chance"]:
         return None
-    videos = {"train": "training", "val": "validation"}.get(verdict["split"], verdict["split"])
-    chance = max(verdict["guessing"], verdict["largest_class"])
-    return (
-        f"this model was not above chance: at the end of its training it recognised {verdict['top1']:.1%} of "
-        f"{verdict['videos']} {videos} videos (95 % interval from {verdict['low']:.1%}), and knowing nothing reaches "
-        f"{chance:.1%}. Do not rely on its answers."
-    )
+    found = f"{heading('this model', verdict)}: at the end of its training, {figures(verdict, verdict['split'])}"
+    trust = "Do not rely on its answers" if verdict["above_chance"] is False else "How it answers on others is unknown"
+    learning = Learning.of(verdict)
+    steps = next_steps("student", verdict, learning)[:1] if learning else []  # an older card says nothing of it
+    return " ".join([f"{found}. {trust}.", *(f"To try first: {step}" for step in steps)])

@@ -39,6 +39,11 @@ class Served:
         return float((self.answers["served"] == self.answers["label"]).mean())
 
     @property
+    def tied(self) -> int:
+        """Videos with another answer than evaluation gave that are not counted as different: there it was a tie."""
+        return int((self.answers["tied"] & (self.answers["served"] != self.answers["top1"])).sum())
+
+    @property
     def agreement(self) -> float:
         """Share of the videos with the answer that evaluation gave, 0 to 1."""
         return float((self.answers["served"] == self.answers["top1"]).mean())
@@ -49,6 +54,8 @@ class Served:
             "served_videos": len(self.answers),
             "served_top1": round(self.top1, 6),
             "served_agreement": round(self.agreement, 6),
+            "served_tied": self.tied,
+            "served_tie_share": TIE,
         }
 
     def in_words(self) -> str:
