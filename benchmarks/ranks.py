@@ -7,7 +7,8 @@ processes (`compute.devices`), and scores the test videos by `sampling`. Cost: a
 student.epochs=3` makes them short); weights and states lie in a temporary folder.
 
 To expect: a row per training. `loss` is that of the first and the last epoch, top-1 has Wilson's 95 % interval, and the
-last column is the largest difference of any weight from the first row of the same seed.
+last column is the largest difference of any weight from the first row of the same seed. With PPTSM_THREADS=1 that is 0;
+without it one process computes with the threads of all cores, and rounds otherwise than two with half of them.
 """
 
 import os

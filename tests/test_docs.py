@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from ruamel.yaml import YAML
 from typer._click.exceptions import MissingParameter
 
 import pptsm
-from conftest import ROOT
+from conftest import ROOT, TINY, commit, copy_project, copy_tree, moving_square, run, write_params
 from pptsm.cli import app
+from pptsm.data.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 DIARY = ROOT / "docs/experiments.md"  # what was typed at its time
@@ -113,3 +115,146 @@ def test_the_public_names_are_there_and_cost_nothing_until_they_are_used() -> No
     assert all(f"`{name}`" in str(pptsm.__doc__) for name in pptsm.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = pptsm.nothing
+
+
+# Commands that no test of this file runs, and why. Each stands in a document as it stands here.
+NOT_RUN = {
+    "make repro": "an hour; the pipeline is run by tests/test_pipeline.py",
+    "make test": "it would run this",
+    "make setup": "the package index; tests/test_setup.py has its rules",
+    "make flow": "tests/test_operations.py runs flows/watched.py, which is all it does",
+    "make serve": "tests/test_operations.py runs flows/watched.py --stay, which is all it does",
+    "prefect server start": "it stays; tests/test_operations.py types it, and what comes after it in operations.md",
+    "prefect deploy --all": "tests/test_operations.py types it to a fresh server",
+    "prefect worker start --pool pptsm": "it stays; tests/test_operations.py types it",
+    "prefect deployment run train-pptsm --watch": "tests/test_operations.py types it",
+    "prefect deployment run train-pptsm -p overrides='[\"sampling=dense\"]' --watch": "tests/test_operations.py",
+    'prefect deployment run train-pptsm -p stages=\'{"from": "evaluate"}\' --watch': "tests/test_operations.py",
+    'prefect deployment run sweep -p runs=\'[["sampling=dense"], ["student.shift=false"]]\' --watch': (
+        "two trainings; tests/test_operations.py sweeps over the report"
+    ),
+    "prefect deployment run predict-folder -p folder=/videos/arriving --watch": "tests/test_operations.py",
+    "prefect deployment schedule ls predict-folder/predict-folder": "Prefect's own",
+    "prefect deployment schedule resume predict-folder/predict-folder ID": "Prefect's own; ID is the reader's",
+    "python flows/train_pptsm.py": "tests/test_flows.py runs it",
+    "pptsm convert pptsm-r50-k400-dense --out model.onnx": "a download; tests/test_deploy.py converts files",
+    "pptsm fetch pptsm-r50-k400-uniform-distilled": "a download; tests/test_download.py has a server of its own",
+    "pip install paddlepaddle-gpu==3.2.2 --index-url https://www.paddlepaddle.org.cn/packages/stable/cu126/": (
+        "a download, and another environment"
+    ),
+    "aria2c --input-file=parts.txt --dir=/data/k400 --continue=true --max-concurrent-downloads=4": "another program",
+    "benchmarks/gpu_first_run.sh": "ten minutes",
+    "benchmarks/gpu_first_run.sh /path/to/videos": "ten minutes",
+    "dask scheduler --host 10.0.0.1 --no-dashboard": "it stays; tests/test_cluster.py starts one",
+    "dask worker tcp://10.0.0.1:8786 --nthreads 16": "it stays; tests/test_cluster.py starts some",
+}
+LAUNCHES = "python -m paddle.distributed.launch"  # several nodes, and GPUs
+DOCUMENTED = [
+    document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document != DIARY
+]
+
+
+def block_lines(document: Path) -> list[str]:
+    """The commands of a document's blocks, in order."""
+    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(encoding="utf-8"), flags=re.S)
+    lines = [re.sub(r"(^|\s+)#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_what_is_not_run_stands_in_a_document() -> None:
+    """The list of exceptions holds nothing else."""
+    assert set(NOT_RUN) <= {line for document in DOCUMENTED for line in block_lines(document)}
+
+
+@pytest.fixture
+def places(tmp_path: Path, tiny_project: Path) -> dict[str, Path]:
+    """A fresh clone with videos of one's own, and one in which the pipeline has run; a HOME and remotes beside them."""
+    clone, done = copy_project(tmp_path / "clone"), copy_tree(tiny_project, tmp_path / "done")
+    commit(done)
+    videos = sorted((done / "data/raw/motion").rglob("*.mp4"))
+    for place in (clone, done):
+        (place / ".venv").symlink_to(sys.prefix)
+        (place / "folder").mkdir()
+        for number, video in enumerate(videos[:2]):
+            shutil.copy(video, place / "folder" / f"{number}.mp4")
+        write_video(place / "video.mp4", moving_square(250), 10, "mpeg4")  # 25 seconds: parts of it are asked for
+        shutil.copytree(place / "folder", place / "data/raw/mine/up")
+        with (place / ".git/info/exclude").open("a") as excluded:
+            excluded.write(".venv\nfolder\nvideo.mp4\nlists\nsheet.png\nseen.csv\ndataset\n")
+        bare = tmp_path / f"{place.name}.git"
+        run("git", "init", "-q", "--bare", bare, cwd=place)
+        run("git", "remote", "add", "origin", bare, cwd=place)
+        run("git", "config", "push.autoSetupRemote", "true", cwd=place)
+    with (done / "params.yaml").open("a") as edited:  # a comment reruns nothing; there is something to commit
+        edited.write("# of my videos\n")
+    (tmp_path / "home").mkdir()
+    shutil.copy(videos[0], tmp_path / "UCF101.zip")
+    return {"clone": clone, "done": done, "beside": tmp_path}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTED, ids=lambda document: document.name)
+def test_the_commands_of_a_document_work(document: Path, places: dict[str, Path]) -> None:
+    """Typed in its order: presets, and what DVC keeps, in a fresh clone; the rest where the pipeline has run.
+
+    What is fetched from far away lies beside the clone; what is not run, and why, is in NOT_RUN.
+    """
+    beside = places["beside"]
+    near = {
+        "https://example.org/UCF101.zip": str(beside / "UCF101.zip"),
+        "s3://bucket/pptsm": str(beside / "storage"),
+        "make ": "make -o .venv/ready ",  # the environment is there
+        "index.root=data/raw/mine": "index.root=data/raw/mine --force",  # of the other presets typed before
+    }
+    environment = {
+        **os.environ,
+        "HOME": str(beside / "home"),
+        "COLUMNS": "120",
+        **{f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+    for line in block_lines(document):
+        if line in NOT_RUN or line.startswith(LAUNCHES):
+            continue
+        of_a_clone = re.match(r"pptsm preset|dvc (add|import-url)|git add data/raw", line)
+        place = places["clone" if of_a_clone else "done"]
+        typed_here = line
+        for far, here in near.items():
+            typed_here = typed_here.replace(far, here)
+        if line.startswith("pptsm preset") and "--force" not in typed_here:
+            run("git", "checkout", "-q", "params.yaml", cwd=place)
+        done = subprocess.run(
+            ["bash", "-c", typed_here],
+            cwd=place,
+            env=environment | {"PYTHONPATH": str(place / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        assert done.returncode == 0 or line == "pptsm doctor", said  # which may find this machine too small
+        assert "Traceback" not in done.stdout + done.stderr, said
+        if line == "make experiments":
+            assert max(map(len, done.stdout.splitlines())) <= 120, said
+        if line.startswith("git restore"):
+            assert "up to date" in run("dvc", "status", cwd=place).stdout
+
+
+@pytest.mark.slow
+def test_videos_that_dvc_keeps_are_there_in_a_queued_experiment(places: dict[str, Path]) -> None:
+    """As docs/data.md has them added: the copy in which the experiment runs has them, and git what names them."""
+    clone = places["clone"]
+    shutil.rmtree(clone / "data/raw/mine")
+    shutil.copytree(places["done"] / "data/raw/motion", clone / "data/raw/mine")
+    run("dvc", "add", "-q", "data/raw/mine", cwd=clone)
+    run("git", "add", "data/raw/mine.dvc", "data/raw/.gitignore", cwd=clone)
+    assert run("git", "status", "--porcelain", "data", cwd=clone).stdout.split() == [
+        *("A", "data/raw/.gitignore"),
+        *("A", "data/raw/mine.dvc"),
+    ]
+    write_params(clone / "params.yaml", TINY, {"index": {"root": "data/raw/mine"}})
+    commit(clone)
+    run("dvc", "exp", "run", "--queue", "-n", "own", "-S", "index.split_seed=7", "index", cwd=clone)
+    run("dvc", "exp", "run", "--run-all", cwd=clone)
+    index = run("dvc", "get", ".", "data/index.csv", "--rev", "own", "--out", "got.csv", cwd=clone)
+    assert index.returncode == 0
+    assert "anticlockwise" in (clone / "got.csv").read_text()

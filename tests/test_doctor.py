@@ -9,6 +9,7 @@ from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.data.ahead import collate
 from pptsm.data.transforms import Pixels
 from pptsm.doctor import largest_batch_bytes, paddle_fault, shared_memory
+from pptsm.params import MOST_PROCESSES
 from pptsm.presets import Choice, chosen_params
 
 SMALL = {
@@ -33,7 +34,7 @@ def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], clips: 
     """Of training, or all views of a video as evaluation looks at them: what the loader makes of them, to the byte."""
     scale = np.ones(3, np.float32)
     clip = Pixels(np.zeros((frames, 3, 64, 64), np.uint8), scale, scale), np.int64(0)
-    made = sum(array.nbytes for array in collate([clip] * clips))
+    made = sum(array.nbytes for array in collate([clip] * clips, clips))
     assert largest_batch_bytes(params_with(**SMALL | changes)) == made
 
 
@@ -76,7 +77,11 @@ def test_shared_memory_must_hold_two_batches_a_process_and_one(
 
 def test_the_parameters_in_this_folder_decide(tmp_path: Path) -> None:
     """More processes than any memory holds are BAD, with what to lower and an exit code above 0; no trace."""
-    write_params(tmp_path / "params.yaml", {"compute": {"workers": 1_000_000}})
+    large = {"resize_px": 2048, "crop_px": 2048, "test_crop_px": 2048}
+    write_params(
+        tmp_path / "params.yaml",
+        {"compute": {"workers": MOST_PROCESSES}, "clip": large, "frames": {"short_side_px": None}},
+    )
     done = pptsm("doctor", cwd=tmp_path, check=False)
     assert done.returncode == 1
     assert "BAD  shared memory" in done.stdout

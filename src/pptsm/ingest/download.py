@@ -23,7 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from ruamel.yaml import YAML
 from urllib3.util.retry import Retry
 
-from pptsm.console import note, progress
+from pptsm.console import note, one_line, progress
 from pptsm.errors import TEMPORARY, UserError
 from pptsm.files import naming_full_disk, put_in_place, remove, sha256_of, state_dir, whole_file
 from pptsm.model.pickles import read_weights
@@ -177,11 +177,6 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
     return target
 
 
-def printable(text: str) -> str:
-    """A server's words, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
-
-
 def _recorded(record: Path) -> str | None:
     """The SHA-256 of the first download; None where there was none, or its record is damaged and so removed."""
     try:
@@ -206,7 +201,7 @@ def _transfer(url: str, partial: Path) -> None:
         try:
             problem = _transfer_once(session, url, partial)
         except requests.RequestException as error:
-            problem = printable(f"{type(error).__name__}: {str(error)[:200]}")
+            problem = one_line(f"{type(error).__name__}: {str(error)[:200]}")
         if not problem:
             return
         note(f"download of {url}: {problem}")
@@ -232,15 +227,15 @@ def _transfer_once(session: requests.Session, url: str, partial: Path) -> str:
             return "the server has no more bytes than were already received; starting again"
         if 400 <= response.status_code < 500 and response.status_code not in LATER:
             raise DownloadError(
-                f"{url}: the server answered {response.status_code} {printable(response.reason)}. Check the address."
+                f"{url}: the server answered {response.status_code} {one_line(response.reason)}. Check the address."
             )
         if not response.ok:
-            return f"the server answered {response.status_code} {printable(response.reason)}"
+            return f"the server answered {response.status_code} {one_line(response.reason)}"
         if response.status_code == 206:
             total = _total_of_the_rest(response.headers, have)
             if total is None or not have or _validator_in(response.headers) not in ("", validator):
                 _discard(partial)
-                said = printable(response.headers.get("Content-Range", "no range"))
+                said = one_line(response.headers.get("Content-Range", "no range"))
                 return f"bytes from {have} on were asked for, and the server sent {said}, or of another file: anew"
         else:
             have = 0

@@ -29,7 +29,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import distributed
 
-from pptsm.console import note
+from pptsm.console import note, printable
 from pptsm.errors import UserError
 from pptsm.model.device import gpus, use_threads
 from pptsm.params import Compute
@@ -312,7 +312,7 @@ class _Company:
                     self._fallen.set()
                     # in the queue of a GPU no call returns, and nothing else would end this process
                     if not self._leaving.wait(2 * GRACE_SEC):
-                        print(f"error: {self.reason}", file=sys.stderr, flush=True)
+                        print(printable(f"error: {self.reason}"), file=sys.stderr, flush=True)
                         os._exit(self.reason.exit_code)
                     return
 

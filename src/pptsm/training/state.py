@@ -49,9 +49,10 @@ Item = TypeVar("Item")
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE, MADE_OF = "state.safetensors", "made_of.json"
 STATE_BEFORE = "state.pdparams"  # as older versions wrote it
-# In a state's JSON: the one key of what stands for an array, with its name; and the header's keys of the JSON itself,
-# and of the digest of the whole file, taken while zeros stand in its place.
-ARRAY, REST, DIGEST = "array", "state", "sha256"
+# In a state's JSON: the one key of what stands for an array, with its name; and the header's key of the JSON itself.
+# (One key, because safetensors writes several in any order.) Before the JSON stands the digest of the whole file, taken
+# while zeros are in its place.
+ARRAY, REST = "array", "state"
 BLANK = "0" * 64
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 SHOWN = 8  # differences in a sentence
@@ -97,7 +98,7 @@ def code_of(role: str, source: Source) -> dict[str, str]:
     ONNX Runtime computes other stages' results with a file that training imports too; and no video is decoded where
     training reads archives of JPEGs.
     """
-    unused = {"onnxruntime"} | ({"av", "decord"} if source == "archive" else set())
+    unused = {"onnxruntime"} | ({"av", "decord", "simplejpeg"} if source == "archive" else set())
     return {name: value for name, value in fingerprint.of_stage(role).items() if name not in unused}
 
 
@@ -314,7 +315,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write arrays, and containers of arrays and plain values, as one file of safetensors with a digest of it all."""
     arrays: Arrays = {}
     rest = json.dumps(_without_arrays(state, "", arrays))
-    content = bytearray(save(arrays, {REST: rest, DIGEST: BLANK}))  # its `save_file` shuts out users of a shared folder
+    content = bytearray(save(arrays, {REST: BLANK + rest}))  # its `save_file` shuts out users of a shared folder
     content[_place_of_digest(content)] = hashlib.sha256(content).hexdigest().encode()
     path.write_bytes(content)
 
@@ -332,16 +333,17 @@ def read_state(path: Path) -> dict[str, Any]:
     if hashlib.sha256(content).hexdigest().encode() != written:
         raise ValueError("its bytes are not those that were written")
     arrays = load(bytes(content))
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     state: dict[str, Any] = json.loads(
-        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"][REST],
+        header["__metadata__"][REST].removeprefix(BLANK),
         object_hook=lambda found: arrays[found[ARRAY]] if found.keys() == {ARRAY} else found,
     )
     return state
 
 
 def _place_of_digest(content: bytearray) -> slice:
-    """Where the digest stands in the header; the JSON of the state stands there too, but with its quotes escaped."""
-    start = content.index(f'"{DIGEST}":"'.encode()) + len(DIGEST) + 4
+    """Where the digest stands in the header, before the JSON of the state."""
+    start = content.index(f'"__metadata__":{{"{REST}":"'.encode()) + len(f'"__metadata__":{{"{REST}":"')
     return slice(start, start + len(BLANK))
 
 
