@@ -1,6 +1,6 @@
 """Does a training that is killed again and again end with the same bytes as one that was not? Exit code 1 if not.
 
-    python benchmarks/kills.py [KILLS [RANKS]]      # 20 and 1 by default; 3 to 10 s each
+    python benchmarks/kills.py [KILLS [RANKS]]      # 20 and 1 by default; 3 to 10 seconds each
 
 A small training on drawn videos runs once undisturbed. Then the same one is stopped at random moments (seeded), in
 turn by SIGKILL of its whole process tree, SIGKILL of one process other than the first (one that prepares clips, or a
