@@ -194,8 +194,10 @@ def _judged(figures: dict[str, Any]) -> dict[str, str]:
     """What runs before these figures existed have not: interval by group, chance; and top-5 where it says anything."""
     found = {}
     if "groups" in figures:
-        found["by group"] = f"{figures['top1_low_by_group']:.1%} to {figures['top1_high_by_group']:.1%}"
-        found["above chance"] = "yes" if figures["above_chance"] else f"NO ({figures['chance']:.1%})"
+        low, high = figures["top1_low_by_group"], figures["top1_high_by_group"]
+        found["by group"] = "one group only" if low is None else f"{low:.1%} to {high:.1%}"
+        answer = {True: "yes", False: "NO", None: "one group cannot tell"}[figures["above_chance"]]
+        found["above chance"] = f"{answer} ({figures['chance']:.1%})"
     if figures.get("classes", MOST_CERTAIN + 1) > MOST_CERTAIN:
         found["top-5"] = f"{figures['top5']:.2%}"
     return found

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-STORAGE = {"float32": "FloatStorage", "int64": "LongStorage"}
+STORAGE = {"float32": "FloatStorage", "int64": "LongStorage", "uint16": "BFloat16Storage"}
 
 
 class _Global:

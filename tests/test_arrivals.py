@@ -1,6 +1,8 @@
 """Videos that arrive in a folder: each is predicted once, and tried again where that may help."""
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -46,6 +48,42 @@ def test_a_video_that_changed_is_due_again(tmp_path: Path) -> None:
     known = known_video(tmp_path, "busy", 3)
     os.utime(tmp_path / "one.mp4", (1, 1))
     assert due_videos(tmp_path, known) == ({tmp_path / "one.mp4": ("one.mp4", 0, 10**9)}, 0)
+
+
+@pytest.mark.parametrize("ahead_sec", [5, 86_400, 20_000 * 86_400])
+def test_a_time_in_the_future_keeps_no_video_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ahead_sec: int
+) -> None:
+    """It is taken in the run that finds it still, and left to the next where it grows meanwhile."""
+    monkeypatch.setattr("pptsm.arrivals.SETTLED_SEC", 2)
+    future = time.time() + ahead_sec
+    for name in ("grows.mp4", "still.mp4", "old.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+        os.utime(tmp_path / name, (future, future) if name != "old.mp4" else (0, 0))
+
+    def grow() -> None:
+        (tmp_path / "grows.mp4").write_bytes(b"12")
+        os.utime(tmp_path / "grows.mp4", (future, future))
+
+    writer = threading.Timer(0.7, grow)
+    writer.start()
+    due, unsettled = due_videos(tmp_path, {})
+    writer.join()
+    assert ([path.name for path in due], unsettled) == (["old.mp4", "still.mp4"], 1)
+    assert all(abs(changed_ns) < 1 << 63 for *_, changed_ns in due.values())
+    assert "the time of 2 videos lies in the future" in capsys.readouterr().err
+    known = {identity: {"error": "", "tries": 1} for identity in due.values()}
+    assert list(due_videos(tmp_path, known)[0]) == [tmp_path / "grows.mp4"]
+
+
+def test_every_name_that_a_disk_takes_survives_the_results(tmp_path: Path) -> None:
+    """All control characters, quotes and separators, alone and at both ends."""
+    names = [f"{sign}x{sign}y.mp4{sign}" for sign in [*map(chr, range(1, 33)), "\x7f", "\x85", "\u2028", '"', ",", "'"]]
+    row = {"time": "t", "label": "a", "top": "", "error": "", "tries": 1, "model": "m", "score": 0.5}
+    rows = {(name, 1, 2): row | {"file": name, "size_bytes": 1, "changed_ns": 2} for name in [*names, "", "nan"]}
+    write_csv(pd.DataFrame(rows.values()), tmp_path / "results.csv")
+    found = read_results(tmp_path / "results.csv")
+    assert [(identity, found[identity]["label"]) for identity in found] == [(identity, "a") for identity in rows]
 
 
 def test_results_from_before_tries_were_counted_are_read(tmp_path: Path) -> None:

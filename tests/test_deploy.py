@@ -248,7 +248,7 @@ def test_only_a_network_at_chance_is_warned_of() -> None:
     verdict |= {"largest_class": 0.525, "above_chance": False, "train_top1": 0.6}
     sentence = chance_warning(verdict)
     assert sentence is not None
-    assert "56.0% of 59 validation videos (95 % interval from 31.0%), and knowing nothing reaches 52.5%" in sentence
+    assert "56.0% of 59 validation videos in 6 groups, 95 % interval from 31.0%; chance is 52.5%" in sentence
     assert "59 training videos" in str(chance_warning(verdict | {"split": "train"}))
     assert chance_warning(verdict | {"above_chance": True}) is None
     assert chance_warning(None) is None

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import TINY, pptsm, write_params
+from conftest import TINY, good_index, pptsm, write_params
 from pptsm.data.archive import archive_writer
+from pptsm.data.table import save_index
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,25 @@ def test_probes_on_a_full_disk_end_in_the_sentence(drawn: Path, small_disk: Path
     assert not (drawn / "index.csv").exists()
     (small_disk / "filler").unlink()
     pptsm(*INDEX, cwd=drawn, PPTSM_STATE=str(small_disk / "state"))
+
+
+@pytest.mark.parametrize("leave_kb", [0, 200, 700])
+def test_pages_of_a_validation_on_a_full_disk_end_in_the_sentence(
+    small_disk: Path, tmp_path: Path, leave_kb: int
+) -> None:
+    """Great Expectations logs what it cannot write and goes on; here it is one sentence, and no pages stay behind."""
+    save_index(good_index(), tmp_path / "index.csv")
+    (tmp_path / "labels.txt").write_text("jump\nrun\n")
+    write_params(tmp_path / "params.yaml")
+    fill(small_disk, leave_kb)
+    options = ("--index", "index.csv", "--labels", "labels.txt", "--out", "result.json")
+    done = pptsm("validate", *options, "--docs", str(small_disk / "docs"), cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert f"error: the disk filled up while writing {small_disk / 'docs'}" in done.stderr
+    assert "No space left" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "result.json").exists()
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
 WRITES = """

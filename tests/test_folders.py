@@ -14,6 +14,7 @@ from conftest import moving_square, params_with, pptsm, spec_with, write_params
 from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
 from pptsm.data.folders import FrameFolder, hash_of, probe_clip
+from pptsm.data.pixels import decode_jpeg, encode_jpeg
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Seconds, Span, VideoError, write_video
 from pptsm.data.walk import videos_below
@@ -96,6 +97,53 @@ def test_a_bad_folder_has_a_reason(tmp_path: Path, fault: str, status: str, fram
     with pytest.raises(VideoError, match=reason):
         list(FrameFolder(path))
     assert found.reason
+
+
+def textured(number: int, size: int = 160) -> np.ndarray:
+    """uint8 [H, W, 3]: much to encode, as in a picture of something."""
+    rng = np.random.default_rng(number)
+    coarse = rng.integers(0, 255, (size // 8, size // 8, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    return (smooth + rng.integers(-12, 12, (size, size, 1))).clip(0, 255).astype(np.uint8)
+
+
+def test_a_frame_in_which_a_byte_changed_is_refused_if_its_decoder_warns(tmp_path: Path) -> None:
+    """A third of those that look wrong, at least: libjpeg goes on with a warning, and OpenCV and Pillow pass it by.
+
+    Most changes make other codes that are valid, too, and those nobody can notice.
+    """
+    (tmp_path / "a").mkdir()
+    path, rng = tmp_path / "a" / NAME, np.random.default_rng(3)
+    wrong = refused_wrong = 0
+    for trial in range(200):
+        good = encode_jpeg(textured(trial % 7), 90)
+        (tmp_path / "a" / (NAME % 1)).write_bytes(good)
+        expected = FrameFolder(path).frames(np.array([0])).images[0]
+        np.testing.assert_array_equal(expected, decode_jpeg(good))
+        damaged = bytearray(good)
+        damaged[rng.integers(len(good))] ^= rng.integers(1, 256)
+        (tmp_path / "a" / (NAME % 1)).write_bytes(damaged)
+        drawn = decode_jpeg(bytes(damaged))
+        if drawn is None or drawn.shape != expected.shape or np.abs(drawn.astype(int) - expected).max() > 30:
+            wrong += 1
+            found = probe_clip(path)
+            refused_wrong += found.status == "unreadable"
+            assert found.status == "ok" or "img_00001.jpg is no whole JPEG" in found.reason
+    assert wrong > 100
+    assert refused_wrong > wrong / 3, (refused_wrong, wrong)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_frame_of_any_kind_has_the_pixels_that_archives_are_read_with(
+    tmp_path: Path, mode: str, progressive: bool
+) -> None:
+    """Grey, printers' inks, progressive."""
+    (tmp_path / "a").mkdir()
+    file = tmp_path / "a" / (NAME % 1)
+    Image.fromarray(textured(1)).convert(mode).save(file, progressive=progressive)
+    image = FrameFolder(tmp_path / "a" / NAME).frames(np.array([0])).images[0]
+    np.testing.assert_array_equal(image, decode_jpeg(file.read_bytes()))
 
 
 def test_a_folders_hash_is_that_of_its_names_and_files(tmp_path: Path) -> None:

@@ -300,7 +300,9 @@ def test_a_damaged_frame_of_a_clip_is_named_with_its_clip(video: Path, tmp_path:
             new.writestr(name, old.read(name) if name != "img_00012.jpg" else b"no picture")
     spec, source = spec_with(segments=12), FrameSource("archive", tmp_path)
     rows = pd.DataFrame({"id": ["run.mp4"], "path": "run.mp4", "first_frame": 0, "num_frames": 12, "label_index": 0})
-    sentence = r"clip 'run\.mp4' cannot be read: .*img_00012\.jpg is no whole JPEG\. `dvc repro frames`"
+    sentence = (
+        r"clip 'run\.mp4' cannot be read: .*img_00012\.jpg is no whole JPEG\. `dvc repro --force --single-item frames`"
+    )
     with pytest.raises(UserError, match=sentence):
         EvaluationVideos(rows, source, spec, "uniform")[0]
     with pytest.raises(UserError, match=sentence):

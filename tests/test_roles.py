@@ -35,7 +35,7 @@ from pptsm.training.fit import Inputs, Peer, fit_role
 from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.optimizer import build_optimizer
 from pptsm.training.state import Checkpoint, MadeOf, Progress
-from pptsm.training.verdict import judge_network, sentence
+from pptsm.training.verdict import judge_network
 
 SETTINGS: dict[str, Any] = {
     "index": {"root": "videos"},
@@ -398,8 +398,18 @@ def judged(table: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     source = FrameSource("video", Path("videos"))
     train, val = in_split(table, "train"), in_split(table, "val")
     spec = clip_spec(params.clip, 4, params.sampling)
-    data = (params, spec, LABELS, train, val, source)
-    return judge_network(Brightness(), "teacher", *data, 0.75, Ranks())  # type: ignore[arg-type]
+    history = pd.DataFrame({"epoch": range(1, 11), "val_top1": 0.5})
+    data: dict[str, Any] = {"params": params, "spec": spec, "labels": LABELS, "train_videos": train, "val_videos": val}
+    return judge_network(
+        Brightness(),  # type: ignore[arg-type]
+        "teacher",
+        params.teacher,
+        history,
+        0.75,
+        source=source,
+        ranks=Ranks(),
+        **data,
+    )
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
@@ -427,18 +437,27 @@ def test_without_validation_videos_training_videos_are_judged_once_each(place: P
     assert (verdict["split"], verdict["videos"], verdict["above_chance"]) == ("train", 16, True)
 
 
-@pytest.mark.parametrize(
-    ("split", "train_top1", "advice"),
-    [("val", 0.73, "nothing beyond them"), ("val", 0.71, "not even learned"), ("train", 0.95, "not even learned")],
-)
-def test_the_advice_follows_from_the_training_accuracy(split: str, train_top1: float, advice: str) -> None:
-    """By heart, or not learned at all."""
-    verdict = {"split": split, "videos": 59, "groups": 6, "top1": 0.559, "low": 0.3, "guessing": 0.5}
-    text = sentence("student", verdict | {"largest_class": 0.52, "above_chance": False, "train_top1": train_top1})
-    assert "student: NOT ABOVE CHANCE: 55.9% of 59" in text
-    assert "chance is 52.0% (guessing 50.0%, always the largest class 52.0%)" in text
-    assert f"Training accuracy {train_top1:.1%}" in text
-    assert advice in text
+@pytest.mark.parametrize(("keep", "compared"), [("last", 1), ("best", 10)])
+def test_videos_that_chose_the_epoch_are_judged_as_the_best_of_all_epochs(
+    place: Path, keep: str, compared: int
+) -> None:
+    """Ten epochs were compared; training videos choose none."""
+    table = load_index(Path("index.csv"))
+    verdict = judged(table, training=SETTINGS["training"] | {"keep": keep})
+    assert verdict["compared"] == compared
+    assert verdict["low"] < 0.8 or compared == 1
+    alone = judged(table[table["split"] == "train"], training=SETTINGS["training"] | {"keep": keep})
+    assert alone["compared"] == 1
+
+
+def test_the_card_says_what_bears_on_the_next_step(place: Path) -> None:
+    """Epochs, clips, whether the floor of clips decided, the curve, start, flip, and what it was trained on."""
+    table = load_index(Path("index.csv"))
+    found = judged(table, training=SETTINGS["training"] | {"min_clips": 160, "flip": "horizontal"})["learning"]
+    assert (found["epochs"], found["clips_per_video"], found["floor_decides"]) == (10, 1, True)
+    assert (found["rising"], found["random_start"], found["mirrored"]) == (False, True, True)
+    assert (found["videos"], found["train_top1"]) == (16, 0.75)
+    assert judged(table)["learning"]["floor_decides"] is False
 
 
 def test_the_card_says_what_computed_it_and_a_state_of_another_machine_goes_on_with_a_word(

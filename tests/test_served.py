@@ -32,12 +32,19 @@ def test_one_video_may_differ_or_one_in_a_hundred(right: int, different: int) ->
     answers(right, different).require(0.99)
 
 
-@pytest.mark.parametrize(("right", "different", "failed"), [(8, 2, 0), (197, 3, 0), (8, 1, 1), (0, 0, 2)])
+@pytest.mark.parametrize(("right", "different", "failed"), [(8, 2, 0), (197, 3, 0), (8, 1, 1)])
 def test_more_are_refused(right: int, different: int, failed: int) -> None:
     """A video without an answer is another answer."""
     with pytest.raises(UserError, match=f"answers {different + failed} of {right + different + failed} videos"):
         answers(right, different, failed).require(0.99)
     answers(right, different, failed).require(0)
+
+
+@pytest.mark.parametrize("failed", [0, 1, 2])
+def test_a_file_that_answers_nothing_is_refused_whatever_is_asked_for(failed: int) -> None:
+    """Also where no video was asked about, and where one could differ."""
+    with pytest.raises(UserError, match=f"answered none of {failed} original videos"):
+        answers(0, 0, failed).require(0)
 
 
 def test_the_worst_are_named_with_both_answers_and_probabilities() -> None:

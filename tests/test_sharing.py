@@ -1,6 +1,7 @@
 """Kept frames and DVC: one copy on the disk, whatever links to it; pushed and pulled like any output."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ROOT, as_anyone, moving_square, write_params
+from conftest import ROOT, as_anyone, moving_square, pptsm, write_params
 from pptsm.data.archive import read_frames
-from pptsm.data.table import COLUMNS, save_index
+from pptsm.data.clips import FrameSource
+from pptsm.data.table import COLUMNS, Excerpt, save_index
 from pptsm.data.video import write_video
+from pptsm.errors import UserError
 from pptsm.files import sha256_of
 
 STAGE = """
@@ -119,6 +122,47 @@ def test_an_archive_that_the_cache_has_damaged_is_mended_by_extraction(project: 
     shutil.rmtree(project / "data" / "frames")
     command(project, "dvc", "checkout", "frames")
     assert archive.read_bytes() == whole
+
+
+def damage(archive: Path) -> None:
+    """Flip a bit in a frame, as a disk does: size and time stay."""
+    facts, content = archive.stat(), bytearray(archive.read_bytes())
+    content[content.index(b"\xff\xda") + 40] ^= 4
+    archive.chmod(0o644)
+    with archive.open("r+b") as file:
+        file.write(content)
+    archive.chmod(0o444)
+    os.utime(archive, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.mark.parametrize("reader", ["training", "unpack"])
+@pytest.mark.parametrize("runs_before", [1, 2])
+def test_the_command_that_a_damaged_archive_names_mends_it(project: Path, runs_before: int, reader: str) -> None:
+    """In output, store and cache, which are one file; also where it was found whole before, and was not read again."""
+    for _ in range(runs_before):
+        command(project, "dvc", "repro", "--force", "frames")
+    archive = project / ARCHIVE
+    whole, lock = archive.read_bytes(), (project / "dvc.lock").read_bytes()
+    damage(archive)
+    assert not [path for path in files_below(project, "*") if path.is_file() and path.read_bytes() == whole]
+    source = FrameSource("archive", project / "data" / "frames")
+    if reader == "training":
+        with pytest.raises(UserError) as refused:
+            source.read(Excerpt("a_1.mp4", "a_1.mp4", 0), np.arange(12))
+        said = str(refused.value)
+    else:
+        done = pptsm("unpack", "data/frames", "--out", "loose", cwd=project, check=False)
+        assert done.returncode == 1
+        said = done.stderr
+    command(project, *re.findall(r"`(dvc [^`]+)`", said)[0].split())
+    assert len(source.read(Excerpt("a_1.mp4", "a_1.mp4", 0), np.arange(12)).pixels) == 12
+    assert archive.read_bytes() == whole
+    assert inode(archive) in map(inode, files_below(project / ".pptsm", "*.zip"))
+    shutil.rmtree(project / "data" / "frames")
+    command(project, "dvc", "checkout", "frames")
+    assert archive.read_bytes() == whole
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert "frames" not in command(project, "dvc", "status")
 
 
 def test_what_is_edited_in_place_does_not_reach_the_cache(project: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pptsm.errors import UserError
 from pptsm.workers import HUNG, JOB_BYTES, Unfinished, ended_if_silent, killable, limit_memory, sign_of_life
 
 
@@ -34,7 +35,51 @@ def test_one_that_hangs_does_not_keep_the_others() -> None:
 def test_one_that_crashes_does_not_keep_the_others() -> None:
     """Without a time limit, which a loaded machine might reach before the crash is seen."""
     found = list(killable(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
-    assert found == [2, Unfinished("the decoder crashed (exit code 7)"), 4, 6]
+    assert found == [2, Unfinished("the decoder crashed twice (exit code 7)"), 4, 6]
+
+
+def ended_at_first(folder: Path, number: int, how: signal.Signals) -> int:
+    """A job that notes when it runs; the third is ended or stopped from outside in the first of its tries."""
+    noted = folder / f"{number}-{len(list(folder.glob(f'{number}-*')))}"
+    noted.write_text(f"{time.monotonic()} inf")
+    if number == 3 and noted.name == "3-0":
+        os.kill(os.getpid(), how)
+    time.sleep(0.3)
+    noted.write_text(f"{noted.read_text().split()[0]} {time.monotonic()}")
+    return 2 * number
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP, signal.SIGALRM], ids=lambda how: how.name)
+def test_whose_process_is_ended_from_outside_is_tried_once_more_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    """By a system without memory, by whoever stops it for good, by its alarm after Ctrl-Z stopped all."""
+    monkeypatch.setattr("pptsm.workers.STOPPED_SEC", 2)
+    found = list(
+        killable(ended_at_first, [(tmp_path, number, how) for number in range(8)], workers=3, timeout_sec=None)
+    )
+    assert found == [2 * number for number in range(8)]
+    begun, done = map(float, (tmp_path / "3-1").read_text().split())
+    others = [map(float, path.read_text().split()) for path in tmp_path.iterdir() if not path.name.startswith("3-")]
+    assert len(others) == 7
+    assert all(until <= begun or since >= done for since, until in others)
+
+
+def test_processes_that_are_ended_before_they_work_are_replaced(tmp_path: Path) -> None:
+    """All of a pool's, while they begin: another pool does the work; not for ever."""
+    beginning = tmp_path / "beginning"
+    jobs = [(number,) for number in (1, 2, 3)]
+    assert list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 2))) == [2, 4, 6]
+    with pytest.raises(UserError, match=r"were ended from outside .* start again"):
+        list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 1000)))
+
+
+def die_in_the_beginning(noted: Path, times: int) -> None:
+    """For `prepare`: the first so many processes are killed."""
+    with noted.open("a") as file:
+        file.write(".")
+    if noted.stat().st_size <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_exception_ends_all_at_once() -> None:

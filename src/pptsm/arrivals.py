@@ -2,7 +2,8 @@
 
 A video has one row in the results, known by its path, size and time of change, and is then left alone; a changed file
 is another video. One that failed is tried in up to three runs, because a full disk or a busy machine passes, and one
-that is still being written is left for the next run. Runs with the same results wait for each other.
+that is still being written is left for the next run. Where a file's time lies in the future (a camera's or a server's
+clock), no age says that: it is looked at twice. Runs with the same results wait for each other.
 """
 
 import time
@@ -24,6 +25,7 @@ from pptsm.serving.predictor import Answer, Predictor, predict_files
 
 SETTLED_SEC = 10  # a file that was changed later than this before may still be growing
 MAX_TRIES = 3  # of a video that fails
+EARLIEST_NS, LATEST_NS = -(1 << 63), (1 << 63) - 1  # a time that 64 bits hold, to the year 2262; disks know later ones
 Identity = tuple[str, int, int]  # what a video is known by: path below the folder, size, time of change
 Row = dict[Any, Any]  # a line of the results, by column
 TYPES: dict[str, Any] = {
@@ -122,21 +124,49 @@ def due_videos(folder: Path, known: dict[Identity, Row]) -> tuple[dict[Path, Ide
     if problem := shut(folder):
         raise UserError(f"there is no folder {folder} to look into ({problem}). Create it, or name another.")
     done = {identity for identity, row in known.items() if not row["error"] or row["tries"] >= MAX_TRIES}
-    due, unsettled = {}, 0
+    due: dict[Path, Identity] = {}
+    ahead_of_time: dict[Path, Identity] = {}
+    unsettled = 0
     for path in videos_below(folder):
         try:
-            facts = path.stat()
+            identity, age_sec = _identity(path, folder)
         except OSError:  # a link to a file that has not come yet, or one that has gone
             unsettled += 1
             continue
-        identity = shown(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns
         if identity in done:
             continue
-        if time.time() - facts.st_mtime < SETTLED_SEC:
+        if age_sec < 0:
+            ahead_of_time[path] = identity
+        elif age_sec < SETTLED_SEC:
             unsettled += 1
         else:
             due[path] = identity
+    if ahead_of_time:
+        note(
+            f"predict: the time of {len(ahead_of_time)} videos lies in the future: looking again in {SETTLED_SEC} s at "
+            "whether they change"
+        )
+        time.sleep(SETTLED_SEC)
+    for path, identity in ahead_of_time.items():
+        if _is_still(path, folder, identity):
+            due[path] = identity
+        else:
+            unsettled += 1
     return due, unsettled
+
+
+def _identity(path: Path, folder: Path) -> tuple[Identity, float]:
+    """What a video is known by, and the seconds since it changed; negative where that lies in the future."""
+    facts = path.stat()
+    changed_ns = min(max(facts.st_mtime_ns, EARLIEST_NS), LATEST_NS)
+    return (shown(path.relative_to(folder)), facts.st_size, changed_ns), time.time() - facts.st_mtime
+
+
+def _is_still(path: Path, folder: Path, before: Identity) -> bool:
+    try:
+        return _identity(path, folder)[0] == before
+    except OSError:
+        return False
 
 
 def _row_of(answer: Answer, identity: Identity, revision: str, tries: int) -> Row:

@@ -32,7 +32,7 @@ from pebble import ProcessPool
 from pptsm import fingerprint
 from pptsm.errors import UserError
 from pptsm.files import state_dir
-from pptsm.workers import Unfinished, outcome, process_pool
+from pptsm.workers import Unfinished, outcome, process_pool, was_ended
 
 CONNECT_SEC = 10
 LOOK_SEC = 5  # between two looks at whether there is still a worker
@@ -240,10 +240,13 @@ def _do(
                     f"{_self()} does not see {path} as the machine that asks (size in bytes, readable: {facts} there, "
                     f"{_facts_of(path)} here). All must see the videos at the same path, and may read them."
                 )
-        running = pool.schedule(_work, args=(order,), timeout=timeout_sec)
-        while not wait([running], timeout=END_SEC).done:
-            if not pool.active:  # its command was ended in the moment this was handed over: nobody would do it
-                return Unfinished("the command was ended")
+        for _ in ("", "once more where its process was ended from outside, as it is here"):
+            running = pool.schedule(_work, args=(order,), timeout=timeout_sec)
+            while not wait([running], timeout=END_SEC).done:
+                if not pool.active:  # its command was ended in the moment this was handed over: nobody would do it
+                    return Unfinished("the command was ended")
+            if not was_ended(running):
+                break
         return outcome(running, timeout_sec)
 
 

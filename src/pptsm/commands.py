@@ -58,6 +58,7 @@ def predict(
     from pptsm.data.video import VIDEO_SUFFIXES, shown
     from pptsm.data.walk import is_folder, videos_below
     from pptsm.serving.predictor import Predictor, predict_files
+    from pptsm.workers import limit_memory
 
     if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
         raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
@@ -75,7 +76,13 @@ def predict(
             raise UserError(
                 f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
             )
+    limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
     predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
+    if not predictor.has_digest:
+        note(
+            f"predict: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
+            "Exported again, it has one."
+        )
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
     if warning:
@@ -211,7 +218,8 @@ def unpack(
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """
     from pptsm.console import progress, say
-    from pptsm.data.archive import archive_name, unpack
+    from pptsm.data.archive import EXTRACT_AGAIN, archive_name, unpack
+    from pptsm.data.kept import call_damaged
     from pptsm.data.video import VideoError
     from pptsm.files import whole_folder
 
@@ -229,7 +237,8 @@ def unpack(
             try:
                 count += unpack(archive, folder / name)
             except VideoError as error:
-                raise UserError(f"cannot unpack {error}. `dvc repro --force --single-item frames` mends it.") from None
+                call_damaged(archive)
+                raise UserError(f"cannot unpack {error}. {EXTRACT_AGAIN} mends it.") from None
     say(f"{out}: {count} frames of {len(archives)} archives")
 
 
@@ -298,7 +307,10 @@ def convert(
         load_weights(fresh, path)
         agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
         require(agreement, params.export.tolerance)
-    say(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {agreement.clips} clips")
+    on = (
+        f"{agreement.clips} clips of the --check videos" if check else "a random clip: --check VIDEO compares real ones"
+    )
+    say(f"{out}: agrees with Paddle to {agreement.max_relative_difference:.2g} on {on}")
 
 
 def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":

@@ -31,7 +31,7 @@ def one_line(text: str) -> str:
 
 def as_json(value: Any) -> str:
     """JSON in a line, its texts as they are but for what a terminal obeys."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

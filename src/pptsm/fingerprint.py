@@ -59,6 +59,7 @@ DECIDING = {
     "paddle2onnx": ("paddle2onnx",),
     "pandas": ("pandas",),
     "scipy": ("scipy",),
+    "simplejpeg": ("simplejpeg",),
 }
 # Libraries that compute none, each with its reason.
 PLUMBING = {

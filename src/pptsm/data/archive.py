@@ -58,6 +58,11 @@ END = np.dtype(
 )
 RECORD_SIGNATURE = b"PK\1\2"
 END_SIGNATURE = b"PK\5\6"
+EXTRACT_AGAIN = (
+    "`dvc repro --force --single-item frames`"  # without --force DVC skips it: nothing that it knows changed
+)
+# what `zipfile` raises at damaged archives, beside BadZipFile: a bit of a header says another method, or a password
+DAMAGE = (OSError, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 LOCAL_HEADER_BYTES = 30
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same video gives the same bytes
 TAIL_BYTES = 1 << 16  # the directory of 1,100 frames; that of a longer video is left to `zipfile`
@@ -99,7 +104,7 @@ def is_whole(path: Path, num_frames: int) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return len(archive.infolist()) == num_frames and archive.testzip() is None
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except DAMAGE:
         return False
 
 
@@ -132,7 +137,7 @@ def frames_in(archive: Path, indices: NDArray[np.int64]) -> Frames:
     try:
         comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
         native = native_size(comment)
-    except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
+    except (*DAMAGE, VideoError) as error:
         raise VideoError(f"{archive}: {error}") from None
 
     def image(place: int) -> NDArray[np.uint8]:
@@ -202,8 +207,7 @@ def native_size(comment: bytes | str) -> Size:
         return int(width), int(height)
     except (ValueError, TypeError, KeyError):
         raise VideoError(
-            "it does not say the video's native size, as archives of older versions; extract again "
-            "(`dvc repro --force --single-item frames`)"
+            f"it does not say the video's native size, as archives of older versions; extract again ({EXTRACT_AGAIN})"
         ) from None
 
 
@@ -224,16 +228,15 @@ def unpack(path: Path, folder: Path) -> int:
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     """The frames of an archive by their names. What goes wrong while the caller has one is none of its errors."""
-    damaged = (OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
     with ExitStack() as opened:
         try:
             archive = opened.enter_context(zipfile.ZipFile(path))
-        except damaged as error:
+        except DAMAGE as error:
             raise VideoError(f"{path}: {error}") from None
         for name in map(member_name, range(len(archive.namelist()))):  # no other: a name might lead out of the folder
             try:
                 frame = archive.read(name)
-            except damaged as error:
+            except DAMAGE as error:
                 raise VideoError(f"{path}: {error}") from None
             yield name, frame
 
@@ -269,5 +272,5 @@ def facts_of(path: Path) -> KeptFacts:
             return KeptFacts(num_frames, native_size(comment), min(image.size), size)
     except FileNotFoundError:
         raise VideoError(f"there is no {path}") from None
-    except (OSError, KeyError, zipfile.BadZipFile, VideoError) as error:
+    except (*DAMAGE, VideoError) as error:
         raise VideoError(f"{path}: {error}") from None

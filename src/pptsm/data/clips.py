@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pptsm.data.archive import EXTRACT_AGAIN
 from pptsm.data.folders import open_clip, source_path
 from pptsm.data.geometry import Box, DecodedWhenAsked, Frames, crop_places, in_stored_frame, resized_size
-from pptsm.data.kept import kept_name, read_kept
+from pptsm.data.kept import call_damaged, kept_name, read_kept
 from pptsm.data.names import Sampling, Source
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
@@ -65,8 +66,12 @@ class FrameSource:
         return Frames(DecodedWhenAsked(len(frames.images), image), frames.native)
 
     def _unreadable(self, excerpt: Excerpt, error: VideoError) -> UserError:
-        again = "index` looks at" if self.kind == "video" else "frames` extracts"
-        return UserError(f"clip {excerpt.id!r} cannot be read: {error}. `dvc repro {again} it again.")
+        if self.kind == "video":
+            remedy = "`dvc repro index` looks at it again if it has changed; if not, leave it out (index.exclude)."
+        else:
+            call_damaged(self.folder / kept_name(self.kind, excerpt.id))
+            remedy = f"{EXTRACT_AGAIN} extracts what is damaged again."
+        return UserError(f"clip {excerpt.id!r} cannot be read: {error}. {remedy}")
 
 
 def frame_source(params: Params, frames: Path) -> FrameSource:

@@ -7,7 +7,7 @@ their numbers, which begin anywhere and have no gap; other files may lie beside 
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pptsm.data.geometry import Frames
 from pptsm.data.names import NUMBERED_FRAMES
-from pptsm.data.pixels import decode_jpeg
+from pptsm.data.pixels import decode_sound_jpeg
+from pptsm.data.timing import Timing
 from pptsm.data.video import Image, Part, Probe, Seconds, Span, Video, VideoError, probe
 from pptsm.files import sha256_of
 from pptsm.workers import sign_of_life
@@ -43,7 +44,7 @@ class FrameFolder:
     """
 
     decoder = "jpeg"
-    fps = 0.0  # nothing tells
+    rate = 0.0  # nothing tells
     promised = 0
 
     def __init__(self, path: Path) -> None:
@@ -99,6 +100,14 @@ class FrameFolder:
             raise VideoError("a folder of frames does not say when they are shown: name the part by its frames")
         return part or Span(0, len(self))
 
+    def timing(self, num_frames: int | None = None) -> Timing:
+        """Nothing tells when the frames are shown."""
+        return Timing(np.zeros(len(self) if num_frames is None else num_frames), 0.0, 0.0)
+
+    def length_sec(self, _: Span) -> float:
+        """Nothing tells how long a part is shown."""
+        return 0.0
+
     def require_whole(self) -> None:
         """Refuse frames with a gap in their numbers.
 
@@ -135,10 +144,11 @@ class FrameFolder:
 
     def _image(self, number: int) -> Image:
         sign_of_life()
-        image = decode_jpeg(self.jpeg(number))
-        if image is None:
-            raise VideoError(f"{self._names[number]} is no whole JPEG")
-        return image
+        data = self.jpeg(number)
+        try:
+            return decode_sound_jpeg(data)
+        except ValueError as error:
+            raise VideoError(f"{self._names[number]} is no whole JPEG ({error})") from None
 
     @property
     def files(self) -> list[Path]:
@@ -146,18 +156,22 @@ class FrameFolder:
         return [self.folder / name for name in self._names]
 
 
-def open_clip(path: Path) -> Video | FrameFolder:
+def open_clip(path: Path, *, decord: bool = False) -> Video | FrameFolder:
     """A video file, or the frames of a folder by a name with %05d or the like.
+
+    Args:
+        path: of either.
+        decord: as `Video` has it.
 
     Raises:
         VideoError: as either.
     """
-    return FrameFolder(path) if _is_of_frames(path) else Video(path)
+    return FrameFolder(path) if _is_of_frames(path) else Video(path, decord=decord)
 
 
-def probe_clip(path: Path) -> Probe:
+def probe_clip(path: Path, *, decord: bool = False) -> Probe:
     """Decode a whole video, or all frames of a folder, and say what is in it, as `video.probe`."""
-    return probe(path, open_clip)
+    return probe(path, partial(open_clip, decord=decord))
 
 
 def hash_of(path: Path) -> str:

@@ -97,6 +97,15 @@ def crop_places(crops: Crops, size: Size, crop_px: int) -> list[tuple[int, int, 
     return [(left, top, mirrored) for mirrored in (False, True) for left, top in places]
 
 
+def seen_share(crops: Crops, size: Size, crop_px: int) -> float:
+    """The share of a resized frame that lies in any of the crops of evaluation, 0 to 1."""
+    width, height = size
+    seen = np.zeros((height, width), dtype=bool)
+    for left, top, _ in crop_places(crops, size, crop_px):
+        seen[top : top + crop_px, left : left + crop_px] = True
+    return float(seen.mean())
+
+
 def training_box(size: Size, spec: ClipSpec, crop: Literal["multi_scale", "random"], rng: np.random.Generator) -> Box:
     """A random box of the resized frame, which becomes a square of `spec.crop_px`.
 

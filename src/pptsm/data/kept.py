@@ -81,6 +81,15 @@ def _mark_whole(file: Path, num_frames: int) -> None:
         os.setxattr(file, MARK, _state_of(file, num_frames))
 
 
+def call_damaged(file: Path) -> None:
+    """Change the time of a file that was found damaged, so that neither `is_whole` nor DVC takes it for unchanged.
+
+    Store, output and DVC's cache are one file: the extraction then writes another in the place of all three.
+    """
+    with suppress(OSError):  # another user's, or gone: what is read next says it again
+        os.utime(file)
+
+
 def _state_of(file: Path, num_frames: int) -> bytes:
     facts = file.stat()
     return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
@@ -131,7 +140,7 @@ def _writer(
 ) -> AbstractContextManager[Callable[[Any], None]]:
     if kind == "archive":
         return archive.archive_writer(file, native)
-    return short_gop.clip_writer(file, native, opened.fps, settings)  # which may open decord: not for an archive
+    return short_gop.clip_writer(file, native, opened.rate, settings)
 
 
 class _Part:

@@ -65,6 +65,26 @@ def encode_jpeg(frame: NDArray[np.uint8], quality: int) -> bytes:
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
+def decode_sound_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """The frame [H, W, 3] of a JPEG from elsewhere: the pixels of `decode_jpeg`, but only of a file without a fault.
+
+    Where libjpeg goes on with a warning (data that ends early or late, codes that do not exist), OpenCV and Pillow make
+    a picture of it. A change that leaves another valid picture nobody can notice (docs/experiments.md).
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    import simplejpeg
+
+    frame = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    if simplejpeg.decode_jpeg_header(data)[2] != "CMYK":
+        return np.asarray(frame)
+    converted = decode_jpeg(data)  # inks become light in another way there, which archives are read in
+    if converted is None:
+        raise ValueError("its colours cannot be read")
+    return converted
+
+
 def decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
     """The frame [H, W, 3] of a JPEG, bit for bit as Pillow decodes it; None where the data is damaged or cut off."""
     cv2 = _cv2()

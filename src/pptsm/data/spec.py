@@ -4,9 +4,9 @@ A card (`pptsm.model.card`) and an exported file carry it as JSON; docs/clip.md 
 """
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
 from pptsm.errors import UserError
@@ -17,31 +17,37 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 VERSION = 1  # raise it, and the type of the field, when a field is added or changes its meaning
 
 
+# What a machine can do: a spec may come with a file from elsewhere.
+Pixels = Annotated[int, Field(ge=1, le=16_384)]
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Std = Annotated[float, Field(ge=1e-4, le=1000)]
+
+
 class ClipSpec(BaseModel):
     """From a video's frames to a clip [S, 3, H, W]: which frames, which pixels, which numbers.
 
     Fields that params.yaml has too mean the same there (section clip).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Literal[1] = 1
-    segments: int  # S, frames a clip
+    segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames a clip
     sampling: Sampling  # how training draws frames, and what is looked at unless something else is asked for
     frame_rule: FrameRule
     crops: Crops
-    dense_window: int
-    dense_clips: int
+    dense_window: Annotated[int, Field(ge=1, le=1 << 31)]
+    dense_clips: Annotated[int, Field(ge=1, le=10_000)]
     dense_crops: Crops
-    resize_px: int
-    crop_px: int  # in training
-    test_crop_px: int
+    resize_px: Pixels
+    crop_px: Pixels  # in training
+    test_crop_px: Pixels
     aspect: Aspect
     average: Literal["logits", "probabilities"]
     filter: Literal["bilinear"] = "bilinear"  # Pillow's, which averages where it shrinks
     colour: Literal["RGB"] = "RGB"
-    mean: tuple[float, float, float] = IMAGENET_MEAN  # of values in 0..1
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN  # of values in 0..1
+    std: tuple[Std, Std, Std] = IMAGENET_STD
 
     @model_validator(mode="before")
     @classmethod
@@ -53,6 +59,12 @@ class ClipSpec(BaseModel):
                 "wrote it. Update pptsm."
             )
         return values
+
+    @model_validator(mode="after")
+    def _crops_lie_in_the_frame(self) -> Self:
+        if max(self.crop_px, self.test_crop_px) > self.resize_px:
+            raise ValueError(f"crops of {self.crop_px} and {self.test_crop_px} px, of frames of {self.resize_px} px")
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -117,4 +129,4 @@ def read_spec(text: str, sampling: str | None) -> ClipSpec:
         raise ValueError(f"clip ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"clip.{'.'.join(map(str, first['loc']))} ({first['msg']})") from None
+        raise ValueError(f"{'.'.join(['clip', *map(str, first['loc'])])} ({first['msg']})") from None

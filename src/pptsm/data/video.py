@@ -1,9 +1,10 @@
 """The only place where videos are decoded.
 
-Frames are uint8 RGB arrays, turned as the file says a player must turn them; shape legend: T frames, H/W pixels.
-A frame's number is its place in the order of presentation. Where a file's packets tell which frame is where, PyAV
-decodes what is asked for from the key frame before it; everywhere else from the first frame on, and counts. The same
-packets say whether decord can be trusted to read a whole file in order. Pixels are the same to within two levels.
+Frames are uint8 RGB arrays, turned and mirrored as the file says a player must; shape legend: T frames, H/W pixels.
+A frame's number is its place in the order of presentation, from the first key frame on. Where a file's packets tell
+which frame is where, PyAV decodes what is asked for from the key frame before it; everywhere else from the first frame
+on, and counts. The same packets say whether decord can be trusted to read a whole file in order. Pixels are the same to
+within two levels. decord brings FFmpeg libraries of 2018 along: it reads files of the dataset, and no others.
 """
 
 import os
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data.geometry import Frames
+from pptsm.data.orientation import AS_STORED, Orientation, orientation_in, says_orientation
+from pptsm.data.timing import Timing, timing_of
 from pptsm.workers import sign_of_life
 
 Image = NDArray[np.uint8]  # [H, W, 3]
@@ -116,19 +119,15 @@ class Probe:
     reason: str  # empty when ok
     decoder: str  # "decord", "pyav", of a folder of frames "jpeg", or empty when unreadable
     num_frames: int  # frames that really decode
-    fps: float
+    fps: float  # on average; of a folder of frames 0
     width: int
     height: int
-
-    @property
-    def duration_sec(self) -> float:
-        """Length by frame count and rate."""
-        return self.num_frames / self.fps if self.fps > 0 else 0.0
+    duration_sec: float  # by the times at which the frames are shown; of a folder of frames 0
 
     @staticmethod
     def unreadable(reason: str) -> "Probe":
         """Nothing decodes, for this reason."""
-        return Probe("unreadable", reason, "", 0, 0.0, 0, 0)
+        return Probe("unreadable", reason, "", 0, 0.0, 0, 0, 0.0)
 
 
 class Video:
@@ -136,13 +135,18 @@ class Video:
 
     Open it in the process that reads it: decord's readers do not survive a fork.
 
+    Args:
+        path: the file.
+        decord: whether iteration may use decord, whose libraries are old: for files of the dataset.
+
     Raises:
         VideoError: the file cannot be opened, or has no frames.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, decord: bool = False) -> None:
         _require_content(path)
         self.path = path
+        self._may_use_decord = decord
         self.packets = _read_packets(path)
         if self.packets.count == 0:
             raise VideoError("the file has no frames")
@@ -150,7 +154,12 @@ class Video:
 
     @cached_property
     def _in_order(self) -> "_Decord | _Pyav":
-        return (_Decord.open(self.path, self.packets.count) if self.packets.indexed else None) or self._by_number
+        own = self._by_number
+        # of a display matrix decord knows the angle, and of what the stream says nothing
+        turned_only = not self.packets.says_orientation and own.orientation.is_rotation
+        if not (self._may_use_decord and self.packets.indexed and turned_only):
+            return own
+        return _Decord.open(self.path, self.packets.count) or own
 
     @property
     def decoder(self) -> Decoder:
@@ -158,14 +167,22 @@ class Video:
         return self._in_order.name
 
     @property
-    def fps(self) -> float:
-        """Frames a second; 0 where the container does not say."""
-        return self._in_order.fps
+    def rate(self) -> float:
+        """Frames a second by the container's header, which may be made up; 0 where it has none."""
+        return self.packets.rate
 
     @property
     def promised(self) -> int:
         """Frames by the container's header; 0 where it has none."""
         return self.packets.promised
+
+    def timing(self, num_frames: int | None = None) -> Timing:
+        """When the frames, or so many of them, are shown.
+
+        Raises:
+            VideoError: none decodes.
+        """
+        return self._by_number.timing(num_frames)
 
     def __len__(self) -> int:
         """Frames that decode, up to the first that does not; what has no trusted packets is decoded for it, once.
@@ -213,14 +230,22 @@ class Video:
             return Span(0, len(self))
         if isinstance(part, Span):
             return part
-        begins_sec = self._by_number.begins_sec
-        end_sec = begins_sec[-1] + (np.median(np.diff(begins_sec)) if len(begins_sec) > 1 else 0.0)
-        if part.end > end_sec + PAST_END_SEC:
-            raise VideoError(f"it lasts {end_sec:.2f} s, so nothing is at {part.start:g} to {part.end:g} s")
-        first, stop = np.searchsorted(begins_sec, np.array(part) - EARLY_SEC)
+        timing = self.timing()
+        if timing.fps == 0:
+            raise VideoError("the file does not say when its frames are shown")
+        if part.end > timing.end_sec + PAST_END_SEC:
+            raise VideoError(f"it lasts {timing.end_sec:.2f} s, so nothing is at {part.start:g} to {part.end:g} s")
+        first, stop = np.searchsorted(timing.begins_sec, np.array(part) - EARLY_SEC)
         if first == stop:
             raise VideoError(f"no frame begins between {part.start:g} and {part.end:g} s")
         return Span(int(first), int(stop - first))
+
+    def length_sec(self, span: Span) -> float:
+        """How long a part of the file is shown."""
+        timing = self.timing()
+        stop = span.first + span.num_frames
+        end_sec = timing.begins_sec[stop] if stop < len(timing.begins_sec) else timing.end_sec
+        return float(end_sec - timing.begins_sec[span.first])
 
     def require_whole(self) -> None:
         """Refuse a file that `probe` calls cut off, for the reason that it gives.
@@ -256,8 +281,8 @@ def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
         if count == 0:
             return Probe.unreadable(problem or "no frame decodes")
         problem = _cut_off(count, video.promised) or problem
-        status = "truncated" if problem else "ok"
-        return Probe(status, problem, video.decoder, count, video.fps, width, height)
+        status, timing = "truncated" if problem else "ok", video.timing(count)
+        return Probe(status, problem, video.decoder, count, timing.fps, width, height, timing.end_sec)
     except VideoError as error:
         return Probe.unreadable(str(error))
     except MemoryError:
@@ -292,13 +317,17 @@ class _Packets:
     """What a file's packets tell without decoding."""
 
     count: int  # packets that are to be shown
+    leading: int  # packets before the first that is marked as a key frame
     promised: int  # frames to be shown by the container's header; 0 where it has none
-    fps: float  # 0 where the container does not say
+    rate: float  # frames a second by the header; 0 where it does not say
     width: int  # as stored, before turning
     height: int
+    says_orientation: bool  # the stream itself, in what comes with the first key frame
     times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not tell that
-    tick_sec: float  # the unit of times
+    lasts: NDArray[np.int64]  # how long, by the packets; 0 where one does not say
+    tick_sec: float  # the unit of both
     keys: NDArray[np.int64]  # numbers of the frames from which decoding can start
+    in_order: bool  # times come in the order of presentation
     comment: str  # of the container
 
     @property
@@ -326,8 +355,11 @@ def _read_packets(path: Path) -> _Packets:
         smallest = SMALLEST_PICTURE_BYTES.get(codec, OTHER_SMALLEST_PICTURE_BYTES)
         decoded_at: list[int] = []
         shown_at: list[int] = []
+        lasts: list[int] = []
         keys: list[int] = []
-        discarded = 0
+        discarded: list[bool] = []
+        first_key: int | None = None
+        orientation = False
         try:
             # in H.264 frames may look back beyond a marked key frame; units of type 5 start afresh
             fresh_starts = BitStreamFilterContext("filter_units=pass_types=5", stream) if codec == "h264" else None
@@ -335,36 +367,68 @@ def _read_packets(path: Path) -> _Packets:
                 sign_of_life()
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
-                discarded += packet.is_discard
+                if first_key is None and (packet.is_keyframe or not shown_at):
+                    first_key = len(shown_at) if packet.is_keyframe else None
+                    orientation = orientation or says_orientation(packet, stream)
+                discarded.append(packet.is_discard)
                 size = packet.size
                 if codec == "mpeg4" and size < SMALL_PACKET_BYTES:
                     size = _mpeg4_picture_bytes(bytes(packet))
                 indexed = indexed and packet.pts is not None and size >= smallest
                 decoded_at.append(packet.dts or 0)
                 shown_at.append(packet.pts)
+                lasts.append(packet.duration or 0)
                 if packet.is_keyframe and indexed:
                     keys.append(len(shown_at) - 1)
                     indexed = fresh_starts is None or len(fresh_starts.filter(packet)) > 0  # takes the packet
         except av.FFmpegError:
             indexed = False
-        count = len(shown_at)
+        count, hidden, leading = len(shown_at), sum(discarded), first_key or 0
         if name != MATROSKA:  # whose index has the key frames only
             indexed = indexed and decoded_at == [entry.timestamp for entry in stream.index_entries]
         promised = int(stream.frames)
         if name == AVI and (ticks := max(decoded_at, default=0) + 1) > count:
             promised = promised * count // ticks  # the header also counts the time of dropped frames
-        elif discarded and name == MOV:  # an edit list shows a part; the header counts the whole
-            promised = len(stream.index_entries) - discarded
+        elif hidden and name == MOV:  # an edit list shows a part; the header counts the whole
+            promised = len(stream.index_entries) - hidden
         elif name == MATROSKA:
             promised = _promised_by_length(container, stream, shown_at)
-        fps = float(stream.average_rate) if stream.average_rate else 0.0
+        promised = max(0, promised - _lost_before(leading, shown_at, discarded))
+        rate = float(stream.average_rate) if stream.average_rate else 0.0
         width, height = stream.codec_context.width, stream.codec_context.height
         tick_sec, comment = float(stream.time_base or 0), container.metadata.get("comment", "")
     indexed = (
-        indexed and not discarded and len(set(shown_at)) == count and _keys_divide(np.array(shown_at), np.array(keys))
+        indexed and not hidden and len(set(shown_at)) == count and _keys_divide(np.array(shown_at), np.array(keys))
     )
-    times = np.array(sorted(shown_at) if indexed else [], dtype=np.int64)
-    return _Packets(count - discarded, promised, fps, width, height, times, tick_sec, np.array(keys, np.int64), comment)
+    order = np.argsort(np.array(shown_at if indexed else [], np.int64))
+    return _Packets(
+        count=count - hidden,
+        leading=leading,
+        promised=promised,
+        rate=rate,
+        width=width,
+        height=height,
+        says_orientation=orientation,
+        times=np.array(shown_at, np.int64)[order] if indexed else np.empty(0, np.int64),
+        lasts=np.array(lasts, np.int64)[order],
+        tick_sec=tick_sec,
+        keys=np.array(keys, np.int64),
+        in_order=name != AVI,
+        comment=comment,
+    )
+
+
+def _lost_before(leading: int, shown_at: list[int], discarded: list[bool]) -> int:
+    """Frames that nothing can show: those before the first key frame, and those after it that look back beyond it.
+
+    So a clip that was cut out of a longer video without encoding it anew is as whole as what can be seen of it.
+    """
+    at = shown_at[leading] if shown_at else None
+    lost = 0
+    for place, (time, hidden) in enumerate(zip(shown_at, discarded, strict=True)):
+        early = place > leading and at is not None and time is not None and time < at
+        lost += (place < leading or early) and not hidden
+    return lost
 
 
 def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
@@ -413,7 +477,6 @@ class _Decord:
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
-        self.fps = float(reader.get_avg_fps())
 
     @staticmethod
     def open(path: Path, num_packets: int) -> "_Decord | None":
@@ -453,41 +516,41 @@ class _Pyav:
     def __init__(self, path: Path, packets: _Packets) -> None:
         self.path = path
         self.packets = packets
-        self.fps = packets.fps
+        self._found: _Decodable | None = None
 
     def __len__(self) -> int:
-        return self.packets.count if self.packets.indexed else self._decodable[0]
+        return self.packets.count if self.packets.indexed else len(self._decodable.times)
 
-    @property
-    def begins_sec(self) -> NDArray[np.float64]:
-        """When each frame is shown, from the first one on; by the frame rate where packets do not tell.
-
-        Raises:
-            VideoError: neither tells.
-        """
-        if self.packets.indexed:
-            times = self.packets.times
-            return np.asarray((times - times[0]) * self.packets.tick_sec, dtype=np.float64)
-        if self.fps <= 0:
-            raise VideoError("the file does not say when its frames are shown")
-        return np.arange(len(self)) / self.fps
+    def timing(self, num_frames: int | None = None) -> Timing:
+        """When the frames are shown: by the packets where they can be trusted, else by the decoded frames."""
+        packets = self.packets
+        shown = packets if packets.indexed else self._decodable
+        times, lasts = shown.times[:num_frames], shown.lasts[:num_frames]
+        return timing_of(times, lasts, packets.tick_sec, packets.rate, packets.in_order)
 
     @property
     def problem(self) -> str:
         """What ended the decoding before the file's end; empty where nothing did, or nothing was decoded."""
-        return "" if self.packets.indexed else self._decodable[1]
+        return "" if self.packets.indexed else self._decodable.problem
+
+    @property
+    def _decodable(self) -> "_Decodable":
+        """What decoding the whole file showed; it is done once."""
+        if self._found is None:
+            try:
+                for _ in self._decoded():
+                    pass
+            except VideoError:
+                pass  # `_found` says it
+        assert self._found is not None
+        if not len(self._found.times):
+            raise VideoError(self._found.problem or "no frame decodes")
+        return self._found
 
     @cached_property
-    def _decodable(self) -> tuple[int, str]:
-        count, problem = 0, ""
-        try:
-            for _ in self._decoded():
-                count += 1
-        except VideoError as error:
-            problem = str(error)
-        if count == 0:
-            raise VideoError(problem or "no frame decodes")
-        return count, problem
+    def orientation(self) -> Orientation:
+        """How all frames are turned: as the first one says it, for itself or by the container."""
+        return next((orientation_in(frame) for frame in self._decoded()), None) or AS_STORED
 
     def __iter__(self) -> Iterator[Image]:
         return map(self._converter(), self._decoded())
@@ -532,16 +595,25 @@ class _Pyav:
         """PyAV's frames, not yet converted."""
         import av
 
-        count = 0
+        times: list[int | None] = []
+        lasts: list[int] = []
+        problem, due = "", self.packets.times
         with _container(self.path) as (container, stream):
             stream.codec_context.thread_count = 1
             try:
-                for frame in container.decode(stream):
-                    sign_of_life()
+                for frame in _shown_frames(container, stream, self.packets.leading):
+                    if len(due) and (len(times) == len(due) or frame.pts != due[len(times)]):
+                        break  # one before it is missing: the next would take its number
                     yield frame
-                    count += 1
+                    times.append(frame.pts)
+                    lasts.append(frame.duration or 0)
             except av.FFmpegError as error:
-                raise VideoError(f"frame {count} does not decode ({error.strerror})") from None
+                problem = f"frame {len(times)} does not decode ({error.strerror})"
+        if len(times) < len(due) and not problem:
+            problem = f"frame {len(times)} does not decode"
+        self._found = _Decodable(times, lasts, problem)
+        if problem:
+            raise VideoError(problem)
 
     def _converter(self) -> Callable[[Any], Image]:
         from av.video.reformatter import VideoReformatter
@@ -550,10 +622,44 @@ class _Pyav:
 
         def convert(frame: Any) -> Image:
             # all frames get the size that the container gives, as with decord, even if the stream changes it
-            rgb = reformatter.reformat(frame, self.packets.width, self.packets.height, "rgb24", threads=1).to_ndarray()
-            return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+            shape = self.packets.width, self.packets.height
+            rgb: Image = np.asarray(reformatter.reformat(frame, *shape, "rgb24", threads=1).to_ndarray(), np.uint8)
+            # one orientation for all: in a stream that says it, perhaps only some frames do
+            turned = self.packets.says_orientation or orientation_in(frame) is not None
+            return self.orientation.applied(rgb) if turned else rgb
 
         return convert
+
+
+class _Decodable(NamedTuple):
+    """What decoding a file from its first key frame on showed."""
+
+    times: list[int | None]  # of the frames, in ticks, as they came
+    lasts: list[int]  # how long each is shown; 0 where it does not say
+    problem: str  # what ended it before the file's end; empty where nothing did
+
+
+def _shown_frames(container: Any, stream: Any, leading: int) -> Iterator[Any]:
+    """PyAV's frames from the first key frame on, whatever decoders make of those before it: grey, errors or nothing.
+
+    A decoder knows a key frame, too, that its packet is not marked as.
+    """
+    import av
+
+    begun, key_at = leading == 0, None
+    for number, packet in enumerate(container.demux(stream)):
+        sign_of_life()
+        key_at = packet.pts if number == leading else key_at
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            if begun or number >= leading:
+                raise
+            continue
+        for frame in frames:
+            begun = begun or frame.key_frame or (None not in (key_at, frame.pts) and frame.pts >= key_at)
+            if begun:
+                yield frame
 
 
 def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -> Iterator[Any]:

@@ -7,6 +7,7 @@ import paddle
 import paddle2onnx
 from paddle.static import InputSpec
 
+from pptsm.evaluation.exported import DIGEST, NO_DIGEST, with_digest
 from pptsm.model.network import VideoNetwork
 
 INFERENCE_NAME = "model"
@@ -25,7 +26,7 @@ def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int
 
 
 def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
-    """Convert a folder that `save_inference` wrote; `properties` become the file's metadata."""
+    """Convert a folder that `save_inference` wrote; `properties` become the file's metadata, with its digest."""
     paddle2onnx.export(
         str(inference / f"{INFERENCE_NAME}.json"),
         str(inference / f"{INFERENCE_NAME}.pdiparams"),
@@ -38,9 +39,9 @@ def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[
     graph = proto.graph
     _rename(graph, graph.input[0].name, "clips")
     _rename(graph, graph.output[0].name, "logits")
-    onnx.helper.set_model_props(proto, properties)
+    onnx.helper.set_model_props(proto, properties | {DIGEST: NO_DIGEST})
     onnx.checker.check_model(proto)
-    onnx.save(proto, str(target))
+    target.write_bytes(with_digest(proto.SerializeToString()))
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

@@ -1,5 +1,6 @@
 """The gate of the export: an ONNX file must compute what Paddle computes; and what it costs."""
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ import numpy as np
 from pptsm.data.transforms import ClipArray
 from pptsm.errors import UserError
 from pptsm.evaluation.engines import Scorer, onnx_scorer, open_session
+from pptsm.evaluation.metrics import require_numbers
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # of a largest logit: below it differences cannot be measured
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,33 @@ class Agreement:
 
 
 def compare(network: Scorer, exported: Scorer, clips: Iterable[ClipArray]) -> Agreement:
-    """Score clips [S, 3, H, W] with the network itself and with the exported file."""
-    worst, same, count = 0.0, True, 0
-    for clip in clips:
+    """Score clips [S, 3, H, W] with the network itself and with the exported file.
+
+    Raises:
+        UserError: there is no clip; or of one the logits of either are not finite numbers, not as many, or the same
+            for all classes, as those of a network that never learned: two that say nothing cannot be compared.
+    """
+    differences, same = [], True
+    for number, clip in enumerate(clips, start=1):
         ours, theirs = network(clip[None]), exported(clip[None])
-        worst = max(worst, float(np.abs(ours - theirs).max() / np.abs(ours).max()))
+        for logits, what in ((ours, "Paddle's network"), (theirs, "the ONNX file")):
+            require_numbers(logits, f"{what}, on clip {number} of the comparison,")
+        if ours.shape != theirs.shape:
+            raise UserError(
+                f"the ONNX file gives {list(theirs.shape)} logits of a clip, and Paddle's network {list(ours.shape)}: "
+                "they are not the same network. Export it again."
+            )
+        largest = float(np.abs(ours).max())
+        if largest < SMALLEST or (ours.shape[-1] > 1 and np.ptp(ours) == 0):
+            raise UserError(
+                f"Paddle's network gives all classes the logit {ours.flat[0]:g} on clip {number} of the comparison: "
+                "its last layer has learned nothing, so there is nothing to compare. Train it, or take other weights."
+            )
+        differences.append(float(np.abs(ours.astype(np.float64) - theirs).max()) / largest)
         same &= bool((ours.argmax(axis=1) == theirs.argmax(axis=1)).all())
-        count += 1
-    return Agreement(count, worst, same)
+    if not differences:
+        raise UserError("there is no clip to compare the ONNX file with Paddle on. Give videos to the comparison.")
+    return Agreement(len(differences), max(differences), same)
 
 
 def require(agreement: Agreement, tolerance: float, what: str = "the ONNX file") -> None:
@@ -41,15 +64,17 @@ def require(agreement: Agreement, tolerance: float, what: str = "the ONNX file")
         what: names the file in the error.
 
     Raises:
-        UserError: the exported file does not compute what the network computes.
+        UserError: the exported file does not compute what the network computes, or that was not looked at.
     """
-    # written so that NaN fails too
-    if not (agreement.max_relative_difference <= tolerance and agreement.same_top1):
-        raise UserError(
-            f"{what} does not agree with Paddle on {agreement.clips} real clips: logits differ by "
-            f"{agreement.max_relative_difference:.3g} of the largest (allowed {tolerance:g}), same top-1: "
-            f"{agreement.same_top1}. Nothing was exported. Check the versions of paddlepaddle and paddle2onnx."
-        )
+    difference = agreement.max_relative_difference
+    # said so that NaN is refused
+    if agreement.clips >= 1 and 0 <= difference <= tolerance < math.inf and agreement.same_top1:
+        return
+    raise UserError(
+        f"{what} does not agree with Paddle on {agreement.clips} real clips: logits differ by {difference:.3g} of the "
+        f"largest (allowed {tolerance:g}), same top-1: {agreement.same_top1}. Nothing was exported. Check the versions "
+        "of paddlepaddle and paddle2onnx."
+    )
 
 
 def middle_view(views: ClipArray, segments: int) -> ClipArray:

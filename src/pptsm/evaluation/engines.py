@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
 from pptsm.errors import UserError
+from pptsm.evaluation.exported import read_exported, unloadable
 from pptsm.processor import cores
 
 if TYPE_CHECKING:
@@ -46,13 +47,9 @@ def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSessi
     ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
 
     Raises:
-        UserError: there is no such file, or it cannot be loaded.
+        UserError: there is no such file, it cannot be loaded, or `read_exported` refuses it.
     """
-    if not model.is_file():
-        raise UserError(
-            f"no exported model {model} (looked from {Path.cwd()}). `dvc repro export` makes one; --model of "
-            "`pptsm predict` names another."
-        )
+    data = read_exported(model)  # what was looked into is what is opened
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     if (here := cores()) != os.cpu_count():  # by itself it takes all of the machine, whatever a container's quota
@@ -60,19 +57,26 @@ def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSessi
     on_gpu = device == "gpu" and GPU_PROVIDER in onnxruntime.get_available_providers()
     providers = [GPU_PROVIDER] if on_gpu else []
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=[*providers, "CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(data, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own classes, which it does not document
-        raise UserError(
-            f"{model} ({model.stat().st_size} bytes) is no ONNX file that can be loaded: {str(error)[:200]}. "
-            "`dvc repro export` makes one; --model of `pptsm predict` names another."
-        ) from None
+        raise unloadable(model, error) from None
 
 
 def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
-    """An exported network as a function that ONNX Runtime computes."""
+    """An exported network as a function that ONNX Runtime computes.
+
+    It raises UserError where ONNX Runtime cannot: the file takes other clips, or memory runs out.
+    """
 
     def score(views: ClipArray) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
+        try:
+            logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
+        except Exception as error:  # as above
+            raise UserError(
+                f"ONNX Runtime cannot compute the exported file on clips of {list(views.shape)}: {str(error)[:200]}. "
+                "Where memory ran out, close other programs or take a smaller network; else `dvc repro export` makes "
+                "the file anew."
+            ) from None
         return logits
 
     return score

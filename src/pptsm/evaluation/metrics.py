@@ -1,5 +1,8 @@
 """Accuracy from logits: pure functions of arrays, counting videos, never batches.
 
+They take numbers only. `argmax` and sorting would give NaN a class, and a maximum would lose it: so each function asks
+`require_numbers` first.
+
 Shape legend: N videos, K classes.
 """
 
@@ -9,8 +12,33 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pptsm.errors import UserError
+
 Logits = NDArray[np.floating]  # [N, K]
 Labels = NDArray[np.int64]  # [N]
+
+
+class NoNumbersError(UserError):
+    """A network answered with what is not a number, is infinite, or is nothing."""
+
+
+def require_numbers(logits: Logits, what: str = "the network") -> None:
+    """Refuse logits [..., K] of which one is not a finite number, or that are none at all.
+
+    Args:
+        logits: of a network.
+        what: names it, and what it was asked about.
+
+    Raises:
+        NoNumbersError: with the reasons that there are.
+    """
+    if logits.size and np.isfinite(logits).all():
+        return
+    found = f"{(~np.isfinite(logits)).sum()} of {logits.size} logits are not a number or infinite"
+    raise NoNumbersError(
+        f"{what} gave no answer: {found if logits.size else 'no logits at all'}. Its weights have diverged in training "
+        "(lower training.base_lr), or they are damaged, or too large for the precision it computes in."
+    )
 
 
 @dataclass(frozen=True)
@@ -30,7 +58,11 @@ def accuracy(logits: Logits, labels: Labels) -> Accuracy:
     Args:
         logits: [N, K], N at least 1.
         labels: [N].
+
+    Raises:
+        NoNumbersError: a logit is not a finite number, or there is no video; so in all functions here.
     """
+    require_numbers(logits)
     return Accuracy(
         videos=len(labels),
         top1=float(in_top(logits, labels, 1).mean()),
@@ -47,6 +79,7 @@ def in_top(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
 
 def ranking(logits: Logits, k: int) -> NDArray[np.int64]:
     """[N, min(k, K)]: the classes of the highest logits, best first; ties go to the lower class."""
+    require_numbers(logits)
     return np.argsort(-logits, axis=1, kind="stable")[:, :k].astype(np.int64)
 
 
@@ -72,6 +105,7 @@ def video_logits(views: Logits, average: Literal["logits", "probabilities"]) -> 
         average: "logits" takes their mean. "probabilities" takes the logarithm of the mean of the views' probabilities,
             so that its softmax is that mean, and the rest need not know which it was.
     """
+    require_numbers(views)
     video: NDArray[np.float64] = views.astype(np.float64)
     if average == "probabilities":
         log_p = video - np.logaddexp.reduce(video, axis=1, keepdims=True)
@@ -82,12 +116,15 @@ def video_logits(views: Logits, average: Literal["logits", "probabilities"]) -> 
 
 def softmax(logits: Logits) -> NDArray[np.float64]:
     """[..., K] -> probabilities [..., K]."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    require_numbers(logits)
+    with np.errstate(over="ignore"):  # what is so far below the best has probability 0
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> float:
     """Mean over the videos of -log(probability of the label)."""
+    require_numbers(logits)
     wide = logits.astype(np.float64)
     peak = wide.max(axis=1)
     log_sum = peak + np.log(np.exp(wide - peak[:, None]).sum(axis=1))

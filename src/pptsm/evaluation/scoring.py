@@ -10,8 +10,9 @@ from pptsm.console import progress
 from pptsm.data.ahead import prepared
 from pptsm.data.clips import EvaluationVideos, TrainingClips
 from pptsm.data.transforms import Pixels
+from pptsm.errors import UserError
 from pptsm.evaluation.engines import PixelScorer
-from pptsm.evaluation.metrics import video_logits
+from pptsm.evaluation.metrics import require_numbers, video_logits
 
 if TYPE_CHECKING:
     from pptsm.model.parallel import Ranks
@@ -38,7 +39,12 @@ def score_videos(
 
     Returns:
         logits [N, K] and labels [N], in the order of `videos`.
+
+    Raises:
+        UserError: there is no video; or, naming it, a video's logits are not finite numbers.
     """
+    if not len(videos):
+        raise UserError(f"{what}: there is no video to score.")
     numbers: Sequence[int] = range(len(videos))
     if ranks is not None:
         numbers = ranks.share(numbers)
@@ -56,6 +62,7 @@ def score_videos(
             for owner, logits_K in zip(owners, score(views), strict=True):
                 if owner > len(scored):  # the first view of the next video
                     video_is_whole()
+                require_numbers(logits_K, f"{what}: the network, asked about {videos.video_of(numbers[owner])!r},")
                 views_VK.append(logits_K)
         if views_VK:
             video_is_whole()

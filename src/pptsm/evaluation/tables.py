@@ -1,4 +1,4 @@
-"""Evaluation as tables: one row a video, one row a class."""
+"""Evaluation as tables: one row per video, one row per class."""
 
 from dataclasses import asdict
 from typing import Any
@@ -35,19 +35,20 @@ def class_rows(logits: Logits, labels: Labels, classes: list[str]) -> pd.DataFra
     return table[table["videos"] > 0].reset_index(drop=True)
 
 
-def metric_values(logits: Logits, labels: Labels, groups: list[str]) -> dict[str, Any]:
+def metric_values(logits: Logits, labels: Labels, groups: list[str], compared: int = 1) -> dict[str, Any]:
     """The headline figures with their intervals and the verdict on chance, rounded for reading.
 
     Args:
         logits: [N, K], N at least 1.
         labels: [N].
         groups: the group of each video; `top1_low` and `top1_high` take videos for independent,
-            `top1_low_by_group` and `top1_high_by_group` take groups for it.
+            `top1_low_by_group` and `top1_high_by_group` take groups for it, and are None with one group.
+        compared: epochs among which these videos chose the weights, as `statistics.judge` takes it.
     """
     right, classes = in_top(logits, labels, 1), logits.shape[1]
     low, high = interval(int(right.sum()), len(right))
-    low_by_group, high_by_group = interval_by_group(right, groups)
-    verdict = judge(right, labels, groups, classes)
+    low_by_group, high_by_group = interval_by_group(right, groups) or (None, None)
+    verdict = judge(right, labels, groups, classes, compared)
     values = asdict(accuracy(logits, labels)) | {
         "top1_low": low,
         "top1_high": high,
@@ -57,6 +58,7 @@ def metric_values(logits: Logits, labels: Labels, groups: list[str]) -> dict[str
         "classes": classes,
         "chance": verdict.chance,
         "largest_class": verdict.largest_class,
+        "compared": compared,
         "above_chance": verdict.above_chance,
     }
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
@@ -67,6 +69,7 @@ def in_words(values: dict[str, Any]) -> str:
     words = f"top-1 {values['top1']:.2%}"
     if values["classes"] > TOP:  # with fewer, top-5 is always right
         words += f", top-5 {values['top5']:.2%}"
-    if not values["above_chance"]:
-        words += f"; NOT ABOVE CHANCE ({values['chance']:.1%})"
-    return words
+    chance = f"{values['chance']:.1%}"
+    if values["above_chance"] is None:
+        return f"{words}; one group cannot tell whether that is above chance ({chance})"
+    return f"{words}; above chance ({chance})" if values["above_chance"] else f"{words}; NOT ABOVE CHANCE ({chance})"

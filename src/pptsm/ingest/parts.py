@@ -1,11 +1,12 @@
 """From the seconds of annotated parts of files to their frames."""
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from pptsm.data.folders import FrameFolder, open_clip
-from pptsm.data.video import Seconds, Span, Video, VideoError, silence_sec
+from pptsm.data.video import Seconds, Video, VideoError, silence_sec
 from pptsm.errors import UserError
 from pptsm.workers import Unfinished, Workers, ended_if_silent, killable, limit_memory
 
@@ -17,7 +18,7 @@ def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers
 
     Args:
         clips: rows with path, start_sec and end_sec (NaN: the whole file), `where` the annotation stands, and what
-            probing said of the file: status, num_frames, fps.
+            probing said of the file: status, num_frames, duration_sec.
         found: path -> file.
         workers: processes.
         limit_sec: a decoder that shows no frame for so long (and longer, with the file's size) is ended.
@@ -32,15 +33,16 @@ def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers
         (found[path], list(map(Seconds, rows["start_sec"], rows["end_sec"])), silence_sec(found[path], limit_sec))
         for path, rows in of_file.items()
     ]
-    spans, faults = {}, []
-    found_out = killable(_spans, jobs, workers, timeout_sec=None, prepare=limit_memory)
-    for rows, answer in zip(of_file.values(), found_out, strict=True):
-        answers = [answer.reason] * len(rows) if isinstance(answer, Unfinished) else answer
-        for row, span in zip(rows.itertuples(), answers, strict=True):
-            if isinstance(span, Span):
-                spans[row.Index] = span
+    parts_found: dict[Any, _PartFound] = {}
+    faults: list[str] = []
+    answers = killable(_spans, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    for rows, of_one in zip(of_file.values(), answers, strict=True):
+        each = [of_one.reason] * len(rows) if isinstance(of_one, Unfinished) else of_one
+        for row, answer in zip(rows.itertuples(), each, strict=True):
+            if isinstance(answer, str):
+                faults.append(f"{row.where} ({row.path}): {answer}")
             else:
-                faults.append(f"{row.where} ({row.path}): {span}")
+                parts_found[row.Index] = answer
     if faults:
         more = f"\n  ... and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise UserError(
@@ -48,14 +50,20 @@ def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers
             + "\n  ".join(faults[:SHOWN])
             + f"{more}\nMend the seconds in the annotations."
         )
-    frames = pd.DataFrame(list(spans.values()), index=list(spans), columns=["first_frame", "num_frames"])
+    frames = pd.DataFrame(list(parts_found.values()), index=list(parts_found), columns=list(_PartFound._fields))
     clips.loc[frames.index, frames.columns] = frames
-    rate = clips["fps"].where(clips["fps"] > 0)
-    clips.loc[frames.index, "duration_sec"] = (clips["num_frames"] / rate).fillna(0.0)[frames.index]
     return clips
 
 
-def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[Span | str]:
+class _PartFound(NamedTuple):
+    """A part of a file, by the names of the index."""
+
+    first_frame: int
+    num_frames: int
+    duration_sec: float
+
+
+def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[_PartFound | str]:
     """Runs in a worker: the frames of each part, or why there are none."""
     try:
         with ended_if_silent(limit_sec):
@@ -65,8 +73,9 @@ def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[Span | st
         return [str(error)] * len(parts)
 
 
-def _span(video: Video | FrameFolder, part: Seconds) -> Span | str:
+def _span(video: Video | FrameFolder, part: Seconds) -> _PartFound | str:
     try:
-        return video.span(part)
+        span = video.span(part)
+        return _PartFound(*span, video.length_sec(span))
     except VideoError as error:
         return str(error)

@@ -29,7 +29,7 @@ def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFram
         workers: processes that probe.
 
     Returns:
-        A row for each path, in their order: the fields of `Probe`, duration_sec, size_bytes and sha256.
+        A row for each path, in their order: the fields of `Probe`, size_bytes and sha256.
     """
     note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
     jobs = [(path, silence_sec(path, params.probe_timeout_sec)) for path in paths]
@@ -40,8 +40,7 @@ def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFram
     rows = []
     for (path, limit_sec), answer in zip(jobs, answers, strict=True):
         digest, result = _broken(answer, next(digests), limit_sec) if isinstance(answer, Unfinished) else answer
-        row = {"duration_sec": result.duration_sec, "size_bytes": _size_of(path), "sha256": digest}
-        rows.append(asdict(result) | row)
+        rows.append(asdict(result) | {"size_bytes": _size_of(path), "sha256": digest})
     return pd.DataFrame(rows)
 
 
@@ -59,7 +58,7 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
     if (known := _read(stored)) is not None:
         return digest, known
     with ended_if_silent(limit_sec):
-        result = probe_clip(path)
+        result = probe_clip(path, decord=True)  # the dataset is one's own; elsewhere decord opens nothing
     with whole_file(stored, settle=False) as partial:
         partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
     return digest, result

@@ -1,11 +1,11 @@
 """A network in a folder: its weights, and a card from which it is built again without any other file."""
 
 import json
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pptsm.data.spec import ClipSpec
 from pptsm.errors import UserError, unusable
@@ -13,29 +13,30 @@ from pptsm.model.device import computed_with
 from pptsm.model.dialects import Arrays
 from pptsm.model.names import Activation, Depth, Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
-from pptsm.model.pickles import WEIGHTS, write_arrays
-from pptsm.model.weights import load_weights
+from pptsm.model.pickles import WEIGHTS, WeightsError, write_arrays
+from pptsm.model.weights import as_float32, load_weights
 from pptsm.params import Role
 
 CARD = "card.json"
+MOST_CLASSES, MOST_SEGMENTS, MOST_WIDTH = 1_000_000, 4096, 64  # more is a slip, or made to fill memory
 PEER = "peer"  # folder below the student's, of the network that learned beside it
 
 
 class NetworkArguments(BaseModel):
-    """What `build_model` is given."""
+    """What `build_model` is given, within what a machine can do: a card may come from elsewhere."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Network
     depth: Depth
-    num_classes: int
-    num_segments: int
-    width: float
+    num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    num_segments: Annotated[int, Field(ge=1, le=MOST_SEGMENTS)]
+    width: Annotated[float, Field(gt=0, le=MOST_WIDTH)]
     shift: bool
-    shift_ratio: float
+    shift_ratio: Annotated[float, Field(ge=0, lt=0.5)]
     attention: bool = False  # so in cards of older versions
     activation: Activation
-    dropout: float
+    dropout: Annotated[float, Field(ge=0, lt=1)]
 
     def build(self) -> VideoNetwork:
         """The network with fresh weights."""
@@ -58,9 +59,18 @@ class Card(BaseModel):
     kept_epoch: int | None = None  # whose weights these are, counted from 1; None: not trained, or not said
     start: str | None  # what it started from; None: random weights
     distilled: bool = False  # whether another network had a part in its loss
+    distillation: dict[str, Any] | None = None  # kind, weight, temperature of that part; None: none, or an older card
     verdict: dict[str, Any] | None = None  # whether it is above chance; None where that was not asked
     skipped: str | None = None  # why there are no weights
     computed_with: str
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.classes) != self.network.num_classes:
+            raise ValueError(f"{len(self.classes)} classes, and a network of {self.network.num_classes}")
+        if self.clip.segments != self.network.num_segments:
+            raise ValueError(f"clips of {self.clip.segments} frames, and a network of {self.network.num_segments}")
+        return self
 
 
 def network_arguments(role: Role, num_classes: int) -> NetworkArguments:
@@ -104,9 +114,16 @@ def save_network(folder: Path, card: Card, weights: Arrays | None) -> None:
         folder: where.
         card: what they are.
         weights: None where nothing was trained.
+
+    Raises:
+        UserError: an array holds what is not a number, so that nobody could use it.
     """
     if weights is not None:
-        write_arrays(folder / WEIGHTS, {key: np.ascontiguousarray(value) for key, value in weights.items()})
+        try:
+            values = {name: as_float32(name, array) for name, array in weights.items()}
+        except WeightsError as error:
+            raise UserError(f"the weights of the {card.role} cannot be kept: {error}") from None
+        write_arrays(folder / WEIGHTS, values)
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -123,12 +140,14 @@ def read_card(folder: Path) -> Card:
     except OSError as error:  # where there is none, it is no folder that a training stage wrote
         raise unusable("the card of a network", folder / CARD, error.strerror or str(error), "student") from None
     except ValidationError as error:
+        first = error.errors()[0]
         raise UserError(
             f"{folder / CARD} does not describe a network in full ({error.error_count()} fields are missing or wrong, "
-            f"the first is {'.'.join(map(str, error.errors()[0]['loc']))}): it was written by an older version. Train "
+            f"the first: {'.'.join(map(str, first['loc'])) or 'the card'}, {first['msg']}): it was written by an older "
+            "version, or was changed. Train "
             "again (`dvc repro`), or name its weights as a role's `start`."
         ) from None
-    except ValueError as error:  # no UTF-8, no JSON
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON
         raise unusable("the card of a network", folder / CARD, f"it is damaged ({error})", "student") from None
 
 
@@ -143,12 +162,16 @@ def network_folders(teacher: Path, student: Path, baseline: Path) -> dict[str, P
     return {role: folder for role, folder in folders.items() if not read_card(folder).skipped}
 
 
-def load_network(folder: Path) -> VideoNetwork:
+def load_network(folder: str | PathLike[str]) -> VideoNetwork:
     """The network of a folder with its weights, in evaluation mode; needs nothing but the folder.
 
+    Args:
+        folder: one that a training stage wrote.
+
     Raises:
-        UserError: as `read_card`, or the folder has no weights.
+        UserError: as `read_card`, or the folder has no weights, or `load_weights` refuses them.
     """
+    folder = Path(folder)
     card = read_card(folder)
     if card.skipped:
         raise UserError(f"{folder} has no weights: {card.skipped}.")

@@ -2,15 +2,17 @@
 
 Known dialects: PaddleVideo PP-TSM and PP-TSMv2 (our own names), with or without the trunk's prefix, their distilled
 files (`Student.`, beside it `Teacher.`), ImageNet files in PaddleClas's older and newer names, TSM of mit-han-lab,
-TSM of mmaction2 1.x.
+TSM of mmaction2 1.x. Around any of them there may be what a training script wraps a network or its file in.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pptsm.model.pickles import WeightsError
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -19,17 +21,63 @@ TORCH_NORM = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "runn
 WITHOUT_USE = re.compile(r"(^|\.)num_batches_tracked$|^Teacher\.|^out\.(weight|bias)$|^fc\.(weight|bias)$")
 
 
+# Under which key a file keeps the network's arrays, the more specific first; an average of them is taken alone only.
+STATE_DICTS = ("state_dict", "model_state_dict", "model_state", "model", "network", "net", "weights", "params")
+# What a file keeps beside them, to go on with a training.
+OF_TRAINING = re.compile(r"optim|^opt$|sched|scaler|amp|^lr|loss|meter|hook|message_hub|rng", re.IGNORECASE)
+LEVELS = 4  # of dictionaries in dictionaries
+# Parts of names that tools put around a network or one of its parts: paddle.DataParallel (`_layers`), PyTorch's
+# (`module`), torch.compile (`_orig_mod`).
+TRANSPARENT = {"module", "_layers", "_orig_mod"}
+# What a training script calls its network, as the first part of all names.
+WRAPPERS = {"model", "network", "net", "ema", "model_ema", "ema_model"}
+OWN_WORDS = {"backbone", "head", "Student", "Teacher", "stem", "blocks", "base_model", "new_fc", "cls_head"}
+
+
 def state_dict_in(content: Any) -> Arrays:
-    """The arrays of a file's object by name: the object itself, or what it keeps under `state_dict`.
+    """The arrays of a file's object by name: the object itself, or what it keeps under `state_dict` and the like.
+
+    A Paddle tensor below the top of a file is the pair of its name and its array. Of a network and its moving average
+    (`ema`) the network is taken.
 
     Returns:
         An empty dict where there is no state dict.
+
+    Raises:
+        WeightsError: there are several, under keys that do not say which is meant.
     """
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping):
+    return _state_dict_in(content, LEVELS, set())
+
+
+def _state_dict_in(content: Any, levels: int, seen: set[int]) -> Arrays:
+    if not isinstance(content, Mapping) or levels == 0 or id(content) in seen:
         return {}
-    return {str(name): np.asarray(value) for name, value in content.items() if isinstance(value, np.ndarray)}
+    seen.add(id(content))  # a dictionary may hold itself
+    for key in STATE_DICTS:
+        if inner := _state_dict_in(content.get(key), levels - 1, seen):
+            return inner
+    own = {str(name): array for name, value in content.items() if (array := _array_in(value)) is not None}
+    if any(array.ndim for array in own.values()):
+        return own
+    others = {
+        str(key): inner
+        for key, value in content.items()
+        if not OF_TRAINING.search(str(key)) and (inner := _state_dict_in(value, levels - 1, seen))
+    }
+    if set(others) <= {"backbone", "head"}:  # a network by its parts
+        return {f"{part}.{name}": array for part, inner in others.items() for name, array in inner.items()} or own
+    if len(others) > 1:
+        raise WeightsError(
+            f"it holds the arrays of several networks, under {', '.join(map(ascii, sorted(others)[:5]))}. Save the one "
+            "that is meant in a file of its own."
+        )
+    return next(iter(others.values()))
+
+
+def _array_in(value: Any) -> NDArray[Any] | None:
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+        value = value[1]
+    return value if isinstance(value, np.ndarray) else None
 
 
 def to_own_names(found: Arrays, known: Collection[str], blocks: list[str]) -> tuple[Arrays, list[str]]:
@@ -43,22 +91,51 @@ def to_own_names(found: Arrays, known: Collection[str], blocks: list[str]) -> tu
     Returns:
         Arrays by our names (a name that no dialect knows stays as it is), and the names of those that are
         of no use to any network.
+
+    Raises:
+        WeightsError: two different arrays stand for the same part of the network.
     """
     own: Arrays = {}
+    origins: dict[str, str] = {}
     ignored = []
-    for name, array in found.items():
-        bare = _without_wrapping(name)
-        ours = next((candidate for candidate in (bare, f"backbone.{bare}") if candidate in known), None)
-        if ours is None and WITHOUT_USE.search(name):
+    for name, bare in zip(found, _without_wrapping(found, known), strict=True):
+        candidates = (bare, f"backbone.{bare}", bare.removeprefix("backbone."))
+        ours = next((candidate for candidate in candidates if candidate in known), None)
+        if ours is None and WITHOUT_USE.search(bare):
             ignored.append(name)
             continue
-        is_torch_linear = name.endswith(("new_fc.weight", "fc_cls.weight"))
-        own[ours or _translate(bare, blocks)] = array.T if is_torch_linear else array
+        ours = ours or _translate(bare, blocks)
+        array = found[name].T if bare.endswith(("new_fc.weight", "fc_cls.weight")) else found[name]
+        if ours in own and not np.array_equal(own[ours], array, equal_nan=True):
+            raise WeightsError(
+                f"its arrays {origins[ours]!a} and {name!a} both stand for {ours!a}, and differ. Save the network that "
+                "is meant in a file of its own."
+            )
+        own[ours], origins[ours] = array, name
     return own, ignored
 
 
-def _without_wrapping(name: str) -> str:
-    name = name.removeprefix("module.")
+def _without_wrapping(names: Iterable[str], known: Collection[str]) -> list[str]:
+    """The names without what tools and scripts put before them."""
+    bare = [_without_wrappers(name, known) for name in names]
+    # one word before all of them, whatever it is
+    while len(words := {name.partition(".")[0] for name in bare}) == 1:
+        (word,) = words
+        shorter = [name.partition(".")[2] for name in bare]
+        if word in OWN_WORDS or not all(shorter) or any(name in known for name in bare):
+            break
+        bare = [_without_wrappers(name, known) for name in shorter]
+    return [_without_student(name) for name in bare]
+
+
+def _without_wrappers(name: str, known: Collection[str]) -> str:
+    name = ".".join(part for part in name.split(".") if part not in TRANSPARENT)
+    while name not in known and name.partition(".")[0] in WRAPPERS:
+        name = name.partition(".")[2]
+    return name
+
+
+def _without_student(name: str) -> str:
     if name.startswith("Student."):
         name = name.removeprefix("Student.")
         name = re.sub(r"^0\.", "backbone.", name)

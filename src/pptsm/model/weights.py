@@ -6,8 +6,10 @@ little of the network is an error, never a silent partial load.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pptsm.model.dialects import Arrays, state_dict_in, to_own_names
 from pptsm.model.network import VideoNetwork
@@ -52,14 +54,18 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
         What was loaded and what was not.
 
     Raises:
-        WeightsError: the file cannot be read safely, covers too little, or holds names that this network has
-            no place or another shape for; the model is then unchanged.
+        WeightsError: the file cannot be read safely, covers too little, holds names that this network has no place or
+            another shape for, or values that are no numbers; the model is then unchanged.
     """
-    found = state_dict_in(read_weights(path))
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    content = read_weights(path)
+    try:
+        found = state_dict_in(content)
+        arrays, ignored = to_own_names(found, own, model.backbone.block_names)
+    except WeightsError as error:
+        raise WeightsError(f"{path} was refused: {error}") from None
     if not found:
         raise WeightsError(f"{path} holds no state dict (names with arrays).")
-    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    arrays, ignored = to_own_names(found, own, model.backbone.block_names)
     # a file may hold them as they were before its training went on, so they are not taken from any
     computed = [name for name in model.computed_names if arrays.pop(name, None) is not None]
     own = {name: shape for name, shape in own.items() if name not in model.computed_names}
@@ -85,8 +91,37 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
     # names without a place, or in another shape, tell another architecture, however much of this one happens to fit
     if report.coverage < min_coverage or report.unexpected or report.wrong_shape:
         raise WeightsError(_misfit(path, report, arrays, own, min_coverage))
-    model.set_state_dict({name: np.ascontiguousarray(array, dtype=np.float32) for name, array in fitting.items()})
+    try:
+        values = {name: as_float32(name, array) for name, array in fitting.items()}
+    except WeightsError as error:
+        raise WeightsError(f"{path} was refused: {error}") from None
+    model.set_state_dict(values)
     return report
+
+
+def as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    """An array of a network as it computes with it.
+
+    Raises:
+        WeightsError: its values are no real numbers, or one of them is not a number, infinite, or too large for
+            float32; or it is a variance below 0, whose square root batch norm takes.
+    """
+    if array.dtype.kind != "f":
+        raise WeightsError(
+            f"its array {name!a} is of type {array.dtype}, and weights are real numbers: perhaps the file is "
+            "quantised. Take the weights from before that."
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(array, dtype=np.float32)
+    if not (finite := np.isfinite(values)).all():
+        raise WeightsError(
+            f"{(~finite).sum():,} of the {values.size:,} values of its array {name!a} are not a number, or infinite: "
+            "the training that wrote it has diverged, or the file is damaged. Take weights from before that, or fetch "
+            "it again."
+        )
+    if name.endswith("._variance") and (values < 0).any():
+        raise WeightsError(f"its array {name!a} has variances below 0: the file is damaged. Fetch it again.")
+    return values
 
 
 def _misfit(

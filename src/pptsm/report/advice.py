@@ -1,89 +1,60 @@
-"""What the report says of a network that is not above chance: what was found, and what to try first."""
+"""What the report says of each network against chance, in the words of the log (`pptsm.evaluation.advice`)."""
 
 from typing import Any
 
-import pandas as pd
-
-from pptsm.params import Params
+from pptsm.evaluation.advice import Learning, diagnosis, figures, heading, next_steps
 
 
-def doubts(metrics: dict[str, Any], sampling: str, histories: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """What was found of each role that is not above chance in `sampling`, the student first.
+def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of each role its verdict in `sampling`, the student first: `above_chance`, `heading`, `text` and `steps`.
 
     Args:
         metrics: role -> sampling -> figures, as the evaluation wrote them.
         sampling: the one that the roles were trained for.
-        histories: role -> a row an epoch.
+        split: of the evaluated videos.
+        cards: role -> card, which says how it was trained.
     """
     found = {}
     for role in sorted(metrics, key=lambda role: role != "student"):
-        values = metrics[role][sampling]
-        if values["above_chance"]:
-            continue
-        among = f" in {values['groups']} groups" if values["groups"] < values["videos"] else ""
-        text = (
-            f"Top-1 is {_percent(values['top1'])} of {values['videos']} videos{among} (95 % interval "
-            f"{_percent(values['top1_low_by_group'])} to {_percent(values['top1_high_by_group'])}). Guessing among "
-            f"{values['classes']} classes reaches {_percent(1 / values['classes'])}, always naming the largest class "
-            f"{_percent(values['largest_class'])}."
+        values, learning = metrics[role][sampling], Learning.of(cards.get(role, {}).get("verdict"))
+        text = f"Top-1 is {figures(values, split)}."
+        if learning is not None:
+            text += f" {diagnosis(values, learning)}"
+        found[role] = {
+            "above_chance": values["above_chance"],
+            "heading": heading(f"The {role}", values),
+            "text": text,
+            # an older card does not say how it was trained
+            "steps": next_steps(role, values, learning) if learning or not cards.get(role, {}).get("epochs") else [],
+        }
+    student = found["student"]
+    copied = next((found[role] for role in ("teacher", "peer") if role in found), None)
+    if (
+        student["above_chance"] is False
+        and cards["student"]["distilled"]
+        and copied
+        and copied["above_chance"] is False
+    ):
+        step = (
+            "Its teacher is at chance as well, and the student was trained to copy it: improve the teacher first, or "
+            "train without it (student.distillation_weight: 0)."
         )
-        if (train_top1 := _last_train_top1(histories.get(role))) is not None:
-            text += f" Of its training videos it recognised {_percent(train_top1)} in its last epoch."
-        found[role] = text
+        student["steps"] = [step, *student["steps"]]
     return found
 
 
-def advice(
-    params: Params, metrics: dict[str, Any], student_history: pd.DataFrame | None, train_videos: int
-) -> list[str]:
-    """What to try first where the student is not above chance, the most promising step first; else nothing.
-
-    A network that knows its training videos by heart lacks videos, any other one lacks training.
+def sampling_gap(samplings: dict[str, Any], trained: str) -> str | None:
+    """What it costs to look at videos the other way than training did; None where only one way was evaluated.
 
     Args:
-        params: all parameters.
-        metrics: role -> sampling -> figures, as the evaluation wrote them.
-        student_history: a row an epoch.
-        train_videos: how many videos it was trained on.
+        samplings: sampling -> figures of one network.
+        trained: the sampling of its training.
     """
-    clip, student, values = params.clip, params.student, metrics["student"][params.sampling]
-    if values["above_chance"]:
-        return []
-    labels = (
-        "Check the labels by the mistakes on the report's page: are they wrong, and can a person tell the classes "
-        f"apart by {student.segments} frames of {clip.test_crop_px} px?"
-    )
-    train_top1 = _last_train_top1(student_history)
-    if train_top1 is None:
-        return [
-            "Nothing was trained here: check that index.label_file has the classes in the order of the weights, and "
-            "that student and clip are those that the weights were trained with (a preset has them).",
-            labels,
-        ]
-    longer = (
-        f"Train longer: student.epochs is {student.epochs}, training.clips_per_video {params.training.clips_per_video}."
-    )
-    more = f"Add videos, above all of other groups: it was trained on {train_videos}."
-    steps = []
-    if student.start is None:
-        steps.append("Start from published weights instead of random ones: student.start, see pptsm weights.")
-    if params.training.flip == "none":
-        steps.append("Mirror training clips (training.flip: horizontal), unless classes differ by direction.")
-    by_heart = train_top1 > (1 + values["chance"]) / 2
-    steps = [more, *steps, labels, longer] if by_heart else [longer, *steps, labels, more]
-    teacher = metrics.get("teacher", {}).get(params.sampling)
-    if student.distillation_weight > 0 and teacher is not None and not teacher["above_chance"]:
-        copied = (
-            "The teacher is at chance as well, and the student was made to copy it: mend the teacher first, or train "
-            "without it (student.distillation_weight: 0)."
-        )
-        steps = [copied, *steps]
-    return steps
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
-def _last_train_top1(history: pd.DataFrame | None) -> float | None:
-    return None if history is None or history.empty else float(history["train_top1"].iloc[-1])
+    other = {"uniform": "dense", "dense": "uniform"}[trained]
+    if not {trained, other} <= set(samplings):
+        return None
+    more = (samplings[trained]["top1"] - samplings[other]["top1"]) * 100
+    text = f"Trained with {trained} sampling, asked with {other} sampling: {-more:+.1f} points of top-1"
+    if more > 0:
+        text += f". Ask it as it was trained: `pptsm predict` does, unless --sampling says {other}"
+    return f"{text}."

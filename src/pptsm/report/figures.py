@@ -7,12 +7,15 @@ import base64
 import io
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from pptsm.data.geometry import Box
 
 matplotlib.use("Agg")  # no window, and it must be chosen before pyplot
 import matplotlib.pyplot as plt
@@ -21,6 +24,7 @@ from matplotlib.figure import Figure
 STUDENT, INK, FAINT = "#1f6feb", "#24292f", "#d0d7de"
 COLOURS = {"teacher": "#c2701c", "student": STUDENT, "peer": "#6f42c1", "baseline": "#57606a"}
 TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
+OUTLINE = "#ffd33d"  # of a crop
 MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
 MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the picture
 
@@ -114,10 +118,17 @@ def class_bars(table: pd.DataFrame) -> str:
     return _svg(figure)
 
 
-def strip(frames: NDArray[np.uint8], height_px: int = 84) -> str:
-    """Frames [T, H, W, 3] side by side, as a data URI of a JPEG."""
-    width_px = round(frames.shape[2] * height_px / frames.shape[1])
-    small = [np.asarray(Image.fromarray(frame).resize((width_px, height_px))) for frame in frames]
+def strip(frames: NDArray[np.uint8], boxes: Sequence[Box] = (), height_px: int = 84) -> str:
+    """Frames [T, H, W, 3] side by side, as a data URI of a JPEG; with the outline of boxes, in the frames' pixels."""
+    scale = height_px / frames.shape[1]
+    width_px = max(1, round(frames.shape[2] * scale))
+    small = []
+    for frame in frames:
+        image = Image.fromarray(frame).resize((width_px, height_px))
+        for left, top, right, bottom in boxes:
+            outline = [left * scale, top * scale, right * scale - 1, bottom * scale - 1]
+            ImageDraw.Draw(image).rectangle(outline, outline=OUTLINE)
+        small.append(np.asarray(image))
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(small, axis=1)).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,6 +1,7 @@
 """Everything the stages found, gathered once for the pages of the report.
 
-What a network is, how it began and what it sees stands in its card; params.yaml tells how it was trained.
+What a network is, how it was trained and what it sees stands in its card, what was scored in the figures. params.yaml
+may have changed since: it gives the title, the headline's sampling, how many mistakes are shown, and is shown itself.
 """
 
 import csv
@@ -16,17 +17,21 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, seen_share
+from pptsm.data.names import Crops, Sampling
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
+from pptsm.data.transforms import views_of
 from pptsm.errors import unusable
 from pptsm.files import sha256_of
 from pptsm.model.names import TITLES, TRUNKS
 from pptsm.params import Params
 from pptsm.report import figures
-from pptsm.report.advice import advice, doubts
+from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Validation, read_json
 
 SAMPLINGS = ("uniform", "dense")
+CENTRE: dict[Crops, int] = {"center": 0, "three": 2, "ten": 4}  # the place of the centre among the crops
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
 NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
 TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of all tables' columns
@@ -70,6 +75,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     clip = ClipSpec.model_validate(cards["student"]["clip"])
     headline = _of(predictions, "student", params.sampling)
     histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
+    split_of = dict(zip(index["id"], index["split"], strict=True))
+    split = str(split_of.get(headline["id"].iloc[0], params.evaluate.split)) if len(headline) else params.evaluate.split
     validation = read_json(sources.validation, "the validation's result", "validate", TypeAdapter(Validation))
     checked_frames = read_json(
         sources.frames_validation, "the frames' validation", "validate_frames", TypeAdapter(FramesValidation)
@@ -89,8 +96,11 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "rows": _accuracy_rows(cards, metrics),
         "published": _published_rows(),
         "on_kinetics": len(classes) == KINETICS_CLASSES,
-        "doubts": doubts(metrics, params.sampling, histories),
-        "advice": advice(params, metrics, histories.get("student"), validation["facts"]["splits"]["train"]),
+        "verdicts": verdicts(metrics, params.sampling, split, cards),
+        "split": split,
+        "gap": sampling_gap(metrics["student"], clip.sampling),
+        "taught_by": _taught_by(cards),
+        "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
         "metrics": metrics,
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
@@ -169,7 +179,7 @@ def _accuracy_rows(cards: dict[str, Any], metrics: dict[str, Any]) -> list[dict[
             {
                 "version": f"{TITLES[network['network']]} {role}" + ("" if network["shift"] else ", shift off"),
                 "backbone": backbone(network),
-                "distilled": taught if card["epochs"] else "as published",  # without epochs nothing was trained here
+                "distilled": taught if card["epochs"] else "not trained here",
                 **{sampling: samplings.get(sampling) for sampling in SAMPLINGS},
             }
         )
@@ -189,22 +199,61 @@ def _of(table: pd.DataFrame, role: str, sampling: str) -> pd.DataFrame:
 def _wrong_clips(
     params: Params, clip: ClipSpec, headline: pd.DataFrame, index: pd.DataFrame, frames: FrameSource
 ) -> list[dict[str, Any]]:
-    """All mistakes, the surest first; those that are shown have a strip of the frames that the network was given.
+    """All mistakes, the surest first; those that are shown have strips of what the network was given.
 
-    Of several dense clips the strip is the middle one.
+    Of several dense clips the strip is the middle one; of several crops it is the one in the centre, and all of them
+    are drawn on the whole frames.
     """
     wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
     row_of = {excerpt.id: (excerpt, count) for excerpt, count in zip(excerpts(index), index["num_frames"], strict=True)}
     clips = []
     for place, row in enumerate(wrong.to_dict("records")):
-        strip = None
+        shown: dict[str, Any] = {"strip": None}
         if place < params.report.wrong_clips:
             excerpt, count = row_of[row["id"]]
             indices = evaluation_indices(count, clip, params.sampling)
             middle = (clip_NT := indices.reshape(-1, clip.segments))[len(clip_NT) // 2]
-            strip = figures.strip(frames.read(excerpt, middle).pixels)
-        clips.append({str(name): value for name, value in row.items()} | {"strip": strip})
+            shown = _pictures(frames.read(excerpt, middle), clip, params.sampling)
+        clips.append({str(name): value for name, value in row.items()} | shown)
     return clips
+
+
+def _pictures(frames: Frames, clip: ClipSpec, sampling: Sampling) -> dict[str, Any]:
+    """Strips of a clip: what the network is given, the whole frames with the crops, and in words how much that is."""
+    crops = clip.crops if sampling == "uniform" else clip.dense_crops
+    size, side = resized_size(frames.native, clip.resize_px, clip.aspect), clip.test_crop_px
+    whole = frames.pixels
+    stored = whole.shape[2], whole.shape[1]
+    places = crop_places(crops, size, side)
+    boxes = [in_stored_frame((left, top, left + side, top + side), size, stored) for left, top, _ in places]
+    centre = CENTRE[crops] * clip.segments
+    views = views_of(frames, clip, sampling).values[centre : centre + clip.segments]  # [S, 3, H, W]
+    return {
+        "strip": figures.strip(views.transpose(0, 2, 3, 1)),
+        "whole": figures.strip(whole, boxes),
+        "seen": f"{side} of {min(size)} px of the short side, {seen_share(crops, size, side):.0%} of the picture",
+        "crops": len(set(boxes)),
+    }
+
+
+def _taught_by(cards: dict[str, Any]) -> str:
+    """The network that the student learned from or with, and how."""
+    other = "peer" if "peer" in cards else "teacher"
+    words = f"{other} {backbone(cards[other]['network'])}" if other in cards else "another network"
+    how = cards["student"].get("distillation")  # older cards do not say
+    if not how:
+        return words
+    temperature = "" if how["distillation"] == "mutual" else f", temperature {how['temperature']:g}"
+    return f"{words} ({how['distillation']}, weight {how['distillation_weight']:g}{temperature})"
+
+
+def _kept(card: dict[str, Any]) -> str | None:
+    """Which epoch's weights a trained network has, and whether validation chose it."""
+    if not card["epochs"] or card.get("kept_epoch") is None:
+        return None
+    chose = (card.get("verdict") or {}).get("compared", 1) > 1
+    words = f"weights of epoch {card['kept_epoch']} of {card['epochs']}"
+    return f"{words}, which validation chose" if chose else words
 
 
 def _speed(history: pd.DataFrame, card: dict[str, Any]) -> str:

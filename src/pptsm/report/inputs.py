@@ -19,13 +19,13 @@ class Figures(BaseModel):
     top1: float
     top1_low: float
     top1_high: float
-    top1_low_by_group: float
-    top1_high_by_group: float
+    top1_low_by_group: float | None  # None with one group
+    top1_high_by_group: float | None
     top5: float
     mean_class_accuracy: float
     chance: float
     largest_class: float
-    above_chance: bool
+    above_chance: bool | None  # None: one group cannot tell
 
 
 Metrics = TypeAdapter(dict[str, dict[str, Figures]])  # role -> sampling
@@ -148,8 +148,11 @@ class CardOf(BaseModel):
     network: Network
     clip: ClipSpec
     epochs: int
+    kept_epoch: int | None = None
     start: str | None
     distilled: bool
+    distillation: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
 
 
 Shape = TypeVar("Shape")

@@ -1,7 +1,7 @@
 """What an exported file says of itself: written by the export, read by the prediction, without Paddle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.errors import UserError
+from pptsm.evaluation.advice import Learning, figures, heading, next_steps
+from pptsm.evaluation.exported import REMEDY
 
 PREFIX = "pptsm."
 
@@ -41,8 +43,19 @@ class ModelMetadata:
 
     @classmethod
     def of(cls, session: onnxruntime.InferenceSession, file: Path) -> "ModelMetadata":
-        """What the opened file says of itself; raises as `from_properties`."""
-        return cls.from_properties(session.get_modelmeta().custom_metadata_map, str(file))
+        """What the opened file says of itself.
+
+        Raises:
+            UserError: as `from_properties`, or the network in it takes other clips or gives another number of logits.
+        """
+        try:
+            properties = session.get_modelmeta().custom_metadata_map
+        except ValueError as error:  # no UTF-8
+            raise _garbled(str(file), error) from None
+        found = cls.from_properties(properties, str(file))
+        if fault := _misfit(session, found):
+            raise UserError(f"{file} cannot be used: {fault}. Its metadata are those of another file. {REMEDY}")
+        return found
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], origin: str) -> "ModelMetadata":
@@ -60,33 +73,57 @@ class ModelMetadata:
             )
         except UserError as error:
             raise UserError(f"{origin} cannot be used: {error}") from None
-        except (KeyError, ValueError) as error:
-            raise UserError(
-                f"{origin} was not written by `pptsm export`: its metadata lack or garble {error}. "
-                "Without them nobody knows its classes and its preprocessing. `dvc repro export` makes such a file, "
-                "and `pptsm convert` one of published weights."
-            ) from None
+        except (KeyError, ValueError, RecursionError) as error:
+            raise _garbled(origin, error) from None
+
+
+def _garbled(origin: str, error: Exception) -> UserError:
+    return UserError(
+        f"{origin} was not written by `pptsm export`: its metadata lack or garble {str(error)[:200]}. "
+        "Without them nobody knows its classes and its preprocessing. `dvc repro export` makes such a file, "
+        "and `pptsm convert` one of published weights."
+    )
+
+
+def _misfit(session: onnxruntime.InferenceSession, said: ModelMetadata) -> str | None:
+    """How the network in a file differs from what its metadata say; a size of None is any."""
+    clips, logits = session.get_inputs(), session.get_outputs()
+    for values, name, shape in (
+        (clips, "clips", (None, *said.clip.shape)),
+        (logits, "logits", (None, len(said.labels))),
+    ):
+        if [(value.name, value.type) for value in values] != [(name, "tensor(float)")]:
+            shown = ", ".join(f"{value.name!a} of {value.type}" for value in values[:3])
+            return f"its {'input' if values is clips else 'output'} should be {name!r} of tensor(float), and is {shown}"
+        found = [size if isinstance(size, int) else None for size in values[0].shape]
+        if found != list(shape):
+            return f"its {name} are {_in_words(found)}, and its metadata describe {_in_words(shape)}"
+    return None
+
+
+def _in_words(shape: Sequence[int | None]) -> str:
+    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
 
 
 def _read_labels(text: str) -> list[str]:
     labels = json.loads(text)
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not labels:
         raise ValueError("labels, which are no list of names")
+    for label in labels:
+        label.encode()  # half a character cannot be written anywhere: a ValueError
     return labels
 
 
 def chance_warning(verdict: Mapping[str, Any] | None) -> str | None:
-    """The sentence for a network that did no better than chance when its training ended.
+    """The sentence for a network that was not proven to do better than chance when its training ended.
 
     Args:
         verdict: as its card has it; None (nothing was held out, or an older card) says nothing.
     """
     if verdict is None or verdict["above_chance"]:
         return None
-    videos = {"train": "training", "val": "validation"}.get(verdict["split"], verdict["split"])
-    chance = max(verdict["guessing"], verdict["largest_class"])
-    return (
-        f"this model was not above chance: at the end of its training it recognised {verdict['top1']:.1%} of "
-        f"{verdict['videos']} {videos} videos (95 % interval from {verdict['low']:.1%}), and knowing nothing reaches "
-        f"{chance:.1%}. Do not rely on its answers."
-    )
+    found = f"{heading('this model', verdict)}: at the end of its training, {figures(verdict, verdict['split'])}"
+    trust = "Do not rely on its answers" if verdict["above_chance"] is False else "How it answers on others is unknown"
+    learning = Learning.of(verdict)
+    steps = next_steps("student", verdict, learning)[:1] if learning else []  # an older card says nothing of it
+    return " ".join([f"{found}. {trust}.", *(f"To try first: {step}" for step in steps)])

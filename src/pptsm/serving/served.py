@@ -39,6 +39,11 @@ class Served:
         return float((self.answers["served"] == self.answers["label"]).mean())
 
     @property
+    def tied(self) -> int:
+        """Videos with another answer than evaluation gave that are not counted as different: there it was a tie."""
+        return int((self.answers["tied"] & (self.answers["served"] != self.answers["top1"])).sum())
+
+    @property
     def agreement(self) -> float:
         """Share of the videos with the answer that evaluation gave, 0 to 1."""
         return float((self.answers["served"] == self.answers["top1"]).mean())
@@ -49,6 +54,8 @@ class Served:
             "served_videos": len(self.answers),
             "served_top1": round(self.top1, 6),
             "served_agreement": round(self.agreement, 6),
+            "served_tied": self.tied,
+            "served_tie_share": TIE,
         }
 
     def in_words(self) -> str:
@@ -58,14 +65,30 @@ class Served:
             f"{self.agreement:.2%}"
         )
 
+    def require_answers(self) -> None:
+        """Refuse a served file that answered nothing, however little its agreement matters.
+
+        Raises:
+            UserError: with what it said of the first video.
+        """
+        if not self.answers["served"].notna().any():
+            said = f" It says of the first: {self.answers['error'].iloc[0]}." if len(self.answers) else ""
+            raise UserError(
+                f"the exported file, asked through `pptsm predict`, answered none of {len(self.answers)} original "
+                f"videos, so nothing is known of what is served.{said} See that the videos below index.root are those "
+                "of the index."
+            )
+
     def require(self, least_agreement: float) -> None:
         """The gate; one video may always differ, and so may those where the evaluation had no answer but a tie.
 
         An archive's JPEGs decide a tie: a network without the shift gives both classes of a pair the same probability.
 
         Raises:
-            UserError: naming the videos that differ: those without an answer first, then those where both were surest.
+            UserError: nothing was answered, whatever the share asked for; or naming the videos that differ: those
+                without an answer first, then those where both were surest.
         """
+        self.require_answers()
         different = self.answers[(self.answers["served"] != self.answers["top1"]) & ~self.answers["tied"]]
         if len(different) <= 1 or 1 - len(different) / len(self.answers) >= least_agreement:
             return

@@ -73,6 +73,9 @@ def run(
             spec = ModelMetadata.of(session, export / FILES[role]).clip
             score = onnx_pixel_scorer(session) if engine == "onnx" else paddle_pixel_scorer(load_network(network))
             metrics[role] = {}
+            verdict = read_card(network).verdict or {}
+            chose = verdict.get("split") == params.evaluate.split  # these videos chose the epoch
+            compared = int(verdict.get("compared", 1)) if chose else 1
             note(f"evaluate: {role}: scoring {len(videos)} videos with {engine}")
             for sampling in params.evaluate.samplings:
                 logits, truth = score_videos(
@@ -83,7 +86,8 @@ def run(
                     what=f"{role}, {sampling}",
                     ranks=ranks,
                 )
-                values = metrics[role][sampling] = metric_values(logits, truth, videos["group"].tolist())
+                groups = videos["group"].tolist()
+                values = metrics[role][sampling] = metric_values(logits, truth, groups, compared)
                 note(f"evaluate: {role}, {sampling}: {in_words(values)}")
                 which = {"role": role, "sampling": sampling}
                 predictions.append(prediction_rows(videos, logits, classes).assign(**which))
@@ -106,12 +110,14 @@ def run(
     root, frame_name = Path(params.index.root), params.index.frame_name
     served = serve(export / FILES["student"], root, asked, headline, params.sampling, frame_name)
     note(f"evaluate: {served.in_words()}")
-    if metrics["student"][params.sampling]["above_chance"]:  # else the last digit decides, and the report tells why
+    served.require_answers()
+    above = metrics["student"][params.sampling]["above_chance"]
+    if above is not False:  # else the last digit decides, and the report says why
         served.require(params.evaluate.served_agreement)
-    metrics["student"][params.sampling] |= served.values()
+    metrics["student"][params.sampling] |= served.values() | {"served_least": params.evaluate.served_agreement}
 
     with whole_folder(out) as partial:
-        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         write_csv(table, partial / "predictions.csv")
         write_csv(pd.concat(per_class), partial / "classes.csv")
         confusion = headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1)

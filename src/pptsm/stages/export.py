@@ -46,8 +46,10 @@ def run(
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.data.transforms import normalise
+    from pptsm.deploy.cached import drop_damaged_copies
     from pptsm.deploy.convert import convert_to_onnx, save_inference
     from pptsm.deploy.gate import compare, latency_ms, middle_view, require
+    from pptsm.errors import UserError
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.files import whole_file, whole_folder
     from pptsm.model.card import load_network, network_folders, read_card
@@ -62,6 +64,11 @@ def run(
     videos = in_split(table, "val")
     if videos.empty:
         videos = in_split(table, params.evaluate.split)
+    if videos.empty:
+        raise UserError(
+            f"{index} has no usable video in split 'val' or {params.evaluate.split!r}, so there is none to compare "
+            "ONNX Runtime with Paddle on. Check the split (section index)."
+        )
     videos = spread_over_classes(videos, params.export.check_clips)
     num_classes = int(videos["label_index"].nunique())
 
@@ -97,6 +104,9 @@ def run(
             note(f"export: {role}: ONNX Runtime agrees to {agreement.max_relative_difference:.2g} on {checked}")
             if warning:
                 note(f"export: the file of the {role} carries a warning: {warning}")
+        drop_damaged_copies(folder)
         others = {role: figures for role, figures in values.items() if role != "student"}
         with whole_file(card) as partial:
-            partial.write_text(json.dumps(values["student"] | others, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(
+                json.dumps(values["student"] | others, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+            )

@@ -46,7 +46,7 @@ def run(
         return
     taught = student.distillation_weight > 0 and student.epochs > 0
     verdict = read_card(teacher).verdict if taught else None
-    if verdict is not None and not verdict["above_chance"]:
+    if verdict is not None and verdict["above_chance"] is False:
         found = sentence("teacher", verdict)
         if student.weak_teacher == "stop":
             raise UserError(

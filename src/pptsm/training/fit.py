@@ -131,12 +131,12 @@ def fit_role(
             with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
                 trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
             last = trained.history.iloc[-1]
-            for (name, (_, network)), weights in zip(networks.items(), trained.weights, strict=True):
+            for (name, (its_section, network)), weights in zip(networks.items(), trained.weights, strict=True):
                 network.set_state_dict(weights)
                 train_top1 = float(last["peer_train_top1" if name == PEER else "train_top1"])
-                verdict = verdicts[name] = judge_network(network, name, train_top1=train_top1, **data)
-                if not verdict["above_chance"]:
-                    note(sentence(name, verdict))
+                verdict = judge_network(network, name, its_section, trained.history, train_top1, **data)
+                verdicts[name] = verdict
+                note(sentence(name, verdict))
         if ranks.rank:
             return  # the first writes for all
         with whole_folder(out) as folder:
@@ -151,6 +151,9 @@ def fit_role(
                     "kept_epoch": trained.kept_epoch,
                     "clips_per_step": trained.clips_per_step,
                 }
+                if distilled:
+                    parts = ("distillation", "distillation_weight", "temperature")
+                    facts["distillation"] = {part: getattr(student, part) for part in parts}
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")

@@ -1,56 +1,63 @@
-"""Whether a trained network is above chance: asked at the end of its training, told in words and on its card."""
+"""Whether a trained network is above chance: asked at the end of its training, said in words and on its card."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pptsm.data.clips import FrameSource, TrainingClips
+from pptsm.data.clips import FrameSource, TrainingClips, clips_of_a_video
 from pptsm.data.spec import ClipSpec
+from pptsm.evaluation.advice import Learning, in_words, still_rising
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
 from pptsm.model.parallel import Ranks
-from pptsm.params import Params
+from pptsm.params import Params, Role
 from pptsm.processor import loader_processes
 from pptsm.training.validation import validation_scores
 
 # The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
 AFTER_ALL = 2_000_000
-# Training top-1 that is so far above chance has learned its clips, whatever validation says.
-LEARNED = 0.2
 
 
 def judge_network(
     model: VideoNetwork,
     role: str,
+    section: Role,
+    history: pd.DataFrame,
+    train_top1: float,
+    *,
     params: Params,
     spec: ClipSpec,
     labels: list[str],
     train_videos: pd.DataFrame,
     val_videos: pd.DataFrame,
     source: FrameSource,
-    train_top1: float,
     ranks: Ranks,
 ) -> dict[str, Any]:
     """Compare a network with chance: on the validation videos or, without any, on its training videos.
 
-    Validation videos are seen as after each epoch (`pptsm.training.validation`). Training videos are seen once
-    each, cropped as in training but not mixed: what is at chance even there has learned nothing. The answer
-    follows from the weights, so a run that was killed meanwhile gives the same.
+    Validation videos are seen as after each epoch (`pptsm.training.validation`); where they chose the epoch that is
+    kept, they must show more (`statistics.judge`). Training videos are seen once each, cropped as in training but not
+    mixed: what is at chance even there has learned nothing. The answer follows from the weights, so a run that was
+    killed meanwhile gives the same.
 
     Args:
         model: with the weights that are kept.
         role: for the progress bar.
+        section: of params.yaml, the network's.
+        history: one row per epoch.
+        train_top1: the network's in the last epoch.
         params, spec, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
-        train_top1: the last epoch's, for the card.
-        ranks: among which the videos are dealt; each of them is given the answer.
+        ranks: among which the videos are shared out; each of them is given the answer.
 
     Returns:
-        `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, and `train_top1`.
+        `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, `train_top1`, and `learning`,
+        the fields of `pptsm.evaluation.advice.Learning`.
     """
     split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
     what = f"{role}: is it above chance"
@@ -67,32 +74,39 @@ def judge_network(
             ranks=ranks,
         )
     right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
-    verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels))
-    return {"split": split, **asdict(verdict), "train_top1": train_top1}
+    compared = len(history) if split == "val" and params.training.keep == "best" else 1
+    verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels), compared)
+    learning = _learning(section, history, train_top1, params, spec, train_videos, len(val_videos))
+    return {"split": split, **asdict(verdict), "train_top1": train_top1, "learning": asdict(learning)}
 
 
-def sentence(role: str, verdict: dict[str, Any]) -> str:
-    """What a person is told of a network that is not above chance: the figures, and what to try first."""
-    chance = max(verdict["guessing"], verdict["largest_class"])
-    where = {"val": "validation", "train": "training"}[verdict["split"]]
-    return (
-        f"{role}: NOT ABOVE CHANCE: {verdict['top1']:.1%} of {verdict['videos']} {where} videos in "
-        f"{verdict['groups']} groups, 95 % interval from {verdict['low']:.1%}; chance is {chance:.1%} (guessing "
-        f"{verdict['guessing']:.1%}, always the largest class {verdict['largest_class']:.1%}). Training accuracy "
-        f"{verdict['train_top1']:.1%}. {try_first(verdict)}"
+def _learning(
+    section: Role,
+    history: pd.DataFrame,
+    train_top1: float,
+    params: Params,
+    spec: ClipSpec,
+    train_videos: pd.DataFrame,
+    val_videos: int,
+) -> Learning:
+    """What was done; `params.training.clips_per_video` are the clips that were drawn."""
+    recipe = params.training
+    floor = clips_of_a_video(recipe.model_copy(update={"clips_per_video": 1}), len(train_videos), len(history))
+    return Learning(
+        train_top1=train_top1,
+        epochs=len(history),
+        clips_per_video=recipe.clips_per_video,
+        floor_decides=recipe.min_clips > 0 and floor >= recipe.clips_per_video,
+        rising=still_rising(history["val_top1"].tolist(), val_videos) if "val_top1" in history else None,
+        random_start=section.start is None,
+        mirrored=recipe.flip != "none",
+        videos=len(train_videos),
+        groups=int(train_videos["group"].nunique()),
+        segments=spec.segments,
+        crop_px=spec.test_crop_px,
     )
 
 
-def try_first(verdict: dict[str, Any]) -> str:
-    """Advice for a network that is not above chance, by whether it has learned its training clips."""
-    chance = max(verdict["guessing"], verdict["largest_class"])
-    if verdict["split"] == "val" and verdict["train_top1"] > chance + LEARNED:
-        return (
-            "It knows its training clips and nothing beyond them: try first published weights to start from "
-            "(`pptsm weights`, a role's start), then more videos from more groups."
-        )
-    return (
-        "It has not even learned its training clips: try first published weights to start from (`pptsm weights`, "
-        "a role's start) or several times the epochs; then look whether clips of that size show what tells the "
-        "classes apart (clip.resize_px, sampling)."
-    )
+def sentence(role: str, verdict: Mapping[str, Any]) -> str:
+    """What a person reads of a network at the end of its training: the figures, and what to try first."""
+    return in_words(role, verdict, verdict["split"], Learning.of(verdict))

@@ -4,8 +4,11 @@ Never imported together with Paddle, which turns on INFO logging for everyone.
 """
 
 import html
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import great_expectations as gx
 import great_expectations.expectations as gxe
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from pptsm.ingest.validation.pages import write_first_page
 from pptsm.ingest.validation.result import ROWS_KEPT, Fault, Lines, Row, SuiteSummary, joined
 from pptsm.ingest.validation.rules import Rule, asked
 
@@ -67,6 +71,7 @@ def ask(rules: Sequence[Rule], tables: Mapping[str, Table], limits: Mapping[str,
     }
     left = asked(rules, limits)
     found: dict[str, list[tuple[str, Fault]]] = {"error": [], "warning": []}
+    shown: dict[str, list[tuple[Rule, Fault | None]]] = {}
     for suite, name in dict.fromkeys((rule.suite, rule.table) for rule in left):
         own = [rule for rule in left if (rule.suite, rule.table) == (suite, name)]
         title = f"{suite} {name}"
@@ -81,10 +86,14 @@ def ask(rules: Sequence[Rule], tables: Mapping[str, Table], limits: Mapping[str,
         # it answers in an order of its own
         results = {each.expectation_config.meta["line"]: each for each in outcome.results}
         answers = ((rule, results[line]) for line, rule in enumerate(own))
-        broken = [(rule, _fault(result, rule, tables[name])) for rule, result in answers if not result.success]
+        judged = [(rule, None if each.success else _fault(each, rule, tables[name])) for rule, each in answers]
+        shown[title] = judged
+        broken = [(rule, fault) for rule, fault in judged if fault is not None]
         for severity, faults in found.items():
             faults += [(suite, fault) for rule, fault in broken if rule.severity == severity]
-    context.build_data_docs(site_names=[SITE])
+    with _logged_errors_raised():
+        context.build_data_docs(site_names=[SITE])
+    write_first_page(docs, shown)
     summaries = {
         suite: SuiteSummary(
             rules=sum(rule.suite == suite for rule in left),
@@ -94,6 +103,34 @@ def ask(rules: Sequence[Rule], tables: Mapping[str, Table], limits: Mapping[str,
         for suite in dict.fromkeys(rule.suite for rule in rules)
     }
     return Findings(summaries, *([fault for _, fault in found[severity]] for severity in ("error", "warning")))
+
+
+@contextmanager
+def _logged_errors_raised() -> Iterator[None]:
+    """Raise what Great Expectations only logs: a page that cannot be written is an error, with one sentence.
+
+    Raises:
+        Exception: the first one that was logged.
+    """
+    found: list[BaseException] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = sys.exc_info()[1]  # it logs while it handles one, but as text
+            if record.levelno >= logging.ERROR:
+                found.append(error or RuntimeError(record.getMessage()))
+
+    logger, handler = logging.getLogger("great_expectations"), Kept()
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = before
+        logger.removeHandler(handler)
+    if found:
+        raise found[0]
 
 
 def _expectation(line: int, rule: Rule) -> Any:
