@@ -7,25 +7,22 @@ package's own commands, in a temporary folder: the preset `k400-r50-uniform-dist
 as they are, R50 from a random start, batch 2, `amp` bf16 (float32 on a CPU, which must be said). The training is
 killed by SIGKILL after its first step, a clip at a time (`batch_norm_clips` 1), resumed, and both networks are
 exported through the gate; at last it is begun and killed once more, with both clips at a time. To expect: a table, each
-row what was looked at and what was found; exit code 1 and a sentence where something is not as it should be. Peak
-memory is the largest resident size of a command's one process, as the kernel counts it (never less than this one's,
-0.8 GB).
+row what was looked at and what was found; exit code 1 and a sentence where something is not as it should be. CPU
+seconds and peak memory (PSS) are those of a command's whole process tree: clips from video are decoded in a child.
 """
 
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
+from measure import Done, machine, run
 from pptsm.files import sha256_of
 from pptsm.model.network import build_model
 from pptsm.model.pickles import as_arrays, write_arrays
@@ -49,16 +46,6 @@ SETTINGS = [
 ]  # fmt: skip
 INPUTS = ["--index", "index.csv", "--labels", "labels.txt", "--frames", "none"]
 SINGLE = "computes in single precision: training.amp is bf16"
-LOOK_SEC = 0.05
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that came to its end."""
-
-    said: str
-    peak_gb: float
-    seconds: float
 
 
 def main() -> None:
@@ -99,21 +86,18 @@ def main() -> None:
         at_once = pptsm(*student("at_once.yaml"), kill_when=states)
         rows = [
             ["bf16 on a CPU", SINGLE],
-            ["one step and its state, batch_norm_clips 1, from the start of the command", f"{first.seconds:.0f} s"],
-            ["the same, both clips at once", f"{at_once.seconds:.0f} s"],
-            ["peak memory of that, batch_norm_clips 1", f"{first.peak_gb:.2f} GB"],
-            ["peak memory of that, both clips at once", f"{at_once.peak_gb:.2f} GB"],
+            ["one step and its state, batch_norm_clips 1, from the start of the command", cost(first)],
+            ["the same, both clips at once", cost(at_once)],
             ["state after a step", f"{state_mb:.0f} MB"],
             ["after SIGKILL", going_on[0].strip()],
-            ["resumed: the other steps, validation, weights written", f"{resumed.seconds:.0f} s"],
-            ["resumed: peak memory", f"{resumed.peak_gb:.2f} GB"],
-            ["export of both networks: peak memory", f"{exported.peak_gb:.2f} GB"],
+            ["resumed: the other steps, validation, weights written", cost(resumed)],
+            ["export of both networks", cost(exported)],
         ]
         for role, figures in (("student", card), ("teacher", card["teacher"])):
             agreement = figures["agreement"]["max_relative_difference"]
             rows.append([f"gate, {role}: ONNX Runtime against Paddle", f"{agreement:.1e} of the largest logit"])
             rows.append([f"{role}: one clip in ONNX Runtime", f"{figures['latency_ms_per_view']:.0f} ms"])
-    print(f"{card['computed_with']}; load {os.getloadavg()[2]:.0f} over 15 minutes\n")
+    print(f"{machine()}; {card['computed_with']}\n")
     print(tabulate(rows, headers=["", "found"], tablefmt="github", disable_numparse=True))
 
 
@@ -130,25 +114,15 @@ def states() -> list[Path]:
 
 def pptsm(*words: str, cwd: Path | None = None, kill_when: Callable[[], object] | None = None) -> Done:
     """Run a command to its end, or until `kill_when` is true."""
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(["pptsm", *words], cwd=cwd, stdout=log, stderr=log)
-        ended, killed = 0, False
-        while not ended:
-            if kill_when and not killed and kill_when():
-                process.send_signal(signal.SIGKILL)
-                killed = True
-            # the usage of this process alone, where getrusage has that of all before too
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-            time.sleep(LOOK_SEC)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        log.seek(0)
-        said = log.read().decode(errors="replace")
-    expected = -signal.SIGKILL if kill_when else 0
-    require(process.returncode == expected, f"pptsm {words[0]} ended with exit code {process.returncode}:\n{said}")
-    done = Done(said, usage.ru_maxrss / 1024**2, time.monotonic() - started)
-    print(f"{words[0]}: {done.seconds:.0f} s, {done.peak_gb:.2f} GB", file=sys.stderr)
+    done = run("pptsm", *words, cwd=cwd, kill_when=kill_when, expect=-signal.SIGKILL if kill_when else 0)
+    print(f"{words[0]}: {cost(done)}", file=sys.stderr)
     return done
+
+
+def cost(done: Done) -> str:
+    """What a command took."""
+    processes = f"{done.processes} process{'es' * (done.processes > 1)}"
+    return f"{done.wall_sec:.0f} s, {done.cpu_sec:.0f} CPU s, {done.peak_bytes / 1e9:.2f} GB in {processes}"
 
 
 def require(condition: bool, otherwise: str) -> None:

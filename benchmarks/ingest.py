@@ -3,19 +3,17 @@
     python benchmarks/ingest.py [--videos N] [--frame-px PX]        # ten minutes for 2,000 on two idle cores
 
 Draws videos as `pptsm motion` does, in a copy of the project, and runs its stages by DVC: seconds, CPU seconds (all
-processes) and their ratio, which two busy cores bring to 2. Then, in this process, CPU milliseconds a video: of the
-plain loop that everybody writes (OpenCV, loose JPEGs of quality 95), and of what no extraction can do without (decord
-in order, and the JPEG encoder). Last: a run with nothing to do, and one after one video was added.
+processes), their ratio, which two busy cores bring to 2, and the peak memory (PSS) of all processes. Then, in this
+process, CPU milliseconds a video: of the plain loop that everybody writes (OpenCV, loose JPEGs of quality 95), and of
+what no extraction can do without (decord in order, and the JPEG encoder). Last: a run with nothing to do, and one after
+one video was added. To expect: extraction as fast as the plain loop per CPU second, and one video probed and extracted.
 """
 
 import argparse
 import os
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 import cv2
 import decord
 
+from measure import Done, in_turns, machine
+from measure import run as measured
 from pptsm.data.kept import Wanted, write_kept
 from pptsm.data.pixels import encode_jpeg
 from pptsm.data.video import Span, Video
@@ -46,6 +46,7 @@ def main() -> None:
         project = Path(folder)
         copy_project(project)
         videos = draw(project, arguments.videos, arguments.frame_px)
+        print(machine())
         print(f"{len(videos)} videos of {len(Video(videos[0]))} frames of {arguments.frame_px} px")
         print_stages(project, len(videos))
         print_loops(videos[:: max(1, len(videos) // SAMPLE)], project)
@@ -78,10 +79,11 @@ def draw(project: Path, count: int, frame_px: int) -> list[Path]:
 def print_stages(project: Path, videos: int) -> None:
     """A line a stage, DVC's own work (hashes, cache) included."""
     run(project, "dvc", "repro", "motion")
-    print(f"{'dvc repro --single-item':24} {'s':>7} {'CPU s':>7} {'ratio':>6} {'CPU ms a video':>15}")
+    print(f"{'dvc repro --single-item':24} {'s':>7} {'CPU s':>7} {'ratio':>6} {'CPU ms a video':>15} {'GB':>6}")
     for stage in STAGES:
-        wall, cpu, _ = run(project, "dvc", "repro", "--single-item", stage)
-        print(f"{stage:24} {wall:7.1f} {cpu:7.1f} {cpu / wall:6.2f} {cpu / videos * 1e3:15.1f}", flush=True)
+        done = run(project, "dvc", "repro", "--single-item", stage)
+        wall, cpu, peak = done.wall_sec, done.cpu_sec, done.peak_bytes / 1e9
+        print(f"{stage:24} {wall:7.1f} {cpu:7.1f} {cpu / wall:6.2f} {cpu / videos * 1e3:15.1f} {peak:6.2f}", flush=True)
 
 
 def print_loops(videos: list[Path], project: Path) -> None:
@@ -113,27 +115,23 @@ def print_loops(videos: list[Path], project: Path) -> None:
         "decord + JPEG": least,
     }
     print(f"{f'{len(videos)} videos, one process':24} {'CPU ms a video':>15}")
-    times = dict.fromkeys(ways, 0.0)
-    for video in videos:  # in turn, so that all see the same machine
-        for name, way in ways.items():
-            started = time.process_time()
-            way(video)
-            times[name] += time.process_time() - started
-    for name, seconds in times.items():
-        print(f"{name:24} {seconds / len(videos) * 1e3:15.2f}")
+    turns = {name: lambda turn, way=way: way(videos[turn % len(videos)]) for name, way in ways.items()}
+    for name, seconds in in_turns(turns, len(videos)).items():
+        print(f"{name:24} {sum(seconds) / len(videos) * 1e3:15.2f}")
 
 
 def print_reruns(project: Path, videos: list[Path]) -> None:
     """Nothing to do, and one video more: seconds, CPU seconds, and what of the kept work is new."""
-    wall, cpu, _ = run(project, "dvc", "repro", "frames")
-    print(f"nothing to do: {wall:.1f} s, CPU {cpu:.1f} s")
+    done = run(project, "dvc", "repro", "frames")
+    print(f"nothing to do: {done.wall_sec:.1f} s, CPU {done.cpu_sec:.1f} s")
     before = finished(project)
     new = videos[0].with_name("scene00_new.mp4")
     new.write_bytes(videos[0].read_bytes() + b"\0\0\0\x08free")  # an empty box more: other content, the same frames
-    wall, cpu, _ = run(project, "dvc", "repro", "frames")
+    done = run(project, "dvc", "repro", "frames")
     made = [path.suffix for path, at in finished(project).items() if before.get(path) != at]
     print(
-        f"one video more: {wall:.1f} s, CPU {cpu:.1f} s; {made.count('.json')} probed, {made.count('.zip')} extracted"
+        f"one video more: {done.wall_sec:.1f} s, CPU {done.cpu_sec:.1f} s; "
+        f"{made.count('.json')} probed, {made.count('.zip')} extracted"
     )
 
 
@@ -142,17 +140,11 @@ def finished(project: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (project / ".pptsm").rglob("*.*") if path.is_file()}
 
 
-def run(project: Path, *command: str) -> tuple[float, float, str]:
-    """Seconds, CPU seconds of all its processes, and what it said."""
+def run(project: Path, *command: str) -> Done:
+    """A command in the copy of the project."""
     environment = os.environ | {"PYTHONPATH": str(project / "src"), "PPTSM_STATE": ""}
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     words = [sys.executable, "-m", *command] if command[0] == "dvc" else [*command]
-    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.monotonic() - started, cpu, done.stdout + done.stderr
+    return measured(*words, cwd=project, env=environment)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
     python benchmarks/keep_frames.py forms VIDEO... [--short-side PX] [--turns N]   # seconds a video
     python benchmarks/keep_frames.py layouts [--files N] [--bytes N]                # minutes
 
-`forms`: bytes; CPU time to write, decoding included; median CPU time of a training clip's eight uniform frames; and the
-difference of the kept pixels from the decoded, scaled ones, as the mean of absolute levels of 255 and as PSNR.
+`forms`: bytes; CPU time to write, decoding included, median of three; median CPU time of a training clip's eight
+uniform frames, decoded; and the difference of the kept pixels from the decoded, scaled ones, as the mean of absolute
+levels of 255 and as PSNR. Forms take turns in all of it, after a first one that does not count. To expect: a short-GOP
+clip has a seventh of an archive's bytes and takes three to five times as long to read.
 
 `layouts`: random files instead of archives, one stage, every way of giving them to DVC. Seconds (wall) of the run that
 makes them, of one with nothing to do, of one with one file more, of push to a folder and of checkout; megabytes of
-store, workspace and cache together, links counted once.
+store, workspace and cache together, links counted once. To expect: as many megabytes as the files have, once, for
+the layout that the project uses.
 """
 
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 
 import numpy as np
+from numpy.typing import NDArray
 
+from measure import Work, in_turns, machine, median_ms
 from pptsm.data.kept import Wanted, read_kept, write_kept
 from pptsm.data.names import Kept
 from pptsm.data.pixels import resized
@@ -50,6 +54,7 @@ LAYOUTS = {
     "manifest, files in the store": ("reflink,copy,hardlink", "manifest", ""),
     "persist, not cached": ("reflink,copy,hardlink", "link", ": {cache: false, persist: true}"),
 }
+WRITES = 3  # of each form
 STAGE = """
 import os, sys
 from pathlib import Path
@@ -91,50 +96,60 @@ def main() -> None:
 
 def print_forms(videos: list[Path], short_side_px: int, turns: int) -> None:
     """A table a video."""
+    print(machine())
     print(f"{'':30} {'KB':>7} {'write s':>8} {'clip ms':>8} {'levels':>7} {'PSNR':>6}")
+    rest = {"short_side_px": short_side_px, "jpeg_quality": 95, "crf": 18, "key_frame_every": 8}
+    forms = {name: Frames.model_validate(rest | values) for name, values in FORMS.items()}
     for video in videos:
-        decoded = list(Video(video))
-        height, width = decoded[0].shape[:2]
-        rng = np.random.default_rng(0)
-        draws = [uniform_indices(len(decoded), 8, rng).ravel() for _ in range(turns)]
-        print(f"{video.name}, {len(decoded)} frames of {width}x{height}")
-        clip_ms = median_ms([lambda path=video, draw=draw: Video(path).frames(draw) for draw in draws])
-        print(f"{'  the video itself':30} {video.stat().st_size / 1e3:7.0f} {'':8} {clip_ms:8.1f}")
-        for name, values in FORMS.items():
-            rest = {"short_side_px": short_side_px, "jpeg_quality": 95, "crf": 18, "key_frame_every": 8}
-            settings = Frames.model_validate(rest | values)
-            with tempfile.TemporaryDirectory() as folder:
-                print(f"  {name:28} {form(settings, video, decoded, Path(folder) / 'kept', draws)}")
+        with tempfile.TemporaryDirectory() as folder:
+            print_video(video, forms, Path(folder), turns)
 
 
-def form(settings: Frames, video: Path, decoded: list[np.ndarray], file: Path, draws: list[np.ndarray]) -> str:
-    """The figures of a video in one form."""
-    kind: Kept = settings.kept
-    started = time.process_time()
-    write_kept(video, [Wanted(file, Span(0, len(decoded)))], settings)
-    write_sec = time.process_time() - started
-    kept = read_kept(kind, file, np.arange(len(decoded))).images
+def print_video(video: Path, forms: dict[str, Frames], folder: Path, turns: int) -> None:
+    """A table."""
+    decoded = list(Video(video))
+    height, width = decoded[0].shape[:2]
+    print(f"{video.name}, {len(decoded)} frames of {width}x{height}")
+    whole, rng = Span(0, len(decoded)), np.random.default_rng(0)
+    draws = [uniform_indices(len(decoded), 8, rng).ravel() for _ in range(turns + 1)]
+    files = {name: folder / str(number) for number, name in enumerate(forms)}
+
+    def writing(name: str) -> Work:
+        return lambda _: write_kept(video, [Wanted(files[name], whole)], forms[name])
+
+    def reading(name: str) -> Work:
+        return lambda turn: clip(forms[name].kept, files[name], draws[turn])
+
+    written = in_turns({name: writing(name) for name in forms}, WRITES)
+    ways = {name: reading(name) for name in forms} | {"video": lambda turn: Video(video).frames(draws[turn])}
+    read = in_turns(ways, turns)
+    print(f"{'  the video itself':30} {video.stat().st_size / 1e3:7.0f} {'':8} {median_ms(read['video']):8.1f}")
+    for name, settings in forms.items():
+        levels, psnr = differences(settings, decoded, files[name])
+        print(
+            f"  {name:28} {files[name].stat().st_size / 1e3:7.0f} {median_ms(written[name]) / 1e3:8.2f} "
+            f"{median_ms(read[name]):8.1f} {levels:7.2f} {psnr:6.1f}"
+        )
+
+
+def clip(kind: Kept, file: Path, indices: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+    """Its frames, decoded."""
+    return list(read_kept(kind, file, indices).images)
+
+
+def differences(settings: Frames, decoded: list[NDArray[np.uint8]], file: Path) -> tuple[float, float]:
+    """Mean of absolute levels, and PSNR, of the kept frames against the decoded ones."""
+    kept = clip(settings.kept, file, np.arange(len(decoded)))
     even = fitting(decoded[0], settings).shape[1::-1]
     wanted = [resized(frame, even) for frame in decoded]
     levels = [np.abs(resized(one, even).astype(int) - other) for one, other in zip(kept, wanted, strict=True)]
     psnr = 10 * np.log10(255**2 / np.mean([np.square(difference).mean() for difference in levels]))
-    clip_ms = median_ms([lambda draw=draw: list(read_kept(kind, file, draw).images) for draw in draws])
-    size = file.stat().st_size / 1e3
-    return f"{size:7.0f} {write_sec:8.2f} {clip_ms:8.1f} {np.mean([one.mean() for one in levels]):7.2f} {psnr:6.1f}"
-
-
-def median_ms(works: list) -> float:  # type: ignore[type-arg]
-    """Median CPU milliseconds, without the first."""
-    times = []
-    for work in works:
-        started = time.process_time()
-        work()
-        times.append((time.process_time() - started) * 1e3)
-    return statistics.median(times[1:])
+    return float(np.mean([one.mean() for one in levels])), float(psnr)
 
 
 def print_layouts(files: int, size: int) -> None:
     """A line a layout."""
+    print(machine())
     print(f"{'':30} {'made':>6} {'nothing':>8} {'one more':>9} {'push':>6} {'checkout':>9} {'MB':>7} {'after':>7}")
     for name, (cache_type, way, out) in LAYOUTS.items():
         with tempfile.TemporaryDirectory() as folder:

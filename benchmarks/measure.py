@@ -179,17 +179,18 @@ def run(
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, **options)
         while True:
-            # before it is waited for: of one that is killed, the kernel does not count the children that it left
-            cpu = max(cpu, _cpu_of(process.pid) + sum(map(_cpu_of, _below(process.pid))))
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
-            if kill_when and not killed and kill_when():
+            due = kill_when is not None and not killed and kill_when()
+            if due or time.monotonic() - last_look >= LOOK_SEC:
+                memory.look(process.pid)
+                # of one that is killed, the kernel does not count the children that it left
+                cpu = max(cpu, _cpu_of(process.pid) + sum(map(_cpu_of, _below(process.pid))))
+                last_look = time.monotonic()
+            if due:
                 process.kill()
                 killed = True
-            if time.monotonic() - last_look >= LOOK_SEC:
-                memory.look(process.pid)
-                last_look = time.monotonic()
             time.sleep(LOOK_SEC / 5)
         process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)

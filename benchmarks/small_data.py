@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import typer
 
+from measure import machine
 from pptsm.console import note
 from pptsm.data.clips import EvaluationVideos, frame_source
 from pptsm.data.spec import clip_spec
@@ -59,6 +60,7 @@ def main(
         archives = sum(path.stat().st_size for path in (folder / "frames").rglob("*.zip"))
     speeds = [row["clips_per_sec"] for row in scored]
     minutes = sum(row["minutes"] for row in scored) / len(scored)
+    note(machine())
     print(
         f"| {' '.join(settings or [])} | {words(scored)} | {minutes:.1f} minutes a fold | "
         f"{np.mean(speeds):.0f} clips/s | {archives / 1e6:.1f} MB |"

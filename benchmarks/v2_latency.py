@@ -1,14 +1,14 @@
 """How long one clip takes: PP-TSMv2 with 8 and 16 frames against PP-TSM R50 with 8, in ONNX Runtime on all cores.
 
-python benchmarks/v2_latency.py VIDEO [--runs 20]    about 2 minutes; a table for docs/experiments.md
+    python benchmarks/v2_latency.py VIDEO [--runs 20]     # about 2 minutes; a table for docs/experiments.md
 
 The networks have random weights, which cost what trained ones do. Runs alternate, so that other work on the machine
-falls on all alike; CPU seconds are less moved by it than time. `whole` is `pptsm predict VIDEO` in a process of its
-own, from cold start to the answer.
+falls on all alike; CPU time (of all threads and processes) is less moved by it than time. `whole` is `pptsm predict
+VIDEO` in a process of its own, from cold start to the answer. To expect: PP-TSMv2 takes a fifth (8 frames) and a third
+(16) of R50's time for a clip, and two thirds of it for the whole.
 """
 
 import argparse
-import os
 import subprocess
 import tempfile
 import time
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from measure import machine, spent
 from pptsm.data.spec import clip_spec
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
@@ -41,14 +42,14 @@ def exported(name: str, folder: Path) -> tuple[Path, tuple[int, int, int, int]]:
 
 
 def alternating(calls: dict[str, Callable[[], object]], runs: int) -> dict[str, tuple[float, float]]:
-    """Name -> median milliseconds of time and of CPU, ended children's too; the first run of each warms up."""
-    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    """Name -> median milliseconds of time and of CPU; the first run of each warms up."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(runs + 1):
         for name, call in calls.items():
-            started, cpu = time.perf_counter(), sum(os.times()[:4])
-            call()
-            spent[name].append((time.perf_counter() - started, sum(os.times()[:4]) - cpu))
-    return {name: tuple(np.median(times[1:], axis=0) * 1000) for name, times in spent.items()}  # type: ignore[misc]
+            started = time.perf_counter()
+            cpu_sec = spent(call)
+            taken[name].append((time.perf_counter() - started, cpu_sec))
+    return {name: tuple(np.median(times[1:], axis=0) * 1000) for name, times in taken.items()}  # type: ignore[misc]
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def main() -> None:
         clip_ms = alternating(clip_calls, arguments.runs)
         whole_ms = alternating(whole_calls, max(2, arguments.runs // 4))
     base, base_cpu = clip_ms[BASE]
+    print(f"{machine()}; {arguments.runs} runs\n")
     print("| network | a clip, ms | of R50's | CPU, ms | of R50's | whole, ms | CPU, ms |")
     print("|---|---|---|---|---|---|---|")
     for name, (wall, cpu) in clip_ms.items():

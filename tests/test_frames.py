@@ -1,5 +1,6 @@
 """Frame archives: what is in them, and that work is not done twice."""
 
+import io
 import warnings
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from conftest import moving_square, params_with, spec_with
 from pptsm.data.archive import frames_in, read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.kept import write_archive
+from pptsm.data.pixels import decode_jpeg
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import normalise
 from pptsm.data.video import Video, VideoError, probe, write_video
@@ -307,3 +309,19 @@ def test_a_damaged_frame_of_a_clip_is_named_with_its_clip(video: Path, tmp_path:
         EvaluationVideos(rows, source, spec, "uniform")[0]
     with pytest.raises(UserError, match=sentence):
         TrainingClips(rows, source, ["run"], spec, params_with().training, 1, 0)[0]
+
+
+@pytest.mark.parametrize("size", [(320, 240), (17, 33), (455, 256)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpegs_are_decoded_as_by_pillow(size: tuple[int, int], subsampling: int, progressive: bool) -> None:
+    """Bit for bit, of every kind that a folder of frames may bring into an archive."""
+    rng, (width, height) = np.random.default_rng(0), size
+    blocks = rng.integers(0, 256, (height // 4 + 1, width // 4 + 1, 3)).repeat(4, axis=0).repeat(4, axis=1)
+    noise = rng.integers(-20, 20, (height, width, 3))
+    picture = Image.fromarray((blocks[:height, :width] + noise).clip(0, 255).astype(np.uint8))
+    for image in (picture, picture.convert("L")):
+        file = io.BytesIO()
+        sampling = {"subsampling": subsampling} if image.mode == "RGB" else {}
+        image.save(file, "JPEG", quality=95, progressive=progressive, **sampling)
+        np.testing.assert_array_equal(decode_jpeg(file.getvalue()), np.asarray(Image.open(file).convert("RGB")))
