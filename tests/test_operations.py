@@ -262,7 +262,7 @@ def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAut
 @pytest.mark.parametrize(
     ("parameter", "sentence", "ran"),
     [
-        ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["check"]),
+        ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["code", "check"]),
         ('overrides=["samplin"]', "samplin", []),
         ('overrides=["/elsewhere/x.yaml:a=5"]', "only params.yaml may be", []),
         ('stages={"from": "reprt"}', "'reprt' is not one of ['code', 'check', 'motion'", []),
