@@ -288,8 +288,8 @@ def test_a_run_from_a_later_stage_is_refused_where_a_parameter_changed_before_it
     write_params(project / "params.yaml", TINY, {"frames": {"jpeg_quality": 77}})
     stale = operation.submit(stages={"from": "evaluate"})
     assert operation.wait_for(stale, "Completed", "Failed") == (
-        "stages: frames, teacher, student, baseline must be done anew before evaluate, which would build on what is "
-        "out of date (`dvc status` says why). Run from frames."
+        "stages: frames must be done anew before evaluate, which would build on what is out of date (`dvc status` says "
+        "why). Run from frames."
     )
     assert "Running stage" not in operation.log_of(stale)
 
