@@ -265,7 +265,7 @@ def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAut
         ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["check"]),
         ('overrides=["samplin"]', "samplin", []),
         ('overrides=["/elsewhere/x.yaml:a=5"]', "only params.yaml may be", []),
-        ('stages={"from": "reprt"}', "'reprt' is not one of ['check', 'motion'", []),
+        ('stages={"from": "reprt"}', "'reprt' is not one of ['code', 'check', 'motion'", []),
     ],
     ids=["refused by the stage check", "refused by DVC", "of another file", "refused by the server"],
 )

@@ -100,7 +100,7 @@ def test_a_preset_is_short_and_says_only_what_differs(name: str) -> None:
 def test_the_difference_is_a_screenful_and_gives_the_preset_back(choice: Choice) -> None:
     """What one has to know beside the base, and nothing else."""
     shown = as_yaml(difference(PRESETS, choice))
-    assert len(shown.splitlines()) <= 45
+    assert len(shown.splitlines()) <= 41  # the longest: PP-TSMv2 with 16 frames, distilled on Kinetics-400
     assert merged(loaded((PRESETS / "base.yaml").read_text()), loaded(shown)) == loaded(compose(PRESETS, choice))
 
 

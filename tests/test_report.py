@@ -1,8 +1,10 @@
 """The report: from a folder of videos with hard class names to the page, and what the page says of a bad result."""
 
+import base64
 import contextlib
 import csv
 import html
+import io
 import json
 import re
 import shutil
@@ -15,9 +17,11 @@ import onnxruntime
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
-from conftest import ROOT, TINY, moving_square, pptsm, write_params
+from conftest import ROOT, TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.geometry import Frames
 from pptsm.data.table import Excerpt, load_labels, save_labels
 from pptsm.data.video import write_video
 from pptsm.errors import UserError
@@ -25,7 +29,7 @@ from pptsm.evaluation.tables import in_words
 from pptsm.params import Params, load_params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.gather import Sources, gather
+from pptsm.report.gather import Sources, _pictures, gather
 from pptsm.report.page import render
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
@@ -248,6 +252,24 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     assert ("the middle one of its 3 dense clips" in render("index.html", values | {"best": VALUES})) == (
         sampling == "dense"
     )
+
+
+def test_strips_show_the_crop_and_the_whole_frame() -> None:
+    """Red margins outside of a centre crop of 64 of 80 px: not in the first strip, but in the second."""
+    spec = spec_with(resize_px=80, crop_px=64, test_crop_px=64, aspect="kept", crops="center", dense_crops="three")
+    images = np.zeros((4, 80, 142, 3), np.uint8)
+    images[..., 0] = 255
+    images[:, 8:72, 39:103] = (0, 0, 255)
+    shown = _pictures(Frames(images, (142, 80)), spec, "uniform")
+    pictures = {}
+    for name in ("strip", "whole"):
+        data = base64.b64decode(shown[name].split(",")[1])
+        pictures[name] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    red = {name: (picture[..., 0] - picture[..., 2] > 150).mean() for name, picture in pictures.items()}
+    assert red["strip"] < 0.01
+    assert 0.5 < red["whole"] < 0.7
+    assert (shown["seen"], shown["crops"]) == ("64 of 80 px of the short side, 36% of the picture", 1)
+    assert _pictures(Frames(images, (142, 80)), spec, "dense")["crops"] == 3
 
 
 def test_the_page_shows_all_parameters_that_decide_and_no_other(run: Path) -> None:

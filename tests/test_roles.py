@@ -278,7 +278,14 @@ def test_the_best_epochs_weights_are_kept_and_judged(place: Path) -> None:
     table = load_index(Path("index.csv"))
     save_index(table[(table["split"] == "val") == (table["label"] == "dark")], Path("index.csv"))
     write_start("teacher", 1, 0.125, head_bias=[0.1, 0.0])
-    ruin = {"schedule": "piecewise", "step_epochs": [1], "step_factor": 1e12, "base_lr": 1e-12, "keep": "best"}
+    ruin = {
+        "schedule": "piecewise",
+        "step_epochs": [1],
+        "step_factor": 1000,
+        "base_lr": 1e-9,
+        "head_bias_lr": 1000,
+        "keep": "best",
+    }
     card, history = fit("teacher", {"teacher": {"epochs": 2}, "student": {"epochs": 2}, "training": ruin})
     assert history["val_top1"].tolist() == [1.0, 0.0]
     assert card["verdict"]["top1"] == 1.0

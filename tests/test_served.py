@@ -85,6 +85,15 @@ def test_shares_count_videos() -> None:
     assert (served.top1, served.agreement) == (0.25, 0.625)
 
 
+def test_the_rule_of_the_gate_goes_with_the_figures() -> None:
+    """What was asked for, and the answers that differ where evaluation had a tie."""
+    served = answers(5, 2, 1)
+    differs = served.answers["served"] != served.answers["top1"]
+    served.answers["tied"] = True
+    assert served.rule(0.99) == {"served_least": 0.99, "served_tied": int(differs.sum()), "served_tie_share": 0.95}
+    assert differs.sum() == 3
+
+
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
 def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, sampling: str) -> None:
     """Its answers in the given order, with the sampling of the evaluation; a file that is text has an error."""

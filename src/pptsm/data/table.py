@@ -99,7 +99,7 @@ def read_csv(content: bytes, types: Mapping[str, Any], **options: Any) -> pd.Dat
     Raises:
         ValueError, OverflowError: it is no such table.
     """
-    table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=dict(types), **options)
+    table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=types, **options)
     for name in _texts(table):
         table[name] = table[name].str.replace(f"^'(?={FORMULA})", "", regex=True)
     return table

@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, seen_share
+from pptsm.data.geometry import Frames, Size, crop_places, in_stored_frame, resized_size, seen_share
 from pptsm.data.names import Crops, Sampling
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
@@ -31,6 +31,7 @@ from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Validation, read_json
 
 SAMPLINGS = ("uniform", "dense")
+WIDE: Size = (1920, 1080)  # a picture of 16:9
 CENTRE: dict[Crops, int] = {"center": 0, "three": 2, "ten": 4}  # the place of the centre among the crops
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
 NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
@@ -98,6 +99,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "on_kinetics": len(classes) == KINETICS_CLASSES,
         "verdicts": verdicts(metrics, params.sampling, split, cards),
         "split": split,
+        "seen": {sampling: _seen(clip, sampling, WIDE) for sampling in metrics["student"]},
         "gap": sampling_gap(metrics["student"], clip.sampling),
         "taught_by": _taught_by(cards),
         "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
@@ -231,9 +233,16 @@ def _pictures(frames: Frames, clip: ClipSpec, sampling: Sampling) -> dict[str, A
     return {
         "strip": figures.strip(views.transpose(0, 2, 3, 1)),
         "whole": figures.strip(whole, boxes),
-        "seen": f"{side} of {min(size)} px of the short side, {seen_share(crops, size, side):.0%} of the picture",
+        "seen": _seen(clip, sampling, frames.native),
         "crops": len(set(boxes)),
     }
+
+
+def _seen(clip: ClipSpec, sampling: Sampling, native: Size) -> str:
+    """How much of a picture of this size the crops of evaluation show, in words."""
+    crops = clip.crops if sampling == "uniform" else clip.dense_crops
+    size, side = resized_size(native, clip.resize_px, clip.aspect), clip.test_crop_px
+    return f"{side} of {min(size)} px of the short side, {seen_share(crops, size, side):.0%} of the picture"
 
 
 def _taught_by(cards: dict[str, Any]) -> str:

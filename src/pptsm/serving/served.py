@@ -54,9 +54,11 @@ class Served:
             "served_videos": len(self.answers),
             "served_top1": round(self.top1, 6),
             "served_agreement": round(self.agreement, 6),
-            "served_tied": self.tied,
-            "served_tie_share": TIE,
         }
+
+    def rule(self, least_agreement: float) -> dict[str, object]:
+        """What metrics.json has of the gate (`require`): what it asks for, and how many videos its ties let through."""
+        return {"served_least": least_agreement, "served_tied": self.tied, "served_tie_share": TIE}
 
     def in_words(self) -> str:
         """The line that the evaluation prints of it."""

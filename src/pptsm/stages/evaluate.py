@@ -114,7 +114,7 @@ def run(
     above = metrics["student"][params.sampling]["above_chance"]
     if above is not False:  # else the last digit decides, and the report says why
         served.require(params.evaluate.served_agreement)
-    metrics["student"][params.sampling] |= served.values() | {"served_least": params.evaluate.served_agreement}
+    metrics["student"][params.sampling] |= served.values() | served.rule(params.evaluate.served_agreement)
 
     with whole_folder(out) as partial:
         (partial / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
