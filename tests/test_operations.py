@@ -262,7 +262,7 @@ def test_who_has_no_password_is_refused(operation: Operation, auth: HTTPBasicAut
 @pytest.mark.parametrize(
     ("parameter", "sentence", "ran"),
     [
-        ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["check"]),
+        ('overrides=["sampling=dens"]', "sampling is 'dens', but should be 'uniform' or 'dense'", ["code", "check"]),
         ('overrides=["samplin"]', "samplin", []),
         ('overrides=["/elsewhere/x.yaml:a=5"]', "only params.yaml may be", []),
         ('stages={"from": "reprt"}', "'reprt' is not one of ['code', 'check', 'motion'", []),
@@ -288,8 +288,8 @@ def test_a_run_from_a_later_stage_is_refused_where_a_parameter_changed_before_it
     write_params(project / "params.yaml", TINY, {"frames": {"jpeg_quality": 77}})
     stale = operation.submit(stages={"from": "evaluate"})
     assert operation.wait_for(stale, "Completed", "Failed") == (
-        "stages: frames, teacher, student, baseline must be done anew before evaluate, which would build on what is "
-        "out of date (`dvc status` says why). Run from frames."
+        "stages: frames must be done anew before evaluate, which would build on what is out of date (`dvc status` says "
+        "why). Run from frames."
     )
     assert "Running stage" not in operation.log_of(stale)
 
