@@ -224,9 +224,11 @@ def store_listeners() -> list[socket.socket]:
     Paddle has no setting for either. Bound to the loopback device, it takes no connection from outside any more.
     """
     port, found = int(os.environ["PADDLE_MASTER"].split(":")[1]), []
-    for name in os.listdir(OPEN_FILES) if OPEN_FILES.exists() else []:  # noqa: PTH208 (names, of what is no path)
-        with suppress(OSError):  # no socket, or closed meanwhile
-            one = socket.socket(fileno=os.dup(int(name)))
+    for link in OPEN_FILES.iterdir() if OPEN_FILES.exists() else []:
+        with suppress(OSError):  # closed meanwhile
+            if not str(link.readlink()).startswith("socket:"):
+                continue
+            one = socket.socket(fileno=os.dup(int(link.name)))
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
                 found.append(one)
             else:
