@@ -39,7 +39,8 @@ def main() -> int:
     except CommandError as error:
         print(f"error: {error}; its last lines: {' | '.join(error.last_lines[-3:])}", file=sys.stderr)
         return 1
-    Console(width=min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)).print(table)
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns) if sys.stdout.isatty() else WIDTH
+    Console(width=width).print(table)
     print("To take one over: dvc exp apply NAME. To go back to the commit: git restore . && dvc checkout")
     return 0
 
@@ -114,8 +115,8 @@ def compared(rows: list[dict[str, str]]) -> Table:
     for name in COLUMNS:
         if any(row.get(name) for row in rows):
             wide = name in COLUMNS[:2]
-            longest = max(len(row.get(name, "")) for row in rows)
-            least = min(longest, NAME_WIDTH) if name == COLUMNS[0] else None  # a name that is not torn can be copied
+            longest = max(len(line) for row in rows for line in row.get(name, "").split("\n"))
+            least = min(longest, NAME_WIDTH) if wide else None  # what is not torn can be copied
             table.add_column(name, overflow="fold", no_wrap=not wide, min_width=least)
     for number, row in enumerate(rows):
         begins = bool(row.get("experiment")) and number > 0
