@@ -27,7 +27,7 @@ from flows.revisions import GRAPH, LOCK, PARAMS, shown_experiments, unfinished, 
 from ruamel.yaml import YAML
 
 WIDTH = 120
-NAME_WIDTH = 30
+NAME_WIDTH = 22
 WORKSPACE = "workspace"
 COLUMNS = ("experiment", "differs from the commit in", "network", "sampling", "top-1", "95 % interval", "by group")
 
