@@ -250,9 +250,10 @@ def _do(
                 pass
             if running.done() and (is_last or not was_ended(running)):
                 return outcome(running, timeout_sec)
-        if not run.token.exists():  # nobody would do it: the command was ended in the moment this was handed over
-            break
-    return Unfinished("its process was ended" if run.token.exists() else "the command was ended")
+        with _lock:
+            if run.id not in _pools:  # the command was ended in the moment this was handed over: nobody would do it
+                return Unfinished("the command was ended")
+    return Unfinished("its process was ended twice")
 
 
 @contextmanager
