@@ -39,7 +39,7 @@ VIDEOS = {
     "val/Biking": ["ucf_style/Biking/v_Biking_g02_c02.avi"],
 }
 SETTINGS = [
-    "index.root=videos", "index.label_file=presets/none", "frames.source=video",
+    "index.root=videos", "index.annotations=null", "index.label_file=presets/none", "frames.source=video",
     "teacher.start=teacher.pdparams", "student.start=null", "student.epochs=1",
     "training.batch_size=2", "training.amp=bf16", "training.warmup_epochs=0", "training.precise_bn_every=0",
     "compute.devices=1", "compute.workers=0", "compute.save_every_min=0", "export.latency_runs=3",

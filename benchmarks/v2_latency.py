@@ -5,7 +5,7 @@
 The networks have random weights, which cost what trained ones do. Runs alternate, so that other work on the machine
 falls on all alike; CPU time (of all threads and processes) is less moved by it than time. `whole` is `pptsm predict
 VIDEO` in a process of its own, from cold start to the answer. To expect: PP-TSMv2 takes a fifth (8 frames) and a third
-(16) of R50's time for a clip, and two thirds of it for the whole.
+(16) of R50's CPU time for a clip, and six tenths of it for the whole.
 """
 
 import argparse

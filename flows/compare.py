@@ -27,6 +27,7 @@ from flows.revisions import GRAPH, LOCK, PARAMS, shown_experiments, unfinished, 
 from ruamel.yaml import YAML
 
 WIDTH = 120
+NAME_WIDTH = 30
 WORKSPACE = "workspace"
 COLUMNS = ("experiment", "differs from the commit in", "network", "sampling", "top-1", "95 % interval", "by group")
 
@@ -113,7 +114,9 @@ def compared(rows: list[dict[str, str]]) -> Table:
     for name in COLUMNS:
         if any(row.get(name) for row in rows):
             wide = name in COLUMNS[:2]
-            table.add_column(name, overflow="fold", no_wrap=not wide)
+            longest = max(len(row.get(name, "")) for row in rows)
+            least = min(longest, NAME_WIDTH) if name == COLUMNS[0] else None  # a name that is not torn can be copied
+            table.add_column(name, overflow="fold", no_wrap=not wide, min_width=least)
     for number, row in enumerate(rows):
         begins = bool(row.get("experiment")) and number > 0
         if begins:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.command import ROOT, lines_of
+from flows.command import ROOT, CommandError, lines_of
 from flows.graph import outputs_of
 from ruamel.yaml import YAML
 
@@ -77,7 +77,10 @@ def metrics_of(stage: dict[str, Any], revision: str | None) -> dict[str, Any]:
 def yaml_at(path: str, revision: str) -> Any:
     """A YAML file that git has, at a revision; None where it has none there."""
     command = ["git", "show", f"{revision}:{path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_SEC)
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=GIT_TIMEOUT_SEC)
+    except subprocess.TimeoutExpired:
+        raise CommandError(command, f"took longer than {GIT_TIMEOUT_SEC} s", []) from None
     return YAML(typ="safe").load(done.stdout) if done.returncode == 0 else None
 
 

@@ -122,4 +122,5 @@ def test_the_log_and_the_prediction_say_the_same() -> None:
         assert said in warning
     assert diagnosis(verdict, LEARNING) in log
     assert chance_warning(verdict | {"above_chance": True}) is None
+    assert "teacher.start" in str(chance_warning(verdict, "teacher"))
     assert "Do not rely" not in str(chance_warning(verdict | {"above_chance": None, "groups": 1}))

@@ -84,9 +84,10 @@ def read(annotations: object, found: list[str] | None = None, **changes: object)
     return read_annotations(params, found or []).set_index("path")
 
 
-def labels(annotations: object, **changes: object) -> list[str] | None:
+def labels(annotations: object, found: list[str] | None = None, **changes: object) -> list[str] | None:
     """The order that the annotations give."""
-    return annotated_labels(params_with(index={"annotations": annotations, **changes}).index)
+    params = params_with(index={"root": "videos", "annotations": annotations, **changes}).index
+    return annotated_labels(params, found or [])
 
 
 def refused(sentence: str, annotations: object, found: list[str] | None = None, **changes: object) -> str:
@@ -616,6 +617,16 @@ def test_the_numbers_of_annotations_are_the_order_of_the_classes(write: Write) -
         plan(write("mine.csv", rows(FILES)), label_file=write("order.txt", "jump\n"))
 
 
+def test_a_number_that_ends_a_folder_is_no_class(write: Write) -> None:
+    """Where a path ends is seen from what is there, for the order of the classes too."""
+    ids = ["walk/subject 1", "walk/subject 2", "run/subject 1", "run/subject 2", "walk/subject 7"]
+    train = write("train.list", "\n".join(f"{name} {number}" for name, number in zip(ids, [0, 0, 1, 1], strict=False)))
+    files = [train, write("test.list", ids[4])]
+    changes: dict[str, object] = {"format": "list", "frame_name": "img_%05d.jpg"}
+    assert read(files, ids, **changes)["label"].to_dict() == dict(zip(ids, ["0", "0", "1", "1", ""], strict=True))
+    assert labels(files, ids, **changes) == ["0", "1"]
+
+
 def test_held_out_groups_go_with_annotations_unless_these_have_splits(write: Write) -> None:
     """Groups of the pattern."""
     table = plan(write("mine.csv", rows(FILES)), test_groups=["p0"], val_groups=["p1"])
@@ -742,9 +753,24 @@ def test_the_folder_is_the_class_only_where_nothing_else_is_given(
     files = [write("trainlist01.txt", train), write("testlist01.txt", "walk/2.mp4\n")]
     assert "set index.format to list" in refused(f"trainlist01.txt {sentence}", files, RUNS)
     changes = {"train_list": files[0], "test_list": files[1], "pattern": "(?P<label>[^/]+)/.*"}
-    expected = contextlib.nullcontext() if len(set(given)) == 1 else pytest.raises(UserError, match=sentence)
-    with expected:  # the same number behind all paths is no label
+    remedy = "name the lists in index.annotations and set index.format to list"
+    # the same number behind all paths is no label
+    expected = contextlib.nullcontext() if len(set(given)) == 1 else pytest.raises(UserError, match=remedy)
+    with expected:
         plan_index(RUNS, params_with(index={"root": "videos", **changes}).index)
+
+
+def test_a_pattern_may_join_classes_that_lists_number(write: Write) -> None:
+    """As UCF101's Playing...: several numbers are one class then; one number of several classes is refused."""
+    ids = ["PlayCello/1.avi", "PlayDhol/1.avi", "WalkDog/1.avi", "WalkDog/2.avi"]
+    changes: dict[str, Any] = {"pattern": "(?P<label>Play|Walk).*", "root": "videos"}
+    lists = {"train_list": write("trainlist01.txt", "\n".join(f"{name} {62 + n}" for n, name in enumerate(ids[:3])))}
+    lists["test_list"] = write("testlist01.txt", ids[3])
+    table, _ = plan_index(ids, params_with(index=changes | lists).index)
+    assert table.set_index("id")["label"].to_dict() == dict(zip(ids, ["Play", "Play", "Walk", "Walk"], strict=True))
+    write("trainlist01.txt", "PlayCello/1.avi 62\nPlayDhol/1.avi 63\nWalkDog/1.avi 63\n")
+    with pytest.raises(UserError, match=r"trainlist01.txt line 3 gives 'WalkDog/1.avi' the number 63, but"):
+        plan_index(ids, params_with(index=changes | lists).index)
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -768,7 +794,8 @@ COUNTS = [  # numbers in the lists, names file, index.first_class, labels or a s
     ([1, 2, 3], "1 run\n2 walk\n3 jump", "auto", ["run", "walk", "jump"]),
     ([3, 1], "2 walk\n3 jump\n1 run", "auto", ["jump", "run"]),
     ([1, 2], "1 run\n2 walk\n3 jump", "auto", UNKNOWN),
-    ([1, 2], "0 run\n1 walk\n2 jump", "auto", UNKNOWN),
+    ([1, 2], "0 run\n1 walk\n2 jump", "auto", ["walk", "jump"]),
+    ([2], "1 walk\n2 jump\n0 run", "auto", ["jump"]),
     ([1, 2], "run\nwalk\njump", "auto", UNKNOWN),
     ([1, 2, 3], "run\nwalk\njump", "auto", "3 are named, from 0. None has the class 0, so the lists may count from 1"),
     ([1, 2, 3], "0 run\n1 walk\n2 jump", "auto", "the lists may count from 1: then set index.first_class to 1"),
@@ -787,7 +814,7 @@ COUNTS = [  # numbers in the lists, names file, index.first_class, labels or a s
 def test_no_class_is_shifted_by_one(
     write: Write, tmp_path: Path, form: str, numbers: list[int], names: str, first: object, expected: object
 ) -> None:
-    """Where only one count fits it is taken, else index.first_class says which; the names' own numbers are no proof."""
+    """Where only one count fits, or names count from 0, that is taken; else index.first_class says which."""
     write("set/train.txt", "".join(f"{number}.mp4 {number}\n" for number in numbers))
     label_file = write("set/label.txt" if form == "paddlex" else "names.txt", names)
     changes: dict[str, object] = {"format": form, "first_class": first}
@@ -802,6 +829,19 @@ def test_no_class_is_shifted_by_one(
             f"{number}.mp4": label for number, label in zip(numbers, expected, strict=True)
         }
         assert labels(annotations, **changes) == ["run", "walk", "jump"]
+
+
+def test_names_from_0_decide_and_it_is_said(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """A published folder of which class 0 has no video here."""
+    names = write("label.txt", "0 abseiling\n1 archery\n2 bowling\n")
+    train = write("train.txt", "a.mp4 1\nb.mp4 2\n")
+    assert read([names, train])["label"].to_dict() == {"a.mp4": "archery", "b.mp4": "bowling"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no clip has the class 0, 'abseiling'" in said
+    assert "set index.first_class to 1" in said
+    write("train.txt", "a.mp4 0\nb.mp4 2\n")
+    read([names, train])
+    assert "no clip has the class" not in capsys.readouterr().err
 
 
 def test_lists_from_0_under_names_from_1_are_said(write: Write, capsys: pytest.CaptureFixture[str]) -> None:

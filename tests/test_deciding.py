@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from conftest import default_values, merged, params_with
+from pptsm.data.names import Source
 from pptsm.params import Params, Role
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.fit import Inputs, fit_role
+from pptsm.training.state import code_of
 from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture
@@ -120,6 +122,16 @@ def test_a_parameter_that_no_rule_names_decides() -> None:
         "training.min_clips",
         *(f"student.{key}" for key in ("start", "start_sha256", "min_coverage", "baseline", "weak_teacher")),
     }
+
+
+@pytest.mark.parametrize(("source", "decoders"), [
+    ("video", {"av", "decord", "simplejpeg"}),
+    ("short_gop", {"av", "decord", "simplejpeg"}),
+    ("archive", {"simplejpeg"}),
+])  # fmt: skip
+def test_what_decodes_the_clips_decides(source: Source, decoders: set[str]) -> None:
+    """Archives hold JPEGs, which no decoder of videos reads."""
+    assert code_of("teacher", source).keys() & {"av", "decord", "simplejpeg"} == decoders
 
 
 def test_frames_of_another_size_are_other_frames(place: Path) -> None:

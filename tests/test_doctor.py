@@ -98,4 +98,5 @@ def test_wrong_parameters_do_not_end_the_other_checks(tmp_path: Path) -> None:
     assert "BAD  threads" in done.stdout
     assert "PPTSM_THREADS is 'abc', but should be" in done.stdout
     assert " git " in done.stdout
+    assert " simplejpeg " in done.stdout  # decodes JPEGs, so the machine needs it
     assert "Traceback" not in done.stdout + done.stderr

@@ -390,15 +390,20 @@ def test_a_folder_is_predicted_each_video_once(operation: Operation) -> None:
 
     arrive(folder, "one.mp4", one)
     arrive(folder, "broken.mp4", b"no video")
-    arrive(folder, "growing.mp4", other, age_sec=-100)
-    assert ended() == ("Completed", "2 videos taken in data/incoming, 1 of them failed; 1 still being written")
-    state, message = ended()
-    assert state == "Failed"
-    assert message.startswith(
-        "1 videos taken in data/incoming, 1 of them failed; 1 still being written. Column `error`"
-    )
-    arrive(folder, "one.mp4", changed, age_sec=50)
-    assert ended() == ("Completed", "2 videos taken in data/incoming, 1 of them failed; 1 still being written")
+    arrive(folder, "growing.mp4", other)
+    touch = ("sh", "-c", 'while touch "$0"; do sleep 1; done', str(folder / "growing.mp4"))
+    with subprocess.Popen(touch) as growing:
+        try:
+            assert ended() == ("Completed", "2 videos taken in data/incoming, 1 of them failed; 1 still being written")
+            state, message = ended()
+            assert state == "Failed"
+            assert message.startswith(
+                "1 videos taken in data/incoming, 1 of them failed; 1 still being written. Column `error`"
+            )
+            arrive(folder, "one.mp4", changed, age_sec=50)
+            assert ended() == ("Completed", "2 videos taken in data/incoming, 1 of them failed; 1 still being written")
+        finally:
+            growing.kill()
     rows = pd.read_csv(results, keep_default_na=False).sort_values("file")
     assert rows["file"].tolist() == ["broken.mp4", "one.mp4", "one.mp4"]
     assert rows["label"].astype(bool).tolist() == [False, True, True]

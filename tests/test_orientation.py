@@ -3,6 +3,7 @@
 Four corners of four colours tell where a picture's corners went.
 """
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,20 @@ def test_messages_are_told_apart_by_their_kinds() -> None:
     assert list(message_kinds(unit)) == [5, 47]
     assert list(message_kinds(bytes([5, 4]) + b"////" + b"\x80")) == [5]
     assert list(message_kinds(b"\xff" * 20)) == []
+
+
+@pytest.mark.parametrize("kind", ["as stored", "mirrored"])
+def test_decoded_frames_do_not_wait_for_the_garbage_collector(tmp_path: Path, kind: str) -> None:
+    """A large one has megabytes, and hundreds of them would be there before it comes."""
+    matrix, _ = MATRICES[kind]
+    video = Video(film(tmp_path / "a.mp4", matrix))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert len(list(video.in_order())) == COUNT
+            assert len(video.frames(np.arange(COUNT)).images) == COUNT
+        waiting = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert waiting < 10

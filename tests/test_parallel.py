@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from pptsm.data.table import in_split, load_index
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
 from pptsm.model.card import load_network
-from pptsm.model.parallel import SIZE, Ranks, together
+from pptsm.model.parallel import OPEN_FILES, SIZE, Ranks, store_listeners, together
 from pptsm.training import loop
 from pptsm.training.validation import validation_scores
 from test_roles import SETTINGS, fit, place
@@ -93,6 +94,26 @@ def test_what_one_rank_says_reaches_all(found: list[dict[str, Any]]) -> None:
 def test_no_rank_takes_connections_from_outside(found: list[dict[str, Any]]) -> None:
     """What joins them listens on the loopback device alone, once they have joined."""
     assert [each["listens on"] for each in found] == [["lo"], []]
+
+
+def test_looking_for_what_listens_to_outside_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files and pipes among the open ones too; what listens on another port is not found."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)),
+        (tmp_path / "file").open("w"),
+    ):
+        port = server.getsockname()[1]
+        monkeypatch.setenv("PADDLE_MASTER", f"127.0.0.1:{port}")
+        before = len(os.listdir(OPEN_FILES))  # noqa: PTH208 (names, of what is no path)
+        found = store_listeners()
+        ports = [listener.getsockname()[1] for listener in found]
+        for listener in found:
+            listener.close()
+        assert ports == [port]
+        assert len(os.listdir(OPEN_FILES)) == before  # noqa: PTH208 (names, of what is no path)
 
 
 def test_alone_nothing_is_sent() -> None:

@@ -25,6 +25,10 @@ WRONG = [
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
     (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation_weight"),
     ({"training": {"batch_norm_clips": 17}}, "training: batch_norm_clips (17) is above batch_size (16)"),
+    (
+        {"training": {"mix": "mixup", "batch_norm_clips": 1}},
+        "training: mix is mixup, but batch_norm_clips is 1, and clips are mixed among those",
+    ),
     ({"training": {"micro_batch": 0}}, "training.batch_norm_clips, the clips that are computed at once"),
     ({"training": {"batch_norm": "frozen"}}, "training: precise_bn_every is 5, but batch_norm is frozen"),
     ({"training": {"freeze_stages": 5}}, "training.freeze_stages is 5, but should be less than or equal to 4"),

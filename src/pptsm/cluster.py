@@ -186,6 +186,7 @@ def _result(client: Any, future: Any, address: str) -> bytes | Unfinished:
     """What became of a job; whoever did it, as often as its workers were lost."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
 
     alone_sec = 0
     while True:
@@ -200,7 +201,7 @@ def _result(client: Any, future: Any, address: str) -> bytes | Unfinished:
             raise UserError(
                 f"worker after worker of compute.cluster {address} died at the same job ({error})."
             ) from None
-        except FutureCancelledError as error:
+        except (FutureCancelledError, CommClosedError) as error:
             raise UserError(
                 f"the scheduler {address} of compute.cluster is gone ({error}). What was done is kept: start it and "
                 "its workers again, and the same command goes on."
@@ -233,21 +234,25 @@ def _do(
     run: Run, order: bytes, timeout_sec: float | None, files: list[tuple[Path, tuple[int, bool]]]
 ) -> bytes | Unfinished:
     """In a thread of a worker: have a process of its pool do a job; the pickled result."""
-    with _pool_of(run) as pool:
-        for path, facts in files:
-            if facts != _facts_of(path):
-                raise UserError(
-                    f"{_self()} does not see {path} as the machine that asks (size in bytes, readable: {facts} there, "
-                    f"{_facts_of(path)} here). All must see the videos at the same path, and may read them."
-                )
-        for _ in ("", "once more where its process was ended from outside, as it is here"):
-            running = pool.schedule(_work, args=(order,), timeout=timeout_sec)
-            while not wait([running], timeout=END_SEC).done:
-                if not pool.active:  # its command was ended in the moment this was handed over: nobody would do it
-                    return Unfinished("the command was ended")
-            if not was_ended(running):
-                break
-        return outcome(running, timeout_sec)
+    for is_last in (False, True):  # once more where its process was ended from outside, as it is on one machine
+        with _pool_of(run) as pool:
+            for path, facts in files:
+                if facts != _facts_of(path):
+                    raise UserError(
+                        f"{_self()} does not see {path} as the machine that asks (size in bytes, readable: {facts} "
+                        f"there, {_facts_of(path)} here). All must see the videos at the same path, and may read them."
+                    )
+            try:
+                running = pool.schedule(_work, args=(order,), timeout=timeout_sec)
+            except RuntimeError:  # the pool has just broken
+                continue
+            while pool.active and not wait([running], timeout=END_SEC).done:
+                pass
+            if running.done() and (is_last or not was_ended(running)):
+                return outcome(running, timeout_sec)
+        if not run.token.exists():  # nobody would do it: the command was ended in the moment this was handed over
+            break
+    return Unfinished("its process was ended" if run.token.exists() else "the command was ended")
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from pptsm.processor import computing, cores, cpu_processes, loader_processes, p
 from pptsm.training.groups import most_processes, number_of_groups
 
 REQUIRED = (
-    "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "onnx", "onnxruntime", "paddle2onnx",
+    "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "simplejpeg", "onnx", "onnxruntime",
+    "paddle2onnx",
 )  # fmt: skip
 MIN_FREE_DISK_GB = 5.0
 PARAMS = Path("params.yaml")

@@ -144,7 +144,10 @@ def of_files(*names: str) -> dict[str, str]:
         for field in ("texts", "attributes", "libraries")
     )
     code = {name: source.digest for name, source in opened.items() if source.digest}
-    code |= {name: digest for name, digest in _data_files().items() if name in texts}
+    folders = {(PACKAGE / name).parent for name in opened}
+    code |= {
+        file.name: digest for file, digest in _data_files().items() if file.name in texts and file.parent in folders
+    }
     code |= {f"{PARAMETERS}: {name}": digest for name, digest in _properties().items() if name in attributes}
     return dict(sorted(code.items())) | {name: _version(name) for name in sorted(libraries) if name in DECIDING}
 
@@ -295,10 +298,10 @@ def _file_of(module: str) -> str | None:
 
 
 @cache
-def _data_files() -> dict[str, str]:
-    """The package's files that are no Python, by name: digests of their bytes."""
+def _data_files() -> dict[Path, str]:
+    """The package's files that are no Python: digests of their bytes. They belong to the code beside them."""
     found = (path for path in sorted(PACKAGE.rglob("*")) if path.is_file() and path.parent.name != "__pycache__")
-    return {path.name: _digest(path.read_bytes()) for path in found if path.suffix != ".py"}
+    return {path: _digest(path.read_bytes()) for path in found if path.suffix != ".py"}
 
 
 @cache

@@ -288,6 +288,11 @@ class Training(Section):
                 f"batch_norm_clips ({self.batch_norm_clips}) is above batch_size ({self.batch_size}), of which it is a "
                 f"part: lower it to {self.batch_size} or less, or raise batch_size"
             )
+        if self.batch_norm_clips == 1 and self.mix != "none":
+            raise ValueError(
+                f"mix is {self.mix}, but batch_norm_clips is 1, and clips are mixed among those: set it to 2 or more, "
+                "or mix to none"
+            )
         if self.batch_norm == "frozen" and self.precise_bn_every:
             raise ValueError(
                 f"precise_bn_every is {self.precise_bn_every}, but batch_norm is frozen: its statistics stay those of "

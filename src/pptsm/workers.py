@@ -199,7 +199,9 @@ def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | N
     """
     try:
         return running.result()
-    except concurrent.futures.TimeoutError:
+    except concurrent.futures.TimeoutError:  # also what a disk that does not answer raises
+        if timeout_sec is None:
+            raise
         return Unfinished(f"decoding took longer than {timeout_sec:g} s")
     except ProcessExpired as error:
         return HUNG if was_silent(error) else Unfinished(f"the decoder crashed twice (exit code {error.exitcode})")
@@ -277,7 +279,9 @@ def sign_of_life() -> None:
 
 def limit_memory() -> None:
     """For `prepare`: a file whose header promises giant frames then gets an error, and the machine keeps its memory."""
-    resource.setrlimit(resource.RLIMIT_DATA, (JOB_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    in_force = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min([JOB_BYTES, *in_force]), hard))
 
 
 def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:

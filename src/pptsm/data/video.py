@@ -619,13 +619,17 @@ class _Pyav:
         from av.video.reformatter import VideoReformatter
 
         reformatter = VideoReformatter()  # one for all frames: making it costs more than its work on a small frame
+        turned: bool | None = None
 
         def convert(frame: Any) -> Image:
+            nonlocal turned
             # all frames get the size that the container gives, as with decord, even if the stream changes it
             shape = self.packets.width, self.packets.height
             rgb: Image = np.asarray(reformatter.reformat(frame, *shape, "rgb24", threads=1).to_ndarray(), np.uint8)
-            # one orientation for all: in a stream that says it, perhaps only some frames do
-            turned = self.packets.says_orientation or orientation_in(frame) is not None
+            # One orientation for all: in a stream that says it, perhaps only some frames do. And one frame is asked,
+            # because whoever looks at what comes with it binds it into a cycle that the garbage collector has to find.
+            if turned is None:
+                turned = self.packets.says_orientation or orientation_in(frame) is not None
             return self.orientation.applied(rgb) if turned else rgb
 
         return convert

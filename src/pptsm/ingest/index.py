@@ -93,7 +93,7 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     aside = pd.DataFrame({"id": list(why), "path": list(why), "reason": list(why.values())}, dtype="str")
     table = pd.concat([table, aside.assign(status="excluded")], ignore_index=True) if excluded else table
     table = table.fillna(dict.fromkeys(("label", "group", "split", "where"), ""))
-    labels = _name_classes(table, params)
+    labels = _name_classes(table, params, ids)
     table["label_index"] = table["label"].map({label: number for number, label in enumerate(labels)})
     table["label_index"] = table["label_index"].where(table["reason"] != OTHER_CLASS).fillna(-1)
 
@@ -288,16 +288,17 @@ def _require_share(names: list[str], of: int, limit: float, what: str, remedy: s
         )
 
 
-def _name_classes(table: pd.DataFrame, params: Index) -> list[str]:
+def _name_classes(table: pd.DataFrame, params: Index, ids: Collection[str]) -> list[str]:
     """All class names; labels in the table are put into one spelling ("air drumming", "air_drumming").
 
     It is the label file's, or that of the annotations if they number the classes, or else that of the folders.
+    `ids` are those of all files.
     """
     present = sorted(set(table.loc[table["status"] == "ok", "label"]))
     spelt = set(map(plain, present))
     where = "index.annotations" if params.annotations else f"the folder {params.root!r}"
     refuse_alike(sorted({*present, *table.loc[table["reason"] == UNLISTED, "label"]}), where)
-    order = annotated_labels(params) if params.annotations else None
+    order = annotated_labels(params, ids) if params.annotations else None
     if params.label_file is not None:
         order, where = read_label_file(params.label_file), f"index.label_file {params.label_file!r}"
     if order is None:

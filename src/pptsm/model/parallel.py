@@ -224,9 +224,14 @@ def store_listeners() -> list[socket.socket]:
     Paddle has no setting for either. Bound to the loopback device, it takes no connection from outside any more.
     """
     port, found = int(os.environ["PADDLE_MASTER"].split(":")[1]), []
-    for name in os.listdir(OPEN_FILES) if OPEN_FILES.exists() else []:  # noqa: PTH208 (names, of what is no path)
-        with suppress(OSError):  # no socket, or closed meanwhile
-            one = socket.socket(fileno=os.dup(int(name)))
+    sockets = []  # all before the first copy, which would be another of them
+    for link in OPEN_FILES.iterdir() if OPEN_FILES.exists() else []:
+        with suppress(OSError):  # closed meanwhile, as the listing itself
+            if str(link.readlink()).startswith("socket:"):
+                sockets.append(int(link.name))
+    for number in sockets:
+        with suppress(OSError):  # closed meanwhile
+            one = socket.socket(fileno=os.dup(number))
             if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
                 found.append(one)
             else:

@@ -114,16 +114,17 @@ def _read_labels(text: str) -> list[str]:
     return labels
 
 
-def chance_warning(verdict: Mapping[str, Any] | None) -> str | None:
+def chance_warning(verdict: Mapping[str, Any] | None, role: str = "student") -> str | None:
     """The sentence for a network that was not proven to do better than chance when its training ended.
 
     Args:
         verdict: as its card has it; None (nothing was held out, or an older card) says nothing.
+        role: whose keys of params.yaml the advice names.
     """
     if verdict is None or verdict["above_chance"]:
         return None
     found = f"{heading('this model', verdict)}: at the end of its training, {figures(verdict, verdict['split'])}"
     trust = "Do not rely on its answers" if verdict["above_chance"] is False else "How it answers on others is unknown"
     learning = Learning.of(verdict)
-    steps = next_steps("student", verdict, learning)[:1] if learning else []  # an older card says nothing of it
+    steps = next_steps(role, verdict, learning)[:1] if learning else []  # an older card says nothing of it
     return " ".join([f"{found}. {trust}.", *(f"To try first: {step}" for step in steps)])

@@ -22,7 +22,8 @@ from pptsm.evaluation.metrics import NoNumbersError, ranking, require_numbers, s
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.workers import JOB_BYTES, Unfinished, killable, limit_memory
 
-BATCH_VIEWS = 10
+BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
+MOST_VIEWS = 10
 TIMEOUT_SEC = 600.0  # for a file, as `pptsm predict` has it unless told otherwise
 
 
@@ -102,8 +103,9 @@ class Predictor:
         else:
             name, views = shown(Path(video)), views_of_file(Path(video), clip, self.sampling, part)
         views = views.reshape(-1, *clip.shape)  # [V, S, 3, H, W]
+        at_once = min(MOST_VIEWS, max(1, BATCH_VALUES // views[0].size))
         logits_VK = np.concatenate(
-            [self._score(views[start : start + BATCH_VIEWS]) for start in range(0, len(views), BATCH_VIEWS)]
+            [self._score(views[start : start + at_once]) for start in range(0, len(views), at_once)]
         )
         require_numbers(logits_VK, f"the network, asked about {name},")
         logits = video_logits(logits_VK, clip.average)[None]

@@ -77,7 +77,7 @@ def run(
         for role, network in network_folders(teacher, student, baseline).items():
             trained, onnx = read_card(network), folder / FILES[role]
             note(f"export: {role}: writing it as ONNX")
-            spec, warning = trained.clip, chance_warning(trained.verdict)
+            spec, warning = trained.clip, chance_warning(trained.verdict, role)
             inference = folder / "inference" if role == "student" else Path(scratch) / role
             inference.mkdir()
             save_inference(load_network(network), inference, spec.shape)

@@ -96,9 +96,9 @@ def code_of(role: str, source: Source) -> dict[str, str]:
     """The code that decides the result of a role's training: file or library -> digest or version.
 
     ONNX Runtime computes other stages' results with a file that training imports too; and no video is decoded where
-    training reads archives of JPEGs.
+    training reads archives of JPEGs, which simplejpeg and OpenCV decode.
     """
-    unused = {"onnxruntime"} | ({"av", "decord", "simplejpeg"} if source == "archive" else set())
+    unused = {"onnxruntime"} | ({"av", "decord"} if source == "archive" else set())
     return {name: value for name, value in fingerprint.of_stage(role).items() if name not in unused}
 
 

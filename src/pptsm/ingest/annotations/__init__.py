@@ -54,6 +54,8 @@ def read_annotations(params: Index, found: Collection[str]) -> pd.DataFrame:
 def read_split_lists(train_list: str, test_list: str, params: Index, found: Collection[str]) -> pd.DataFrame:
     """The clips of index.train_list and index.test_list: those of `read_annotations`, their labels left to the names.
 
+    The pattern may join classes that the lists number, and tells none apart that they give one number.
+
     Raises:
         UserError: a list cannot be read, names a video twice, or gives one another class than its path does.
     """
@@ -63,15 +65,19 @@ def read_split_lists(train_list: str, test_list: str, params: Index, found: Coll
     matches = [re.fullmatch(params.pattern, path) for path in listed["path"]]
     listed["label"] = [(match and match["label"]) or "" for match in matches]
     if len(set(listed["given"]) - {""}) > 1:  # the same behind all paths tells no classes apart
-        ucf101.require_agreement(listed, None, faults)
+        ucf101.require_agreement(listed, None, faults, by_pattern=True)
     clips = _complete(listed.drop(columns="label"))
     _find_faults(clips, faults)
     faults.raise_any()
     return clips
 
 
-def annotated_labels(params: Index) -> list[str] | None:
+def annotated_labels(params: Index, found: Collection[str]) -> list[str] | None:
     """The classes in the order that the annotations give them by numbers; None where they only name them.
+
+    Args:
+        params: section index.
+        found: as for `read_annotations`.
 
     Raises:
         UserError: as `read_annotations`.
@@ -84,7 +90,9 @@ def annotated_labels(params: Index) -> list[str] | None:
             return ssv2.labels(files)
         case "paddlex" | "list" as form:
             names = lists.class_names(files, params.label_file if form == "list" else None)
-            return lists.numbers(files, params.frame_name is not None) if names is None else names.labels
+            if names is not None:
+                return names.labels
+            return lists.numbers(files, params.frame_name is not None, _root(params, found))
         case _:
             return None
 

@@ -134,9 +134,13 @@ def class_names(files: list[Path], label_file: str | None) -> ClassNames | None:
     return None if name is None else read_class_names(name)
 
 
-def numbers(files: list[Path], frames: bool) -> list[str] | None:
-    """The class numbers that lists have, in their order, as text; None where they name the classes."""
-    parts = [_parsed(file, frames, lambda _: False) for file in files if not is_labels(file)]
+def numbers(files: list[Path], frames: bool, root: Root) -> list[str] | None:
+    """The class numbers that lists have, in their order, as text; None where they name the classes.
+
+    Lines are taken apart as `read` does it, for which the files below the root count.
+    """
+    known = _known(root)
+    parts = [_parsed(file, frames, known) for file in files if not is_labels(file)]
     clips = pd.concat(parts)
     if (clips["kind"] == "name").any():
         return None
@@ -171,7 +175,8 @@ def _path_and_rest(text: str, known: Callable[[str], bool]) -> tuple[str, str]:
         if not (NUMBER.fullmatch(found[2]) or SEVERAL.fullmatch(found[2])):
             break
         places.append(found[1])
-    path = next((place for place in places[1:] if known(place)), places[-1])
+    # a test's line may have no label; then what ends the folder's name is no number of a class
+    path = next((place for place in [*places[1:], text] if known(place)), places[-1])
     return path, text[len(path) :].strip()
 
 
@@ -214,7 +219,12 @@ def _require_labels(clips: pd.DataFrame, faults: Faults) -> None:
 
 
 def _first_class(numbers: pd.Series, names: ClassNames, chosen: Literal["auto", 0, 1]) -> int:
-    """The number that the lists give the first class; only where 0 or the last number occurs can it be known."""
+    """The number that the lists give the first class.
+
+    It is known where the lists have a class 0 or the last number, and where each name has a number from 0 on, as in
+    published folders: so the lists' numbers mean those. Names from 1 are no such sign, because UCF101's stand beside
+    lists from 0 too.
+    """
     if chosen != "auto":
         return chosen
     count, lowest, highest = len(names.labels), int(numbers.min()), int(numbers.max())
@@ -222,7 +232,12 @@ def _first_class(numbers: pd.Series, names: ClassNames, chosen: Literal["auto", 
         note(
             f"index: the lists count classes from 0 and {names.file} from 1: the lists' class 0 is {names.labels[0]!r}"
         )
-    if lowest == 0:
+    if lowest > 0 and names.first == 0 and highest < count:
+        note(
+            f"index: no clip has the class 0, {names.labels[0]!r}: the lists' numbers are read as {names.file} has "
+            "them, from 0; if the lists count from 1, set index.first_class to 1"
+        )
+    if lowest == 0 or names.first == 0:
         return 0
     if highest >= count:
         return 1 if names.first == 1 else 0

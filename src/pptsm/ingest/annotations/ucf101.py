@@ -14,6 +14,7 @@ from pptsm.ingest.annotations.matching import Root, by_path
 from pptsm.ingest.annotations.reading import Faults, read_lines, require_lists, splits_of_files
 from pptsm.ingest.texts import plain, read_label_file
 
+AS_LIST = "set index.format to list, where the label is what stands behind the path"
 OFFICIAL = re.compile(r"(train|test)list", re.IGNORECASE)
 
 
@@ -44,19 +45,20 @@ def read_lists(splits: Mapping[Path, str], root: Root, faults: Faults) -> pd.Dat
     return clips
 
 
-def require_agreement(clips: pd.DataFrame, order: list[str] | None, faults: Faults) -> None:
+def require_agreement(clips: pd.DataFrame, order: list[str] | None, faults: Faults, by_pattern: bool = False) -> None:
     """What lines give behind a path is the class of column `label`: by its name, or by one number for each class.
 
     Args:
         clips: columns path, given, label ("": not known, so not compared) and where.
         order: the classes by their numbers, from 1 in all lines or from 0 in all; None: any numbers.
         faults: gets the lines that say something else.
+        by_pattern: index.pattern tells the label, and so may join several numbers in one.
     """
     compared = clips[(clips["given"] != "") & (clips["label"] != "")]
     is_number = compared["given"].str.fullmatch(r"\d{1,9}").astype(bool)
     pairs = zip(compared["given"].tolist(), compared["label"].tolist(), strict=True)
     same_name = pd.Series([plain(given) == plain(label) for given, label in pairs], compared.index, dtype=bool)
-    remedy = "set index.format to list, where the label is what stands behind the path"
+    remedy = f"name the lists in index.annotations and {AS_LIST}" if by_pattern else AS_LIST
     faults.add_rows(
         compared,
         ~is_number & ~same_name,
@@ -73,11 +75,12 @@ def require_agreement(clips: pd.DataFrame, order: list[str] | None, faults: Faul
             lambda row: f"gives {row['path']!r} the number {row['given']}, classInd.txt another or none",
         )
         return
-    first_number = numbers.groupby(classes).transform("first")
-    first_class = classes.groupby(numbers).transform("first")
+    wrong = classes != classes.groupby(numbers).transform("first")
+    if not by_pattern:
+        wrong |= numbers != numbers.groupby(classes).transform("first")
     faults.add_rows(
         numbered,
-        (numbers != first_number) | (classes != first_class),
+        wrong,
         lambda row: (
             f"gives {row['path']!r} the number {row['given']}, but its class {row['label']!r} or its number stood in "
             f"another pair before: {remedy}"
