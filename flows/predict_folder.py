@@ -9,14 +9,18 @@ It is `pptsm predict FOLDER --results FILE`, which knows what is new, and a tabl
 if __name__ == "__main__":
     import alone  # must come before Prefect
 
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from flows.command import ROOT, CommandError, run_streaming
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
+
+from pptsm.data.table import read_csv
 
 SHOWN = 200  # rows of the table in Prefect
 
@@ -50,11 +54,21 @@ def predict_folder(
     except CommandError as raised:
         error, last_lines = raised, raised.last_lines
     if (ROOT / results).is_file():
-        newest = pd.read_csv(ROOT / results, dtype=str, keep_default_na=False).tail(SHOWN)
-        columns = {str(name): newest[name].tolist() for name in newest}
-        create_table_artifact(key="predicted", table=columns, description=f"The newest rows of {results}.")
+        with suppress(OSError, ValueError, OverflowError):  # another file: the command has said so
+            columns = newest_rows(ROOT / results)
+            create_table_artifact(key="predicted", table=columns, description=f"The newest rows of {results}.")
     line = last_lines[-1].removeprefix("error: ") if last_lines else str(error)
     return Failed(message=line) if error else Completed(message=line)
+
+
+def newest_rows(results: Path) -> dict[str, list[str]]:
+    """The last rows of the results, column by column, all as text.
+
+    Raises:
+        OSError, ValueError, OverflowError: the file is no table.
+    """
+    newest = read_csv(results.read_bytes(), defaultdict(lambda: "str"), keep_default_na=False).tail(SHOWN)
+    return {str(name): newest[name].tolist() for name in newest}
 
 
 if __name__ == "__main__":

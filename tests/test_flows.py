@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 from rich.console import Console
@@ -28,10 +29,12 @@ from flows.command import CommandError, run_streaming
 from flows.compare import WIDTH, compared
 from flows.experiments import check_name, check_overrides, environment_of_copy
 from flows.graph import Stages, graph, outputs_of
+from flows.predict_folder import newest_rows
 from flows.sweep import experiment_names, values_with
 
 from imports import imported_modules
 from pptsm.console import note_epoch, read_epoch
+from pptsm.data.table import write_csv
 from pptsm.errors import ParamsError, UserError
 from pptsm.prefect_access import (
     ADDRESS,
@@ -47,7 +50,7 @@ from pptsm.prefect_names import with_flow_name
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
 WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-FLOWS_MAY_USE = {"params", "errors", "console", "files", "prefect_access"}
+FLOWS_MAY_USE = {"params", "errors", "console", "files", "prefect_access", "data.table"}
 
 
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
@@ -337,7 +340,15 @@ def test_flows_name_no_stage_and_no_path_between_stages(file: Path) -> None:
 @pytest.mark.parametrize("file", FLOWS, ids=lambda file: file.name)
 def test_flows_use_little_of_the_package(file: Path) -> None:
     """What they run, they run as commands."""
-    assert {module.split(".")[1] for module in imported_modules(file)} <= FLOWS_MAY_USE
+    assert {module.removeprefix("pptsm.") for module in imported_modules(file)} <= FLOWS_MAY_USE
+
+
+def test_the_table_of_new_predictions_has_names_as_they_are(tmp_path: Path) -> None:
+    """Without the apostrophe that keeps a cell of the file from being a formula; words and numbers stay text."""
+    names = ["=walk", "-1", "'quoted", "nan", "001"]
+    write_csv(pd.DataFrame({"file": names, "size_bytes": range(5)}), tmp_path / "a.csv")
+    assert "'=walk" in (tmp_path / "a.csv").read_text()
+    assert newest_rows(tmp_path / "a.csv") == {"file": names, "size_bytes": list("01234")}
 
 
 def test_the_line_of_an_epoch_is_read_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from conftest import ROOT, params_with, pptsm, spec_with, write_params
 from pptsm.commands import views
 from pptsm.data.archive import read_frames
-from pptsm.data.clips import EvaluationVideos, FrameSource, seen_clip
+from pptsm.data.clips import EvaluationVideos, FrameSource, middle_clip, seen_clip
 from pptsm.data.kept import write_archive
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.table import Excerpt
@@ -211,18 +211,16 @@ def test_what_the_network_saw_can_be_shown(
     )
     write_archive(tmp_path / "a.zip", video_of(name), 8, params_with(frames={"short_side_px": 360}).frames)
     source, row = FrameSource("archive", tmp_path), {"id": "a", "path": "a", "first_frame": 0, "num_frames": 8}
-    seen = seen_clip(Excerpt("a", "a", 0), 8, source, spec, sampling)
+    seen = seen_clip(source.read(Excerpt("a", "a", 0), middle_clip(8, spec, sampling)), spec, sampling)
     every = EvaluationVideos(pd.DataFrame([row | {"label_index": 0}]), source, spec, sampling)[0][0].values
     expected = every.reshape(-1, 4, 3, 224, 224)[view].transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(seen.images, expected)
-    assert seen.frame.shape == (360, 640, 3)
+    assert seen.frames.shape == (4, 360, 640, 3)
+    assert len(seen.boxes) == {"center": 1, "three": 3, "ten": 10}[crops]
     # 341 x 256 were cut to 224 x 224: by those shares of the stored 640 x 360, from the middle
-    left, top, right, bottom = seen.box
+    left, top, right, bottom = seen.boxes[view // (3 if sampling == "dense" else 1)]  # crop by crop, of each all clips
     assert (right - left, bottom - top) == pytest.approx((640 * 224 / 341, 360 * 224 / 256))
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((320, 180), abs=3)
-    assert seen.share == pytest.approx(224 * 224 / (341 * 256))
-    assert len(seen.all_boxes) == {"center": 1, "three": 3, "ten": 10}[crops]
-    assert seen.box in seen.all_boxes
 
 
 def test_the_document_describes_every_field_of_the_spec() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pptsm.evaluation.advice import figures
 from pptsm.evaluation.metrics import accuracy, confusion_matrix, cross_entropy, ranking, softmax
 from pptsm.evaluation.tables import in_words, metric_values
 
@@ -56,6 +57,21 @@ def test_the_verdict_on_chance_goes_with_the_figures() -> None:
     right = metric_values(one_hot(labels.tolist(), 2), labels, groups)
     assert right["above_chance"] is True
     assert "CHANCE" not in in_words(right)
+
+
+def test_the_lower_end_that_is_named_allows_for_the_choice_of_the_epoch() -> None:
+    """15 of 20 pairs recognised is above chance, but not as the best of 50 epochs that these videos chose."""
+    labels, groups = np.array([0, 1] * 20), [str(number // 2) for number in range(40)]
+    logits = one_hot([1, 0] * 5 + [0, 1] * 15, 2)
+    plain, chosen = metric_values(logits, labels, groups), metric_values(logits, labels, groups, compared=50)
+    assert plain["low"] == plain["top1_low_by_group"]
+    assert plain["low_by_video"] == plain["top1_low"]
+    assert chosen["top1_low_by_group"] == plain["top1_low_by_group"]  # a plain 95 % interval
+    assert (plain["above_chance"], chosen["above_chance"]) == (True, False)
+    assert f"interval from {chosen['low']:.1%} (these videos chose the best of 50 epochs" in figures(chosen, "val")
+    assert chosen["low"] < chosen["chance"] < plain["low"]
+    assert "if groups did not matter" not in figures(chosen, "val")
+    assert chosen["low_by_video"] < chosen["chance"] < chosen["top1_low"]
 
 
 def test_figures_are_json_of_plain_values() -> None:

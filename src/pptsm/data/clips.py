@@ -195,43 +195,34 @@ def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> N
 class Seen:
     """A clip of a video's evaluation as the network got it, and where that lies in the picture."""
 
-    images: NDArray[np.uint8]  # RGB [S, H, W, 3], resized and cropped, each frame of side `test_crop_px`
-    frame: NDArray[np.uint8]  # [H, W, 3]: the whole frame in the clip's middle, as stored
-    box: Box  # of this crop: left, top, right, bottom in pixels of `frame`
-    all_boxes: list[Box]  # of all crops of a clip, this one among them
-
-    @property
-    def share(self) -> float:
-        """The part of the picture's area that this crop shows, 0..1."""
-        left, top, right, bottom = self.box
-        height, width = self.frame.shape[:2]
-        return float((right - left) * (bottom - top) / (width * height))
+    images: NDArray[np.uint8]  # RGB [S, H, W, 3]: the crop in the centre, each frame of side `test_crop_px`
+    frames: NDArray[np.uint8]  # [S, H, W, 3]: the whole frames, as stored
+    boxes: list[Box]  # of all crops: left, top, right, bottom in pixels of `frames`
 
 
-def seen_clip(excerpt: Excerpt, num_frames: int, source: FrameSource, spec: ClipSpec, sampling: Sampling) -> Seen:
-    """The middle one of a clip's views in evaluation: of several clips the middle one, of several crops the centre.
+def middle_clip(num_frames: int, spec: ClipSpec, sampling: Sampling) -> NDArray[np.int64]:
+    """0-based indices [S] of the frames of the middle one of a video's clips in evaluation."""
+    indices_NS = evaluation_indices(num_frames, spec, sampling).reshape(-1, spec.segments)
+    middle_S: NDArray[np.int64] = indices_NS[len(indices_NS) // 2]
+    return middle_S
+
+
+def seen_clip(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Seen:
+    """What the network sees of a clip in evaluation: the crop in the centre, and where all crops lie.
 
     Args:
-        excerpt: the row of the index.
-        num_frames: of the row.
-        source: where frames come from.
+        frames: of one clip, S of them.
         spec: of the network.
-        sampling: how evaluation looked at the video.
-
-    Raises:
-        UserError: naming the clip, if it cannot be read.
+        sampling: how evaluation looked at the video, which decides its crops.
     """
-    indices_NS = evaluation_indices(num_frames, spec, sampling).reshape(-1, spec.segments)
-    indices = indices_NS[len(indices_NS) // 2]
-    frames = source.read(excerpt, indices)
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
     places = crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side)
     centre = max(number for number, (*_, mirror) in enumerate(places) if not mirror)  # each rule names it last
     views_VSCHW = views_of(frames, spec, sampling).values.reshape(len(places), spec.segments, 3, side, side)
-    whole = np.asarray(frames.images[len(indices) // 2])
-    stored = (whole.shape[1], whole.shape[0])
+    whole = frames.pixels
+    stored = (whole.shape[2], whole.shape[1])
     boxes = [in_stored_frame((left, top, left + side, top + side), size, stored) for left, top, _ in places]
-    return Seen(np.ascontiguousarray(views_VSCHW[centre].transpose(0, 2, 3, 1)), whole, boxes[centre], boxes)
+    return Seen(np.ascontiguousarray(views_VSCHW[centre].transpose(0, 2, 3, 1)), whole, boxes)
 
 
 def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:

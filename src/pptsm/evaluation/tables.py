@@ -43,7 +43,8 @@ def metric_values(logits: Logits, labels: Labels, groups: list[str], compared: i
         labels: [N].
         groups: the group of each video; `top1_low` and `top1_high` take videos for independent,
             `top1_low_by_group` and `top1_high_by_group` take groups for it, and are None with one group.
-        compared: epochs among which these videos chose the weights, as `statistics.judge` takes it.
+        compared: epochs among which these videos chose the weights, as `statistics.judge` takes it. The verdict rests
+            on `low` and `low_by_video`, which allow for that choice; the four ends above are of plain 95 % intervals.
     """
     right, classes = in_top(logits, labels, 1), logits.shape[1]
     low, high = interval(int(right.sum()), len(right))
@@ -59,6 +60,8 @@ def metric_values(logits: Logits, labels: Labels, groups: list[str], compared: i
         "chance": verdict.chance,
         "largest_class": verdict.largest_class,
         "compared": compared,
+        "low": verdict.low,
+        "low_by_video": verdict.low_by_video,
         "above_chance": verdict.above_chance,
     }
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}

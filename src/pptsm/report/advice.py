@@ -53,8 +53,8 @@ def sampling_gap(samplings: dict[str, Any], trained: str) -> str | None:
     other = {"uniform": "dense", "dense": "uniform"}[trained]
     if not {trained, other} <= set(samplings):
         return None
-    more = (samplings[trained]["top1"] - samplings[other]["top1"]) * 100
-    text = f"Trained with {trained} sampling, asked with {other} sampling: {-more:+.1f} points of top-1"
-    if more > 0:
+    gap = round((samplings[other]["top1"] - samplings[trained]["top1"]) * 100, 1) + 0.0  # -0.0 becomes 0.0
+    text = f"Trained with {trained} sampling, asked with {other} sampling: {gap:+.1f} points of top-1"
+    if gap < 0:
         text += f". Ask it as it was trained: `pptsm predict` does, unless --sampling says {other}"
     return f"{text}."

@@ -16,12 +16,11 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.geometry import Frames, Size, crop_places, in_stored_frame, resized_size, seen_share
-from pptsm.data.names import Crops, Sampling
+from pptsm.data.clips import FrameSource, middle_clip, seen_clip
+from pptsm.data.geometry import Frames, Size, resized_size, seen_share
+from pptsm.data.names import Sampling
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
-from pptsm.data.transforms import views_of
 from pptsm.errors import unusable
 from pptsm.files import sha256_of
 from pptsm.model.names import TITLES, TRUNKS
@@ -32,7 +31,6 @@ from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Val
 
 SAMPLINGS = ("uniform", "dense")
 WIDE: Size = (1920, 1080)  # a picture of 16:9
-CENTRE: dict[Crops, int] = {"center": 0, "three": 2, "ten": 4}  # the place of the centre among the crops
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
 NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
 TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of all tables' columns
@@ -213,8 +211,7 @@ def _wrong_clips(
         shown: dict[str, Any] = {"strip": None}
         if place < params.report.wrong_clips:
             excerpt, count = row_of[row["id"]]
-            indices = evaluation_indices(count, clip, params.sampling)
-            middle = (clip_NT := indices.reshape(-1, clip.segments))[len(clip_NT) // 2]
+            middle = middle_clip(count, clip, params.sampling)
             shown = _pictures(frames.read(excerpt, middle), clip, params.sampling)
         clips.append({str(name): value for name, value in row.items()} | shown)
     return clips
@@ -222,19 +219,12 @@ def _wrong_clips(
 
 def _pictures(frames: Frames, clip: ClipSpec, sampling: Sampling) -> dict[str, Any]:
     """Strips of a clip: what the network is given, the whole frames with the crops, and in words how much that is."""
-    crops = clip.crops if sampling == "uniform" else clip.dense_crops
-    size, side = resized_size(frames.native, clip.resize_px, clip.aspect), clip.test_crop_px
-    whole = frames.pixels
-    stored = whole.shape[2], whole.shape[1]
-    places = crop_places(crops, size, side)
-    boxes = [in_stored_frame((left, top, left + side, top + side), size, stored) for left, top, _ in places]
-    centre = CENTRE[crops] * clip.segments
-    views = views_of(frames, clip, sampling).values[centre : centre + clip.segments]  # [S, 3, H, W]
+    shown = seen_clip(frames, clip, sampling)
     return {
-        "strip": figures.strip(views.transpose(0, 2, 3, 1)),
-        "whole": figures.strip(whole, boxes),
+        "strip": figures.strip(shown.images),
+        "whole": figures.strip(shown.frames, shown.boxes),
         "seen": _seen(clip, sampling, frames.native),
-        "crops": len(set(boxes)),
+        "crops": len(set(shown.boxes)),
     }
 
 

@@ -112,7 +112,7 @@ def run(
     note(f"evaluate: {served.in_words()}")
     served.require_answers()
     above = metrics["student"][params.sampling]["above_chance"]
-    if above is not False:  # else the last digit decides, and the report says why
+    if above is not False:  # else the last digit decides, and the report says why; of one group (None) it is asked
         served.require(params.evaluate.served_agreement)
     metrics["student"][params.sampling] |= served.values() | served.rule(params.evaluate.served_agreement)
 
