@@ -62,10 +62,10 @@ def reads_recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
             reads.add(f"{SECTIONS[type(self)]}.{name}" if type(self) in SECTIONS else name)
         return object.__getattribute__(self, name)
 
-    def dump(self: Section, *, include: set[str] | None = None) -> dict[str, Any]:
-        for name in include or type(self).model_fields:
+    def dump(self: Section, *, include: set[str] | None = None, exclude: set[str] | None = None) -> dict[str, Any]:
+        for name in set(include or type(self).model_fields) - (exclude or set()):
             reads.update(under(name if isinstance(self, Params) else f"{SECTIONS[type(self)]}.{name}"))
-        return BaseModel.model_dump(self, include=include)
+        return BaseModel.model_dump(self, include=include, exclude=exclude)
 
     def validate(values: Any) -> Params:
         nonlocal checking
