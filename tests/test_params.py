@@ -60,7 +60,7 @@ WRONG = [
     ),
     ({"training": {**STEPS, "step_epochs": [4, 4]}}, "each epoch must be later than the one before it"),
     ({"training": {**STEPS, "step_epochs": [5, 3]}}, "each epoch must be later than the one before it"),
-    ({"training": {**STEPS, "step_epochs": [3, 7]}}, "ends with 7, but teacher.epochs is 7"),
+    ({"training": {**STEPS, "step_epochs": [3, 10]}}, "ends with 10, but teacher.epochs is 10"),
     ({"training": {**STEPS, "step_epochs": [11]}, "teacher": {"epochs": 12}}, "ends with 11, but student.epochs is 10"),
     (
         {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
