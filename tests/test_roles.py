@@ -552,10 +552,10 @@ def test_a_training_that_needs_more_memory_than_there_is_ends_in_a_sentence(plac
         command = [sys.executable, "-c", WITH_LITTLE_MEMORY, "850000000", "teacher", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    failed = train()
+    failed = train(batch_norm_clips=8)
     assert failed.returncode == 1, failed.stderr
     error = failed.stderr[failed.stderr.index("error: ") :]
-    assert "teacher: the memory of cpu ran out, with training.batch_norm_clips 4, clips of 4 frames" in error
+    assert "teacher: the memory of cpu ran out, with training.batch_norm_clips 8, clips of 4 frames" in error
     assert "Lower training.batch_norm_clips" in error
     assert "Traceback" not in failed.stderr
     assert not (place / "teacher").exists()
