@@ -27,7 +27,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveReal = Annotated[float, Field(gt=0, le=1e9)]
 NonNegativeReal = Annotated[float, Field(ge=0, le=1e9)]
 Rate = Annotated[
-    float, Field(gt=0, le=1e30)
+    float, Field(gt=0, le=1e29)
 ]  # where a loss ends as no number; a learning rate, a multiple of it, or the like
 Epochs = Annotated[int, Field(ge=0, le=100_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
