@@ -705,7 +705,9 @@ def test_a_card_of_an_older_version_is_refused_with_a_sentence(place: Path) -> N
     """One that names no network in full, as cards did before they could rebuild it."""
     Path("old").mkdir()
     Path("old/card.json").write_text(json.dumps({"role": "student", "width": 0.25, "revision": "a", "epochs": 8}))
-    with pytest.raises(UserError, match=r"does not describe a network in full .*older version\. Train again .*`start`"):
+    with pytest.raises(
+        UserError, match=r"does not describe a network in full .*older version, or was changed\. Train again .*`start`"
+    ):
         load_network(Path("old"))
 
 
