@@ -35,7 +35,7 @@ from pptsm.model.card import load_network
 from pptsm.params import Params
 from pptsm.presets import Choice, chosen_params
 from pptsm.processor import loader_processes
-from pptsm.training.fit import Inputs, fit_role
+from pptsm.training.fit import Inputs, Plan, fit
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
 
@@ -82,7 +82,7 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
             continue
         fetch_start(role, section.start, section.start_sha256, folder / f"{role}_start")
         inputs = Inputs(index, names, frames, folder / f"{role}_start")
-        fit_role(role, section, params, inputs, folder / role, folder / f"{role}.csv", teacher=teacher)
+        fit(Plan(role, section, inputs, folder / role, folder / f"{role}.csv", teacher=teacher), params)
         teacher = folder / role if params.student.distillation_weight > 0 else None
     minutes = (time.monotonic() - started) / 60
     videos = in_split(table, "test")

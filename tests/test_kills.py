@@ -119,7 +119,7 @@ def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.
     """For the steps before it are saved, and validation of 20,000 videos takes longer than an orchestrator waits."""
     expected, whole = undisturbed()
     with monkeypatch.context() as patch:
-        scores = "pptsm.training.loop.validation_scores"
+        scores = "pptsm.training.loop.validation_logits"
         patch.setattr(scores, lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("it went on"))
         with pytest.raises(Stopped, match="saved is epoch 0 and 4 steps"):
             fit_with()

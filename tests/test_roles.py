@@ -20,7 +20,6 @@ from pptsm.errors import UserError
 from pptsm.evaluation import scoring as scoring_module
 from pptsm.model.card import load_network, network_arguments, read_card
 from pptsm.model.device import computed_with
-from pptsm.model.parallel import Ranks
 from pptsm.model.pickles import read_weights, write_arrays
 from pptsm.stages import baseline as baseline_stage
 from pptsm.stages import evaluate as evaluate_stage
@@ -31,9 +30,11 @@ from pptsm.training import fit as fit_module
 from pptsm.training import forecast as forecast_module
 from pptsm.training import loop as loop_module
 from pptsm.training import state as checkpoint_module
-from pptsm.training.fit import Inputs, Peer, fit_role
+from pptsm.training.fit import Inputs, Peer, Plan
+from pptsm.training.fit import fit as run_stage
 from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.optimizer import build_optimizer
+from pptsm.training.run import Run
 from pptsm.training.state import Checkpoint, MadeOf, Progress
 from pptsm.training.verdict import judge_network
 
@@ -88,7 +89,7 @@ def fit(role: str, *changes: dict[str, Any], **options: Any) -> tuple[dict[str, 
     inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
     if params.student.distillation == "mutual" and role == "student":
         options["peer"] = Peer(params.teacher, Path("start/teacher"))
-    fit_role(role, getattr(params, role), params, inputs, Path(role), Path(f"{role}.csv"), **options)
+    run_stage(Plan(role, getattr(params, role), inputs, Path(role), Path(f"{role}.csv"), **options), params)
     return json.loads(Path(role, "card.json").read_text()), pd.read_csv(f"{role}.csv")
 
 
@@ -405,18 +406,9 @@ def judged(table: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     source = FrameSource("video", Path("videos"))
     train, val = in_split(table, "train"), in_split(table, "val")
     spec = clip_spec(params.clip, 4, params.sampling)
-    history = pd.DataFrame({"epoch": range(1, 11), "val_top1": 0.5})
-    data: dict[str, Any] = {"params": params, "spec": spec, "labels": LABELS, "train_videos": train, "val_videos": val}
-    return judge_network(
-        Brightness(),  # type: ignore[arg-type]
-        "teacher",
-        params.teacher,
-        history,
-        0.75,
-        source=source,
-        ranks=Ranks(),
-        **data,
-    )
+    history = pd.DataFrame({"epoch": range(1, 11), "val_top1": 0.5, "train_top1": 0.75})
+    run = Run(params, spec, LABELS, train, val, source)
+    return judge_network(Brightness(), "teacher", params.teacher, history, run)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
@@ -686,7 +678,7 @@ def test_a_state_of_other_code_names_the_files_and_the_way_to_go_on(
     monkeypatch.chdir(place)
     capsys.readouterr()
     stop = pytest.MonkeyPatch()
-    stop.setattr(fit_module, "train", lambda *_, checkpoint, **__: checkpoint.load([], None, None) or sys.exit(5))
+    stop.setattr(fit_module, "train", lambda *given: given[-1].load([], None, None) or sys.exit(5))
     with pytest.raises(SystemExit):
         fit("teacher", epochs(2))
     stop.undo()

@@ -1,14 +1,16 @@
 """The processes that train or score together, each on a core or a GPU of its own: ranks.
 
-The process that a person started is rank 0. It starts the others, which run the same function with the same
-arguments, shares the work with them, and alone writes and prints. Processes of `paddle.distributed.launch`
-(several nodes) find who they are in their environment and start nobody.
+`launch(function, arguments, ...)` calls `function(*arguments, ranks)` in each of them, as `paddle.distributed.spawn`
+does. Other than there, the process that a person started is rank 0: it starts the others, shares the work with them,
+and alone writes and prints. Processes of `paddle.distributed.launch` (several nodes) find who they are in their
+environment and start nobody.
 
-Paddle's own launcher is not what `compute.devices` starts: it would be one more process between an orchestrator's
-signal and the rank that answers it, holds back the output of rank 0, and tells of a dead rank with a page of its log.
+Paddle's own launchers are not what `compute.devices` starts: they would be one more process between an orchestrator's
+signal and the rank that answers it, hold back the output of rank 0, and report a dead rank with a page of its log.
 """
 
 import io
+import mmap
 import os
 import pickle
 import signal
@@ -31,7 +33,7 @@ from paddle import distributed
 
 from pptsm.console import note, printable
 from pptsm.errors import UserError
-from pptsm.model.device import gpus, use_threads
+from pptsm.model.device import gpus, use_device, use_threads
 from pptsm.params import Compute
 from pptsm.processor import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
 from pptsm.workers import die_with_the_starter
@@ -47,6 +49,7 @@ LAST_LINES = 10
 BE_RANK = "import sys; from pptsm.model.parallel import be_rank; be_rank(*map(int, sys.argv[1:]))"
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Ranks:
@@ -56,10 +59,11 @@ class Ranks:
     `share` must be called by all ranks alike.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, company: "_Company | None" = None) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, raise_reason: Callable[[], None] | None = None) -> None:
+        """Number `rank` of `size`; `raise_reason` raises why another rank is no more, where that is known."""
         self.rank = rank
         self.size = size
-        self._company = company
+        self._raise_reason = raise_reason
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """What of `items` is this rank's: the shares together are all of them, each once."""
@@ -69,7 +73,7 @@ class Ranks:
         """The sum of a tensor of the same shape and type in each rank."""
         if self.size == 1:
             return values
-        with self._heard():
+        with self.explained():
             distributed.all_reduce(values)
         return values
 
@@ -106,42 +110,45 @@ class Ranks:
 
     def _all_of(self, value: Any) -> list[Any]:
         values: list[Any] = []
-        with self._heard():
+        with self.explained():
             distributed.all_gather_object(values, value)
         return values
 
     @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Around what fails when another rank is no more: the reason is told instead, where it can be known."""
+    def explained(self) -> Iterator[None]:
+        """Around what fails when another rank is no more: the reason is raised instead, where it can be known."""
         try:
             yield
         except RuntimeError:
-            if self._company is not None:
-                self._company.tell_why()
-            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and tell the reason
+            if self._raise_reason is not None:
+                self._raise_reason()
+            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and say the reason
             raise
 
 
 def is_helper() -> bool:
-    """Whether this process is one of several and not their first, whom alone a person and the disk hear of."""
+    """Whether this process is one of several ranks and not the first, which alone prints and writes."""
     return os.environ.get(RANK, "0") != "0"
 
 
-@contextmanager
-def together(
-    work: Callable[..., None], arguments: dict[str, Any], compute: Compute, most: int, what: str
-) -> Iterator[Ranks]:
-    """Inside, this process is one of the ranks that `compute.devices` asks for.
+def launch(
+    function: Callable[..., Result], arguments: tuple[Any, ...], compute: Compute, *, most: int, what: str
+) -> Result | None:
+    """Call `function(*arguments, ranks)` in each of the processes that `compute.devices` asks for.
 
-    Rank 0 starts the others here; they call `work(**arguments)`, which comes here, too. Whatever ends rank 0, ends
-    them; a rank that fails or dies ends this block with its sentence within seconds.
+    This process, whose device is chosen already (`use_device`), is rank 0. Whatever ends it, ends the others; a rank
+    that fails or dies ends the call with its sentence within seconds. The environment of this process is afterwards
+    as it was.
 
     Args:
-        work: a function of a module.
-        arguments: what this process called it with.
+        function: of a module. In the other ranks it is called with copies of the arguments.
+        arguments: whatever can be pickled: what all ranks need is computed once, before.
         compute: devices.
         most: items that there are to share at a time: more ranks there will not be.
         what: the name of the work, for a note.
+
+    Returns:
+        What rank 0's call returned; None in a process that was launched as another rank.
 
     Raises:
         UserError: more ranks were launched than can be used, a rank failed, or a GPU is not there.
@@ -152,31 +159,37 @@ def together(
                 f"{what}: {size} processes were launched, but at most {most} have something to do (a training step has "
                 "as many groups of clips, training.batch_norm_clips). Launch fewer, or take larger batches."
             )
-        yield _joined(int(os.environ[RANK]), None)
-        return
+        result = function(*arguments, _joined(int(os.environ[RANK])))
+        return None if is_helper() else result
     places = _places(compute)
-    if len(used := places[:most]) < 2 or SIZE in os.environ:  # a launcher that wants one process gets one
-        yield Ranks()
-        return
-    before = dict(os.environ)
-    company = _Company()
-    try:
-        mine, *others = _environments(used)
+    if len(used := places[:most]) < 2 or SIZE in os.environ:  # a launcher that asks for one process gets one
+        return function(*arguments, Ranks())
+    mine, *others = _environments(used)
+    with _Others(pickle.dumps((function, arguments, compute))) as group, _environment(mine):
         for environment in others:
-            company.start(pickle.dumps((work, arguments)), environment)
-        company.watch()
-        os.environ |= mine
+            group.start(environment)
+        group.watch()
         use_threads()
         on = "GPUs" if GPU in os.environ else f"processes, threads each: {training_threads()}"
         idle = f", of {len(places)}: there is no more to share at a time" if len(places) > len(used) else ""
         note(f"{what}: computes on {len(used)} {on} (compute.devices{idle})")
-        yield _joined(0, company)
-        company.part()
+        result = function(*arguments, _joined(0, group))
+        group.join()
+    use_threads()
+    return result
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    """Inside, the environment has these variables too; afterwards it is as before, whatever was added meanwhile."""
+    before = dict(os.environ)
+    os.environ |= changes
+    try:
+        yield
     finally:
-        company.end()
-        os.environ.clear()
-        os.environ.update(before)
-        use_threads()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ |= before
 
 
 def _places(compute: Compute) -> Sequence[int | None]:
@@ -202,16 +215,16 @@ def _environments(places: Sequence[int | None]) -> list[dict[str, str]]:
     ]
 
 
-def _joined(rank: int, company: "_Company | None") -> Ranks:
-    """This process among the ranks that its environment tells of."""
-    ranks = Ranks(rank, int(os.environ[SIZE]), company)
-    if company is not None:
-        company.wait_until_ready()
+def _joined(rank: int, others: "_Others | None" = None) -> Ranks:
+    """This process among the ranks that its environment names; `others` are those that it started."""
+    ranks = Ranks(rank, int(os.environ[SIZE]), others.raise_reason if others else None)
+    if others is not None:
+        others.wait_until_ready()
     elif READY in os.environ:
         os.write(int(os.environ[READY]), b"ready")
-    with ranks._heard(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
+    with ranks.explained(), redirect_stderr(io.StringIO()):  # it lists flags that Paddle itself has set
         distributed.init_parallel_env()
-    if company is not None:  # all ranks are on this machine
+    if others is not None:  # all ranks are on this machine
         for listener in store_listeners():
             with listener, suppress(OSError):  # Linux before 5.7 lets only root do it
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, LOOPBACK)
@@ -242,37 +255,53 @@ def store_listeners() -> list[socket.socket]:
 class _Rank(NamedTuple):
     process: "subprocess.Popen[bytes]"
     log: IO[bytes]  # what it prints
-    told: IO[bytes]  # what it wants a user to be told
+    error: IO[bytes]  # the sentence of its UserError
     ready: IO[bytes]  # not empty once it is about to join
 
 
-class _Company:
+class _Others:
     """The other ranks, as rank 0 sees them: it starts them, looks whether they live, and ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: bytes) -> None:
+        """Of ranks that make a pickled call, which all of them read in one file."""
         self.ranks: list[_Rank] = []  # from 1 on
         self._files = ExitStack()
+        self._call = self._file()
+        self._call.write(call)
+        self._call.flush()
         self.reason: UserError | None = None
         self._fallen, self._leaving = threading.Event(), threading.Event()
 
-    def start(self, call: bytes, environment: dict[str, str]) -> None:
-        """Start a rank that makes a pickled call."""
-        # without names: nothing of them can be left
-        log = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
-        told = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
-        ready = self._files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+    def __enter__(self) -> "_Others":
+        """The ranks, which none has yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill what still runs."""
+        self._leaving.set()
+        for rank in self.ranks:
+            rank.process.kill()
+        for rank in self.ranks:
+            rank.process.wait()
+        self._files.close()
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Start one more rank."""
+        log, error, ready = self._file(), self._file(), self._file()
+        shared = [file.fileno() for file in (self._call, error, ready)]
         process = subprocess.Popen(
-            [sys.executable, "-c", BE_RANK, str(os.getpid()), str(told.fileno())],
-            stdin=subprocess.PIPE,
+            [sys.executable, "-c", BE_RANK, str(os.getpid()), *map(str, shared[:2])],
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=[told.fileno(), ready.fileno()],
+            pass_fds=shared,
             env=os.environ | environment | {READY: str(ready.fileno())},
         )
-        self.ranks.append(_Rank(process, log, told, ready))
-        assert process.stdin is not None
-        with suppress(BrokenPipeError), process.stdin as pipe:  # of a rank that is dead already `watch` tells
-            pipe.write(call)
+        self.ranks.append(_Rank(process, log, error, ready))
+
+    def _file(self) -> IO[bytes]:
+        # without a name: nothing of it can be left
+        return self._files.enter_context(tempfile.TemporaryFile())
 
     def wait_until_ready(self) -> None:
         """Wait until the others are about to join.
@@ -287,27 +316,18 @@ class _Company:
         """Look after the ranks from now on."""
         threading.Thread(target=self._look, daemon=True).start()
 
-    def tell_why(self) -> None:
-        """Raise the reason why a rank is no more, if one is found dead within a moment."""
+    def raise_reason(self) -> None:
+        """Raise why a rank is no more, if one is found dead within a moment."""
         if self._fallen.wait(GRACE_SEC) and self.reason is not None:
             raise self.reason from None
 
-    def part(self) -> None:
-        """Wait for the ranks to end, as their work is done."""
+    def join(self) -> None:
+        """Wait for the ranks to end, because their work is done."""
         self._leaving.set()
         until = time.monotonic() + LEAVE_SEC
         for rank in self.ranks:
             with suppress(subprocess.TimeoutExpired):
                 rank.process.wait(max(0.0, until - time.monotonic()))
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        self._leaving.set()
-        for rank in self.ranks:
-            rank.process.kill()
-        for rank in self.ranks:
-            rank.process.wait()
-        self._files.close()
 
     def _look(self) -> None:
         while not self._leaving.wait(LOOK_SEC):
@@ -322,8 +342,8 @@ class _Company:
                     return
 
     def _reason(self, number: int, rank: "_Rank", code: int) -> UserError:
-        if told := _read(rank.told):
-            reason = UserError(told)
+        if sentence := _read(rank.error):
+            reason = UserError(sentence)
             reason.exit_code = code
             return reason
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -342,16 +362,24 @@ def _read(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def be_rank(starter: int, told: int) -> None:
-    """The life of a rank: it makes the call that it reads from stdin; a mistake's sentence goes into file `told`."""
+def be_rank(starter: int, call: int, error_file: int) -> None:
+    """The life of a rank that was started here: it joins and makes its call.
+
+    Args:
+        starter: the process that it does not outlive.
+        call: number of the open file with what it calls.
+        error_file: number of the open file that gets the sentence of a UserError.
+    """
     die_with_the_starter(starter)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
     code = 0
     try:
-        work, arguments = pickle.load(sys.stdin.buffer)
-        work(**arguments)
+        with mmap.mmap(call, 0, access=mmap.ACCESS_READ) as content:  # a file's position would be that of all ranks
+            function, arguments, compute = pickle.loads(content)
+        use_device(compute.device, compute.devices)
+        function(*arguments, _joined(int(os.environ[RANK])))
     except UserError as error:
-        os.write(told, str(error).encode())
+        os.write(error_file, str(error).encode())
         code = error.exit_code
     except SystemExit:  # all ranks leave
         pass

@@ -36,13 +36,13 @@ def run(
     from pptsm.console import note
     from pptsm.errors import UserError
     from pptsm.model.card import read_card
-    from pptsm.training.fit import Inputs, Peer, fit_role
+    from pptsm.training.fit import Inputs, Peer, Plan, fit
     from pptsm.training.verdict import sentence
 
     student = params.student
     inputs = Inputs(index, labels, frames, start)
     if student.distillation == "mutual":
-        fit_role("student", student, params, inputs, out, history, peer=Peer(params.teacher, teacher_start))
+        fit(Plan("student", student, inputs, out, history, peer=Peer(params.teacher, teacher_start)), params)
         return
     taught = student.distillation_weight > 0 and student.epochs > 0
     verdict = read_card(teacher).verdict if taught else None
@@ -55,4 +55,4 @@ def run(
             )
         note(f"student: trains on the labels alone, as student.weak_teacher says: its teacher knows nothing.\n{found}")
         taught = False
-    fit_role("student", student, params, inputs, out, history, teacher=teacher if taught else None)
+    fit(Plan("student", student, inputs, out, history, teacher=teacher if taught else None), params)

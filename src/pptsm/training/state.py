@@ -19,7 +19,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -147,14 +147,13 @@ class Checkpoint:
     def held(self) -> Iterator[None]:
         """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
 
-        A process that was started or launched as another rank than 0 has nothing to hold: its rank 0 does.
+        A process that was launched as another rank than 0 has nothing to hold: its rank 0 does.
 
         Raises:
             Stopped: a signal asked for it, once all is saved.
         """
         if is_helper():
-            with self._stopping.heeded():
-                yield
+            yield
             return
         lock = _lock_of(self.key)
         try:
@@ -170,11 +169,19 @@ class Checkpoint:
         try:
             here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
             Path(lock.lock_file).write_text(here, encoding="utf-8")
-            with self._stopping.heeded():
+            with self.obeying_signals():
                 yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
             lock.release()
+
+    def obeying_signals(self) -> AbstractContextManager[None]:
+        """Inside, Ctrl-C and SIGTERM end the run once all is saved; every rank is to enter it.
+
+        Raises:
+            Stopped: one of them came.
+        """
+        return self._stopping.heeded()
 
     def is_wanted(self) -> bool:
         """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
