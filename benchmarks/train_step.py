@@ -114,7 +114,7 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
     """What steps take with and without the other network, in milliseconds per clip."""
     import paddle
 
-    from pptsm.data.loading import normalise_on_device
+    from pptsm.data.loader import normalise_on_device
     from pptsm.data.transforms import Pixels
     from pptsm.model.card import network_arguments
     from pptsm.model.device import computed_with
@@ -122,9 +122,10 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
     from pptsm.training.batchnorm import into_training, prepare
     from pptsm.training.groups import divided, number_of_groups
     from pptsm.training.mixing import mix_clips
-    from pptsm.training.objective import Hinton, Mutual, Objective, Plain, learn
+    from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
     from pptsm.training.optimizer import build_optimizer, take_step
     from pptsm.training.precision import precision_of
+    from pptsm.weights.card import network_arguments
 
     recipe, student, clip = params.training, params.student, params.clip
     values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}

@@ -26,8 +26,8 @@ from urllib3.util.retry import Retry
 
 from badserver import BadServer
 from conftest import ROOT, TINY, commit, copy_tree, run, write_params
-from pptsm.model.pickles import write_arrays
-from pptsm.prefect_access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
+from pptsm.orchestration.access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
+from pptsm.weights.state_dict import write_arrays
 
 sys.path.insert(0, str(ROOT))
 

@@ -8,14 +8,11 @@ from typing import Any
 import paddle
 import pandas as pd
 
-from pptsm.console import note
 from pptsm.data.clips import clips_of_a_video, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
-from pptsm.errors import UserError
-from pptsm.files import sha256_of, whole_file, whole_folder
-from pptsm.model.card import PEER, load_network, make_card, network_arguments, read_card, save_network
-from pptsm.model.device import use_device
+from pptsm.distributed.device import use_device
+from pptsm.distributed.ranks import together
 from pptsm.model.network import VideoNetwork
 from pptsm.model.parallel import Ranks, launch
 from pptsm.model.pickles import WEIGHTS, as_arrays

@@ -21,16 +21,18 @@ from pptsm.data.clips import TrainingClips
 from pptsm.data.loading import load_batches, normalise_on_device
 from pptsm.errors import UserError
 from pptsm.evaluation.metrics import accuracy
-from pptsm.model.parallel import Ranks
-from pptsm.model.pickles import as_arrays
-from pptsm.params import Params
-from pptsm.processor import loader_processes
+from pptsm.params.schema import Params
+from pptsm.runtime.console import note, note_epoch, progress
+from pptsm.runtime.cores import loader_processes
+from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
-from pptsm.training.forecast import Forecast
+from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
+from pptsm.training.epoch_metrics import Tally
+from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
 from pptsm.training.mixing import mix_clips
-from pptsm.training.objective import Objective, learn
+from pptsm.training.objectives import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
 from pptsm.training.run import Run
