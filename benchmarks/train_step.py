@@ -30,7 +30,7 @@ import numpy as np
 from measure import machine
 
 if TYPE_CHECKING:
-    from pptsm.model.parallel import Ranks
+    from pptsm.distributed.ranks import Ranks
     from pptsm.params import Params
 
 BENCHMARKS = Path(__file__).resolve().parent
@@ -93,12 +93,11 @@ def measured(params_path: Path, devices: str, steps: int) -> dict[str, Any]:
 
 def measure(params_path: Path, devices: str, steps: int, out: Path) -> None:
     """Take the steps, with all processes that `devices` means, and write what they took."""
-    from train_step import steps_taken as by_its_name  # a rank cannot find what is in __main__
-
-    from pptsm.model.device import gpus, use_device
-    from pptsm.model.parallel import launch
+    from pptsm.distributed.device import gpus, use_device
+    from pptsm.distributed.launcher import launch
     from pptsm.params import load_params
     from pptsm.training.groups import most_processes
+    from train_step import steps_taken as by_its_name  # a rank cannot find what is in __main__
 
     params = load_params(params_path)
     recipe, compute = params.training, params.compute
@@ -116,8 +115,7 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
 
     from pptsm.data.loader import normalise_on_device
     from pptsm.data.transforms import Pixels
-    from pptsm.model.card import network_arguments
-    from pptsm.model.device import computed_with
+    from pptsm.distributed.device import computed_with
     from pptsm.training.accumulation import Accumulation
     from pptsm.training.batchnorm import into_training, prepare
     from pptsm.training.groups import divided, number_of_groups

@@ -15,9 +15,9 @@ import paddle
 
 from conftest import params_with
 from pptsm.distributed.device import use_device
-from pptsm.distributed.ranks import Ranks, store_listeners, together
+from pptsm.distributed.launcher import launch, store_listeners
+from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.parallel import Ranks, launch, store_listeners
 from pptsm.params import Devices
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm

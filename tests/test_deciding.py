@@ -12,7 +12,6 @@ from pptsm.training.checkpoint import code_of
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.fit import Inputs, Plan
 from pptsm.training.fit import fit as run_stage
-from pptsm.training.state import code_of
 from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture

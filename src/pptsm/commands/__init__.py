@@ -260,16 +260,13 @@ def convert(
     along; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (on a random
     clip without any), or no file is left.
     """
-    import tempfile
-
     import numpy as np
 
     from pptsm.data.clips import views_of_file
     from pptsm.data.spec import clip_spec
-    from pptsm.deploy.convert import convert_to_onnx, save_inference
-    from pptsm.deploy.parity import compare, middle_view, require
+    from pptsm.deploy.export import export_checked
+    from pptsm.deploy.parity import middle_view
     from pptsm.distributed.device import use_device
-    from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.ingest.texts import read_label_file
     from pptsm.runtime.console import say
     from pptsm.runtime.files import sha256_of, whole_file
@@ -300,13 +297,10 @@ def convert(
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
     metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
-    with whole_file(out) as partial, tempfile.TemporaryDirectory() as folder:
-        save_inference(model, Path(folder), spec.shape)
-        convert_to_onnx(Path(folder), partial, params.export.opset, metadata.to_properties())
-        fresh = network_arguments(params.student, len(names)).build()
-        load_weights(fresh, path)
-        agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
-        require(agreement, params.export.tolerance)
+    unchanged = network_arguments(params.student, len(names)).build()
+    load_weights(unchanged, path)
+    with whole_file(out) as partial:
+        agreement = export_checked(model, unchanged, metadata, clips, params.export, partial)
     on = (
         f"{agreement.clips} clips of the --check videos" if check else "a random clip: --check VIDEO compares real ones"
     )

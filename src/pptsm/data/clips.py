@@ -132,21 +132,32 @@ class TrainingClips:
         """The id of the row that clip `number` is drawn from."""
         return str(self.excerpts[number % len(self.excerpts)].id)
 
+    def label_of(self, number: int) -> int:
+        """The label of clip `number`: that of its video or, where the clip is mirrored, of what is seen then."""
+        _, flip, _ = self._sampled(number)
+        return self._label(number, flip)
+
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
-        rng = np.random.default_rng([*self.seed_epoch, number])
-        video = number % len(self.excerpts)
-        indices = self._indices(self.num_frames[video], rng)
-        flip = self.training.flip == "horizontal" and rng.random() < 0.5
+        indices, flip, rng = self._sampled(number)
         clip = training_clip(
-            self.source.read(self.excerpts[video], indices),
+            self.source.read(self.excerpts[number % len(self.excerpts)], indices),
             self.spec,
             rng,
             crop=self.training.crop,
             flip=flip,
             brightness=self.training.brightness,
         )
-        label = self.label_indices[video]
-        return clip, np.int64(self.mirrored[label] if flip else label)
+        return clip, np.int64(self._label(number, flip))
+
+    def _label(self, number: int, flip: bool) -> int:
+        label: int = self.label_indices[number % len(self.excerpts)]
+        return self.mirrored[label] if flip else label
+
+    def _sampled(self, number: int) -> tuple[NDArray[np.int64], bool, np.random.Generator]:
+        """The frames of clip `number`, whether it is mirrored, and the generator for all that is random after that."""
+        rng = np.random.default_rng([*self.seed_epoch, number])
+        indices = self._indices(self.num_frames[number % len(self.excerpts)], rng)
+        return indices, self.training.flip == "horizontal" and rng.random() < 0.5, rng
 
     def _indices(self, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.spec.sampling == "uniform":
@@ -176,6 +187,10 @@ class EvaluationVideos:
     def video_of(self, number: int) -> str:
         """The id of a row."""
         return self.excerpts[number].id
+
+    def label_of(self, number: int) -> int:
+        """The label of a row."""
+        return int(self.label_indices[number])
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 
 from pptsm.data.clips import TrainingClips, clips_of_a_video
-from pptsm.evaluation.advice import Learning, in_words, still_rising
+from pptsm.evaluation.diagnosis import Learning, in_words, still_rising
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
-from pptsm.model.card import PEER
 from pptsm.model.network import VideoNetwork
 from pptsm.params import Role
-from pptsm.processor import loader_processes
+from pptsm.runtime.cores import loader_processes
 from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits
+from pptsm.weights.card import PEER
 
 # The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
 AFTER_ALL = 2_000_000

@@ -16,10 +16,9 @@ import numpy as np
 import paddle
 import pandas as pd
 
-from pptsm.console import note, note_epoch, progress
 from pptsm.data.clips import TrainingClips
-from pptsm.data.loading import load_batches, normalise_on_device
-from pptsm.errors import UserError
+from pptsm.data.loader import load_batches, normalise_on_device
+from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.metrics import accuracy
 from pptsm.params.schema import Params
 from pptsm.runtime.console import note, note_epoch, progress
@@ -36,10 +35,9 @@ from pptsm.training.objectives import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
 from pptsm.training.run import Run
-from pptsm.training.state import Arrays, Checkpoint, Progress
-from pptsm.training.tally import Tally
+from pptsm.training.throughput import Watch
 from pptsm.training.validation import validation_logits
-from pptsm.training.watch import Watch
+from pptsm.weights.state_dict import as_arrays
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000

@@ -6,7 +6,7 @@ import pandas as pd
 
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import ClipSpec
-from pptsm.model.parallel import Ranks
+from pptsm.distributed.ranks import Ranks
 from pptsm.params import Params
 
 

@@ -5,11 +5,10 @@ from numpy.typing import NDArray
 
 from pptsm.data.clips import EvaluationVideos
 from pptsm.data.spec import ClipSpec
-from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
-from pptsm.processor import loader_processes
+from pptsm.runtime.cores import loader_processes
 from pptsm.training.run import Run
 
 
