@@ -29,7 +29,7 @@ from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.tables import metric_values
 from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
-from pptsm.params import Params
+from pptsm.params.schema import Params
 from pptsm.presets.compose import Choice, chosen_params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes

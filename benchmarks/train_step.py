@@ -31,7 +31,7 @@ from measure import machine
 
 if TYPE_CHECKING:
     from pptsm.distributed.ranks import Ranks
-    from pptsm.params import Params
+    from pptsm.params.schema import Params
 
 BENCHMARKS = Path(__file__).resolve().parent
 PARAMS = BENCHMARKS.parent / "params.yaml"
@@ -95,7 +95,7 @@ def measure(params_path: Path, devices: str, steps: int, out: Path) -> None:
     """Take the steps, with all processes that `devices` means, and write what they took."""
     from pptsm.distributed.device import gpus, use_device
     from pptsm.distributed.launcher import launch
-    from pptsm.params import load_params
+    from pptsm.params.checking import load_params
     from pptsm.training.groups import most_processes
     from train_step import steps_taken as by_its_name  # a rank cannot find what is in __main__
 

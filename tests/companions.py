@@ -18,7 +18,7 @@ from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch, store_listeners
 from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.params import Devices
+from pptsm.params.schema import Devices
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm
 from pptsm.training.objectives import Plain, learn

@@ -89,6 +89,15 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
     return FrameSource(params.frames.source, frames)
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """Videos that networks are shown, with the names of their classes."""
+
+    videos: pd.DataFrame  # rows of the index, at least one
+    classes: list[str]
+    source: FrameSource
+
+
 def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:
     """Clips drawn from each of so many videos in an epoch: `clips_per_video`, or as many as `min_clips` asks for."""
     return max(training.clips_per_video, math.ceil(training.min_clips / max(1, videos * epochs)))

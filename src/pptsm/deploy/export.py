@@ -9,15 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pptsm.data.clips import EvaluationVideos
+from pptsm.data.clips import Dataset, EvaluationVideos
 from pptsm.data.transforms import ClipArray, normalise
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.deploy.parity import Agreement, compare, latency_ms, middle_view, require
 from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
-from pptsm.evaluation.run import Data
 from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.network import VideoNetwork
-from pptsm.params import Export
+from pptsm.params.schema import Export
 from pptsm.runtime.console import note
 from pptsm.serving.metadata import FILES, ModelMetadata, chance_warning
 from pptsm.weights.card import load_network, read_card
@@ -58,7 +57,7 @@ def export_checked(
     return agreement
 
 
-def export_networks(networks: dict[str, Path], data: Data, settings: Export, out: Path) -> dict[str, dict[str, Any]]:
+def export_networks(networks: dict[str, Path], data: Dataset, settings: Export, out: Path) -> dict[str, dict[str, Any]]:
     """Export trained networks into a folder, checked on a clip of each video, and measure what they cost.
 
     Args:
@@ -76,7 +75,7 @@ def export_networks(networks: dict[str, Path], data: Data, settings: Export, out
     return {role: _export(role, folder, data, settings, out) for role, folder in networks.items()}
 
 
-def _export(role: str, folder: Path, data: Data, settings: Export, out: Path) -> dict[str, Any]:
+def _export(role: str, folder: Path, data: Dataset, settings: Export, out: Path) -> dict[str, Any]:
     trained, onnx = read_card(folder), out / FILES[role]
     spec, warning = trained.clip, chance_warning(trained.verdict, role)
     note(f"export: {role}: writing it as ONNX, comparing that with Paddle on {len(data.videos)} clips, timing it")

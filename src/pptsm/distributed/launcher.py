@@ -31,7 +31,7 @@ from paddle import distributed
 
 from pptsm.distributed.device import gpus, use_device, use_threads
 from pptsm.distributed.ranks import GRACE_SEC, RANK, Ranks, is_helper
-from pptsm.params import Compute
+from pptsm.params.schema import Compute
 from pptsm.runtime.console import note, printable
 from pptsm.runtime.cores import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
 from pptsm.runtime.errors import UserError

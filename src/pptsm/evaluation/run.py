@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.data.clips import EvaluationVideos, FrameSource
+from pptsm.data.clips import Dataset, EvaluationVideos
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import write_csv
 from pptsm.distributed.device import use_device
@@ -17,8 +17,8 @@ from pptsm.evaluation.engines import choose_engine, onnx_pixel_scorer, open_sess
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import gain_over
 from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
-from pptsm.params import Params
 from pptsm.params.choices import Sampling
+from pptsm.params.schema import Params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes
 from pptsm.weights.card import load_network, read_card
@@ -32,15 +32,6 @@ class Candidate:
     folder: Path  # weights and card
     onnx: Path  # what was exported of it
     spec: ClipSpec  # of its clips
-
-
-@dataclass(frozen=True)
-class Data:
-    """Videos that networks are shown, with their classes."""
-
-    videos: pd.DataFrame  # rows of the index, at least one
-    classes: list[str]
-    source: FrameSource
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class Evaluated:
         write_csv(headline[["label", "top1"]].set_axis(["actual", "predicted"], axis=1), folder / "confusion.csv")
 
 
-def evaluate(candidates: list[Candidate], data: Data, params: Params) -> Evaluated | None:
+def evaluate(candidates: list[Candidate], data: Dataset, params: Params) -> Evaluated | None:
     """Score each network by each of `evaluate.samplings`, in as many processes as `compute.devices` asks for.
 
     Returns:
@@ -85,7 +76,7 @@ def evaluate(candidates: list[Candidate], data: Data, params: Params) -> Evaluat
     return evaluated
 
 
-def score_networks(candidates: list[Candidate], data: Data, params: Params, device: str, ranks: Ranks) -> Evaluated:
+def score_networks(candidates: list[Candidate], data: Dataset, params: Params, device: str, ranks: Ranks) -> Evaluated:
     """Score each network by each sampling, among the ranks that all call this; each of them gets all that is found."""
     engine = choose_engine(params.evaluate.engine, device)
     groups = data.videos["group"].tolist()
@@ -119,7 +110,7 @@ def score_networks(candidates: list[Candidate], data: Data, params: Params, devi
     return Evaluated(metrics, pd.concat(predictions), pd.concat(per_class))
 
 
-def _add_gain(evaluated: Evaluated, candidates: list[Candidate], data: Data) -> None:
+def _add_gain(evaluated: Evaluated, candidates: list[Candidate], data: Dataset) -> None:
     """Add to the student's figures what distillation brought, where a plain student was trained to see it."""
     folders = {network.role: network.folder for network in candidates}
     if "baseline" not in folders or not read_card(folders["student"]).distilled:

@@ -15,8 +15,8 @@ import pandas as pd
 from pptsm.data.table import spread_over_classes
 from pptsm.evaluation.run import Evaluated
 from pptsm.evaluation.tables import TOP
-from pptsm.params import Params
 from pptsm.params.choices import Sampling
+from pptsm.params.schema import Params
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files

@@ -32,9 +32,9 @@ def run(
     from pptsm.runtime.console import note
 
     note("evaluate: loading Paddle and ONNX Runtime")
-    from pptsm.data.clips import frame_source
+    from pptsm.data.clips import Dataset, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
-    from pptsm.evaluation.run import Candidate, Data, evaluate
+    from pptsm.evaluation.run import Candidate, evaluate
     from pptsm.runtime.errors import UserError
     from pptsm.runtime.files import whole_folder
     from pptsm.serving.metadata import FILES, ModelMetadata
@@ -52,7 +52,7 @@ def run(
         Candidate(role, folder, files[role], ModelMetadata.of_file(files[role]).clip)
         for role, folder in networks.items()
     ]
-    evaluated = evaluate(candidates, Data(videos, classes, frame_source(params, frames)), params)
+    evaluated = evaluate(candidates, Dataset(videos, classes, frame_source(params, frames)), params)
     if evaluated is None:
         return  # the first rank writes for all
     evaluated.metrics["student"][params.sampling] |= check_served(files["student"], videos, evaluated, params)

@@ -40,12 +40,11 @@ def run(
     from pptsm.runtime.console import note
 
     note("export: loading Paddle and ONNX Runtime")
-    from pptsm.data.clips import frame_source
+    from pptsm.data.clips import Dataset, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes
     from pptsm.deploy.cached import drop_damaged_copies
     from pptsm.deploy.export import export_networks
     from pptsm.distributed.device import use_device
-    from pptsm.evaluation.run import Data
     from pptsm.runtime.errors import UserError
     from pptsm.runtime.files import whole_file, whole_folder
     from pptsm.weights.card import network_folders
@@ -64,7 +63,7 @@ def run(
     videos = spread_over_classes(videos, params.export.check_clips)
     networks = network_folders(teacher, student, baseline)
     with whole_folder(out) as folder:
-        values = export_networks(networks, Data(videos, classes, source), params.export, folder)
+        values = export_networks(networks, Dataset(videos, classes, source), params.export, folder)
         drop_damaged_copies(folder)
         figures = values.pop("student") | values
         with whole_file(card) as partial:

@@ -14,7 +14,7 @@ from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
-from pptsm.params import Role
+from pptsm.params.schema import Role
 from pptsm.runtime.cores import loader_processes
 from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits

@@ -15,7 +15,7 @@ from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch
 from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork
-from pptsm.params import Params, Role, Teacher
+from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of, whole_file, whole_folder

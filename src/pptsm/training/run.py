@@ -7,7 +7,7 @@ import pandas as pd
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import ClipSpec
 from pptsm.distributed.ranks import Ranks
-from pptsm.params import Params
+from pptsm.params.schema import Params
 
 
 @dataclass(frozen=True)
