@@ -22,7 +22,7 @@ from pptsm.ingest.time_spans import cut_into_parts
 from pptsm.params.schema import Index
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import Workers
+from pptsm.runtime.jobs import Workers
 from pptsm.video.scan import is_folder, shut, videos_below
 from pptsm.video.video import VIDEO_SUFFIXES, shown
 

@@ -17,7 +17,8 @@ from pptsm.evaluation.metrics import NoNumbersError, ranking, require_numbers, s
 from pptsm.evaluation.model_file import DIGEST
 from pptsm.params.choices import Sampling
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import JOB_BYTES, Unfinished, killable, limit_memory
+from pptsm.runtime.jobs import killable
+from pptsm.runtime.pool import JOB_BYTES, Unfinished, limit_memory
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.video.types import Frames
 from pptsm.video.video import Part, VideoError, shown
