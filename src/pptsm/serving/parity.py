@@ -8,12 +8,11 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pptsm.data.table import spread_over_classes
-from pptsm.evaluation.run import Evaluated
 from pptsm.evaluation.tables import TOP
 from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
@@ -22,6 +21,9 @@ from pptsm.runtime.errors import UserError
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
 from pptsm.video.image_sequence import source_path
 from pptsm.video.video import Span
+
+if TYPE_CHECKING:
+    from pptsm.evaluation.run import Evaluated
 
 SHOWN = 5  # videos that a failure names
 # Answers of the evaluation are as good as equal where the second has at least this share of the first's probability.
@@ -152,7 +154,7 @@ def serve(
     return Served(answers.assign(tied=tied))
 
 
-def check_served(model: Path, videos: pd.DataFrame, evaluated: Evaluated, params: Params) -> dict[str, object]:
+def check_served(model: Path, videos: pd.DataFrame, evaluated: "Evaluated", params: Params) -> dict[str, object]:
     """Ask the exported student about the original videos, as `pptsm predict` does, and compare with the evaluation.
 
     Args:
