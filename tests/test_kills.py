@@ -17,8 +17,10 @@ import pytest
 from conftest import ROOT
 from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
-from pptsm.training.checkpoint import STATE, Checkpoint, read_state, write_state
+from pptsm.training.checkpoint import STATE, Checkpoint
 from pptsm.training.epoch_metrics import Tally
+from pptsm.training.provenance import MadeOf
+from pptsm.training.state_file import read_state, write_state
 from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
 
 # Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.
@@ -222,7 +224,7 @@ def test_a_state_of_an_older_version_is_as_none(
 ) -> None:
     """A sentence, and the training starts anew."""
     monkeypatch.chdir(tmp_path)
-    checkpoint = Checkpoint("student", state_module.MadeOf({"student.epochs": 2}, {}, {}))
+    checkpoint = Checkpoint("student", MadeOf({"student.epochs": 2}, {}, {}))
     checkpoint.folder.mkdir(parents=True)
     (checkpoint.folder / "state.pdparams").write_bytes(b"a pickle")
     assert checkpoint.load([], None, None) is None

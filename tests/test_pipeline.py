@@ -15,7 +15,7 @@ import pytest
 
 from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
-from pptsm.training.checkpoint import read_state
+from pptsm.training.state_file import read_state
 
 pytestmark = pytest.mark.slow
 

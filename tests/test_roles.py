@@ -28,11 +28,12 @@ from pptsm.training import eta as forecast_module
 from pptsm.training import fit as fit_module
 from pptsm.training import loop as loop_module
 from pptsm.training.chance_test import judge_network
-from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
+from pptsm.training.checkpoint import Checkpoint, Progress
 from pptsm.training.fit import Inputs, Peer, Plan
 from pptsm.training.fit import fit as run_stage
 from pptsm.training.optimizer import build_optimizer
 from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
 from pptsm.video.video import write_video
 from pptsm.weights.card import load_network, network_arguments, read_card
@@ -671,7 +672,7 @@ def test_a_state_of_other_code_names_the_files_and_the_way_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Anew unless the user wants it otherwise; then the epochs that are done count, and no state is left behind."""
-    code = checkpoint_module.code_of("teacher", "video")
+    code = code_of("teacher", "video")
     monkeypatch.setattr(fit_module, "code_of", lambda *_: code | {"training/losses.py": "another"})
     stop_after_the_first_epoch(monkeypatch)
     monkeypatch.undo()

@@ -20,12 +20,13 @@ from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of, whole_file, whole_folder
 from pptsm.training.chance_test import judge_network, sentence
-from pptsm.training.checkpoint import Checkpoint, MadeOf, code_of
+from pptsm.training.checkpoint import Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.objectives import Hinton, Mutual, Objective, Plain
 from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights

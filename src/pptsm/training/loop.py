@@ -26,7 +26,7 @@ from pptsm.runtime.cores import loader_processes
 from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
-from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
+from pptsm.training.checkpoint import Checkpoint, Progress
 from pptsm.training.epoch_metrics import Tally
 from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
@@ -35,6 +35,7 @@ from pptsm.training.objectives import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
 from pptsm.training.run import Run
+from pptsm.training.state_file import Arrays
 from pptsm.training.throughput import Watch
 from pptsm.training.validation import validation_logits
 from pptsm.weights.state_dict import as_arrays
