@@ -44,8 +44,8 @@ from pptsm.stages import (
     validate,
     validate_frames,
 )
+from pptsm.video.encode import write_video
 from pptsm.video.types import Frames
-from pptsm.video.video import write_video
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows

@@ -35,7 +35,7 @@ from pptsm.training.optimizer import build_optimizer
 from pptsm.training.out_of_memory import told_if_it_runs_out
 from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 from pptsm.weights.card import load_network, network_arguments, read_card
 from pptsm.weights.state_dict import read_weights, write_arrays
 

@@ -26,8 +26,8 @@ from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import ended_if_silent
 from pptsm.video.image_sequence import open_clip, source_path
-from pptsm.video.types import Box, DecodedWhenAsked, Frames, resized_size
-from pptsm.video.video import Part, VideoError, silence_sec
+from pptsm.video.types import Box, DecodedWhenAsked, Frames, Part, VideoError, resized_size
+from pptsm.video.video import silence_sec
 
 
 class FrameSource:

@@ -25,7 +25,8 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import Workers
 from pptsm.runtime.paths import StrPath
 from pptsm.video.scan import is_folder, shut, videos_below
-from pptsm.video.video import VIDEO_SUFFIXES, shown
+from pptsm.video.types import shown
+from pptsm.video.video import VIDEO_SUFFIXES
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 

@@ -9,7 +9,8 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import Workers, killable
 from pptsm.runtime.pool import Unfinished, ended_if_silent, limit_memory
 from pptsm.video.image_sequence import FrameFolder, open_clip
-from pptsm.video.video import Seconds, Video, VideoError, silence_sec
+from pptsm.video.types import Seconds, VideoError
+from pptsm.video.video import Video, silence_sec
 
 SHOWN = 10  # faults in a sentence
 

@@ -20,7 +20,7 @@ from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
 from pptsm.video.image_sequence import source_path
-from pptsm.video.video import Span
+from pptsm.video.types import Span
 
 if TYPE_CHECKING:
     from pptsm.evaluation.run import Evaluated
