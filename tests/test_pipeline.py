@@ -115,7 +115,7 @@ def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_projec
     """The export runs, gives the same files, and the evaluation stands; a comment exports nothing."""
     project = copy_tree(tiny_project, tmp_path / "clone")
     for edit, expected in (("\n# a comment\n", ["code"]), ("\nX = 1\n", ["code", "export", "report"])):
-        with (project / "src" / "pptsm" / "deploy" / "gate.py").open("a") as file:
+        with (project / "src" / "pptsm" / "deploy" / "parity.py").open("a") as file:
             file.write(edit)
         lines = run("dvc", "repro", cwd=project).stdout.splitlines()
         assert [line.split("'")[1] for line in lines if line.startswith("Running stage")] == expected
