@@ -44,11 +44,20 @@ MIXUP, CUTMIX = {"mix": "mixup"}, {"mix": "cutmix"}
         ({"training": {"precise_bn_every": 0}}, {"training": {"precise_bn_batches": 3}}),
         ({}, {"training": {"min_clips": 7}}),  # clips_per_video has it
         ({"compute": {"device": "cpu"}}, {"training": {"deterministic": False}}),
-        ({}, {"student": {"weak_teacher": "stop", "temperature": 9.0, "baseline": True, "min_coverage": 0.1}}),
-        ({}, {"student": {"shift_ratio": 0.125}}),  # what auto is with eight segments
-        ({"student": {"shift": False}}, {"student": {"shift_ratio": 0.25}}),
-        ({"student": {"network": "pptsm_v2"}}, {"student": {"depth": 50}}),
-        ({}, {"teacher": {"depth": 50}}),  # its weights and its network are inputs
+        (
+            {},
+            {
+                "student": {
+                    "distillation": {"weak_teacher": "stop", "temperature": 9.0},
+                    "baseline": True,
+                    "start": {"min_coverage": 0.1},
+                }
+            },
+        ),
+        ({}, {"student": {"network": {"shift_ratio": 0.125}}}),  # what auto is with eight segments
+        ({"student": {"network": {"shift": False}}}, {"student": {"network": {"shift_ratio": 0.25}}}),
+        ({"student": {"network": {"network": "pptsm_v2"}}}, {"student": {"network": {"depth": 50}}}),
+        ({}, {"teacher": {"network": {"depth": 50}}}),  # its weights and its network are inputs
         ({}, {"evaluate": {"sampling": "uniform"}, "report": {"title": "x"}, "compute": {"workers": 1}}),
     ],
 )
@@ -80,10 +89,10 @@ def test_what_a_form_does_not_use_is_in_no_key(form: dict[str, Any], changes: di
         ({}, "training.keep", "best"),
         ({}, "training.deterministic", False),
         ({}, "student.epochs", 11),
-        ({}, "student.depth", 34),
-        ({}, "student.new_head", True),
-        ({}, "student.shift_ratio", 0.25),
-        ({}, "student.shift", False),
+        ({}, "student.network.depth", 34),
+        ({}, "student.start.new_head", True),
+        ({}, "student.network.shift_ratio", 0.25),
+        ({}, "student.network.shift", False),
     ],
 )
 def test_what_a_form_uses_is_in_the_key(form: dict[str, Any], key: str, value: object) -> None:

@@ -218,8 +218,8 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
     [
         ("index.val_groups=[a,b]", "index", "val_groups", ["a", "b"]),
         ("report.title='a, b=c'", "report", "title", "a, b=c"),
-        ("student.shift=false", "student", "shift", False),
-        ("student.start=null", "student", "start", None),
+        ("student.network.shift=false", "student", "shift", False),
+        ("student.start.weights=null", "student", "start", None),
     ],
 )
 def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:

@@ -260,8 +260,16 @@ def test_attention_is_no_part_of_the_other_networks() -> None:
 def test_a_folder_of_weights_builds_the_network_again(tmp_path: Path) -> None:
     """From the card alone, with the shift's ratio as a number; the logits are those of what was saved."""
     student = params_with(
-        student={"network": "pptsm_v2", "segments": 4, "width": 0.25, "attention": True, "shift_ratio": "auto"},
-        teacher={"segments": 4},
+        student={
+            "network": {
+                "network": "pptsm_v2",
+                "num_segments": 4,
+                "width": 0.25,
+                "attention": True,
+                "shift_ratio": "auto",
+            }
+        },
+        teacher={"network": {"num_segments": 4}},
     ).student
     model = filled(network_arguments(student, 3).build())
     card = make_card("student", student, ["a", "b", "c"], spec_with(), revision="r")

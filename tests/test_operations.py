@@ -483,7 +483,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
 
 def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: Path) -> None:
     """The training goes on meanwhile, and the run completes."""
-    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.4}})
+    write_params(project / "params.yaml", TINY, {"student": {"network": {"dropout": 0.4}}})
     running = operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     operation.server.terminate()
@@ -499,7 +499,7 @@ def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: P
 
 def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, project: Path) -> None:
     """Worker and run are killed without warning: the stage ends too; `make flow` takes up its training."""
-    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.3}})
+    write_params(project / "params.yaml", TINY, {"student": {"network": {"dropout": 0.3}}})
     operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     family = [operation.worker, *operation.worker.children()]

@@ -16,16 +16,16 @@ from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
 
 STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
-NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}
+NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation": {"weight": 0.0}}}
 MUTUAL = {
-    "student": {"distillation": "mutual", "temperature": 1.0},
+    "student": {"distillation": {"kind": "mutual", "temperature": 1.0}},
     "teacher": {"epochs": 10},
     "training": {"label_smoothing": 0.0},
 }
 WRONG = [
     ({"sampling": "dens"}, "sampling is 'dens', but should be 'uniform' or 'dense'"),
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
-    (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation_weight"),
+    (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation.weight"),
     ({"training": {"batch_norm_clips": 17}}, "training: batch_norm_clips (17) is above batch_size (16)"),
     (
         {"training": {"mix": "mixup", "batch_norm_clips": 1}},
@@ -51,9 +51,12 @@ WRONG = [
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
     ({"student": {"epochs": 0}}, "student.epochs is 0, but student.start names no weights"),
-    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6, but should be 'auto' or should be less"),
     (
-        {"student": {"attention": True}},
+        {"student": {"network": {"shift_ratio": 0.6}}},
+        "student.network.shift_ratio is 0.6, but should be 'auto' or should be less",
+    ),
+    (
+        {"student": {"network": {"attention": True}}},
         "student: attention is true, but only network: pptsm_v2 has one, and network is",
     ),
     (
@@ -65,26 +68,36 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [3, 10]}}, "ends with 10, but teacher.epochs is 10"),
     ({"training": {**STEPS, "step_epochs": [11]}, "teacher": {"epochs": 12}}, "ends with 11, but student.epochs is 10"),
     (
-        {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
-        "teacher.segments is 8 and student.segments 16, but a teacher teaches on the very clip that the student sees",
+        {"student": {"network": {"network": "pptsm_v2", "num_segments": 16}}, "clip": {"dense_window": 16}},
+        "teacher.network.num_segments is 8 and student.network.num_segments 16, but a teacher teaches on the very clip that the student sees",
     ),
     ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
-    (merged(NO_TEACHER, {"teacher": {"start": "x"}}), "teacher.start names weights, but teacher.enabled is false"),
-    ({"student": {"start_sha256": "0" * 64}}, "start_sha256 is given, but start names no weights"),
+    (
+        merged(NO_TEACHER, {"teacher": {"start": {"weights": "x"}}}),
+        "teacher.start names weights, but teacher.enabled is false",
+    ),
+    ({"student": {"start": {"sha256": "0" * 64}}}, "start_sha256 is given, but start names no weights"),
     ({"compute": {"device": "gpu"}, "evaluate": {"engine": "onnx"}}, "engine: onnx computes on the CPU, but"),
-    (merged(MUTUAL, {"student": {"temperature": 2.0}}), "student.temperature is 2, but mutual learning has no"),
+    (
+        merged(MUTUAL, {"student": {"distillation": {"temperature": 2.0}}}),
+        "student.distillation.temperature is 2, but mutual learning has no",
+    ),
     (merged(MUTUAL, {"training": {"label_smoothing": 0.1}}), "training.label_smoothing is 0.1, but mutual learning"),
     (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 10: they must be equal"),
-    (merged(MUTUAL, {"student": {"distillation_weight": 0.0}}), "nothing would be learned from one another"),
+    (merged(MUTUAL, {"student": {"distillation": {"weight": 0.0}}}), "nothing would be learned from one another"),
 ]
 # What is allowed, beside the presets: the same rules must not refuse it.
 RIGHT = [
     MUTUAL,
     {"training": {**STEPS, "step_epochs": [3, 6]}},
-    {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
-    {"student": {"network": "pptsm_v2", "attention": True}},
-    {"student": {"network": "pptsm_v2", "segments": 16}, "teacher": {"segments": 16}},
-    {"student": {"shift_ratio": 0.125}},
+    {
+        "training": {**STEPS, "step_epochs": [7]},
+        "teacher": {"enabled": False},
+        "student": {"distillation": {"weight": 0.0}},
+    },
+    {"student": {"network": {"network": "pptsm_v2", "attention": True}}},
+    {"student": {"network": {"network": "pptsm_v2", "num_segments": 16}}, "teacher": {"network": {"num_segments": 16}}},
+    {"student": {"network": {"shift_ratio": 0.125}}},
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},

@@ -268,7 +268,7 @@ def test_a_checkpoint_is_evaluated_by_the_protocol_of_its_publisher(row: dict[st
     assert {key: str(values[key]) for key, text in row.items() if key != "weights" and text} == {
         key: text for key, text in row.items() if key != "weights" and text
     }
-    assert (params.student.epochs, params.student.min_coverage, params.student.start) == (0, 1.0, row["weights"])
+    assert (params.student.epochs, params.student.start.min_coverage, params.student.start) == (0, 1.0, row["weights"])
     assert params.evaluate.sampling == params.sampling
     assert params.training.amp == "none"  # else no CPU could evaluate it
 
@@ -399,7 +399,7 @@ def test_a_preset_based_on_nothing_or_on_itself_is_refused(based_on: str, senten
         ("eval", "nosuch", "unknown name. Those that can be are pptsm-r50"),
         ("eval", "resnet50-vd-imagenet", "ImageNet start of a ResNet50-vd trunk"),
         ("eval", "lcnetv2-imagenet", "ImageNet start of PP-TSMv2's trunk"),
-        ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start=pptsm-r50-k400-dense"),
+        ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start.weights=pptsm-r50-k400-dense"),
     ],
 )
 def test_weights_that_cannot_be_evaluated_are_refused(name: str, weights: str, sentence: str) -> None:

@@ -26,9 +26,12 @@ SECTIONS: dict[type[BaseModel], str] = {
 SMALLEST: dict[str, Any] = {"teacher": {"epochs": 1}, "student": {"epochs": 1}, "training": {"warmup_epochs": 0}}
 # A second run of a stage, where some of its keys are read under other settings only.
 AGAIN: dict[str, dict[str, Any]] = {
-    "validate": {"student": {"epochs": 0, "start": "any"}},
+    "validate": {"student": {"epochs": 0, "start": {"weights": "any"}}},
     "validate_frames": {"frames": {"source": "archive"}},
-    "student": {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}},
+    "student": {
+        "student": {"distillation": {"kind": "mutual", "temperature": 1.0}},
+        "training": {"label_smoothing": 0.0},
+    },
     "baseline": {"student": {"baseline": True}},
     "export": {},  # with an index that has no validation split
 }
@@ -123,7 +126,9 @@ def test_what_a_stage_lists_it_reads(stage: str, reads_of: dict[str, set[str]]) 
     """Otherwise a change would run it again for nothing; of a section that is listed whole, some key is read."""
     for entry in GRAPH[stage]["params"]:
         assert under(entry), f"{entry} is no key of params.yaml"
-        with_a_start = {"student.min_coverage"}  # read where there are weights to start from, which this run has not
+        with_a_start = {
+            "student.start.min_coverage"
+        }  # read where there are weights to start from, which this run has not
         assert under(entry) & (reads_of[stage] | with_a_start), f"{stage} never reads {entry}"
 
 

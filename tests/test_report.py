@@ -60,7 +60,7 @@ SETTINGS = {
     "clip": {"dense_clips": 3},
     "training": {"warmup_epochs": 0},
     "teacher": {"enabled": False, "epochs": 0},
-    "student": {"epochs": 1, "distillation_weight": 0.0},
+    "student": {"epochs": 1, "distillation": {"weight": 0.0}},
     "validate": {"min_videos_per_class": 1},
     "report": {"wrong_clips": 3},
 }
