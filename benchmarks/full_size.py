@@ -68,7 +68,7 @@ def main() -> None:
             # presets are read in the project's folder
             pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words, cwd=ROOT)
         pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
-        pptsm("teacher_start", "--out", "start")
+        pptsm("start", "--role", "teacher", "--out", "start")
         pptsm("teacher", *INPUTS, "--start", "start", "--out", "teacher", "--history", "teacher.csv")
         outputs = ["--out", "baseline", "--history", "baseline.csv"]
         pptsm("baseline", *INPUTS, "--start", "none", *outputs)

@@ -97,8 +97,9 @@ def test_what_a_form_does_not_use_is_in_no_key(form: dict[str, Any], changes: di
 )
 def test_what_a_form_uses_is_in_the_key(form: dict[str, Any], key: str, value: object) -> None:
     """Each by its name, so that a run which starts anew can say why."""
-    section, _, name = key.rpartition(".")
-    changes = {section: {name: value}} if section else {name: value}
+    changes: Any = value
+    for part in reversed(key.split(".")):
+        changes = {part: changes}
     before, after = deciding("student", "labels", **form), deciding("student", "labels", **merged(form, changes))
     assert before[key] != after[key]
 
@@ -106,10 +107,10 @@ def test_what_a_form_uses_is_in_the_key(form: dict[str, Any], key: str, value: o
 @pytest.mark.parametrize(
     ("learns_from", "changes", "decides"),
     [
-        ("teacher", {"temperature": 9.0}, True),
-        ("teacher", {"distillation_weight": 0.1}, True),
-        ("teacher", {"weak_teacher": "stop"}, False),
-        ("labels", {"distillation_weight": 0.1}, False),
+        ("teacher", {"distillation": {"temperature": 9.0}}, True),
+        ("teacher", {"distillation": {"weight": 0.1}}, True),
+        ("teacher", {"distillation": {"weak_teacher": "stop"}}, False),
+        ("labels", {"distillation": {"weight": 0.1}}, False),
     ],
 )
 def test_what_is_about_the_teacher_decides_where_one_teaches(
@@ -126,10 +127,15 @@ def test_a_parameter_that_no_rule_names_decides() -> None:
     seen = set[str]()
     for form in forms:
         seen |= deciding("student", "teacher", **form).keys() | deciding("student", "peer", **form).keys()
-    keys = {f"{name}.{key}" for name in ("training", "student") for key in default_values()[name]}
+    values = default_values()
+    keys = {f"training.{key}" for key in values["training"]}
+    for key, value in values["student"].items():
+        keys |= {f"student.{key}.{inner}" for inner in value} if isinstance(value, dict) else {f"student.{key}"}
     assert keys - seen == {
         "training.min_clips",
-        *(f"student.{key}" for key in ("start", "start_sha256", "min_coverage", "baseline", "weak_teacher")),
+        *(f"student.start.{key}" for key in ("weights", "sha256", "min_coverage")),
+        "student.distillation.weak_teacher",
+        "student.baseline",
     }
 
 

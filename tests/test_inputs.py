@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
+from flows.graph import graph
 from typer.testing import CliRunner
 
 from conftest import ROOT, good_index, params_with, write_params
@@ -33,7 +33,7 @@ SETTINGS = {
     "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
     "student": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
 }
-GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+GRAPH = graph()
 COMMANDS = {stage: shlex.split(values["cmd"])[1:] for stage, values in GRAPH.items()}
 COMMANDS["predict"] = ["predict", "any.mp4", "--model", "models/export/model.onnx"]
 

@@ -20,7 +20,7 @@ from pptsm.model.lcnet import ConvNorm, TemporalAttention
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.params.choices import Network
 from pptsm.training.objectives import Hinton, Mutual
-from pptsm.weights.card import NetworkArguments, load_network, make_card, network_arguments, save_network
+from pptsm.weights.card import BuildableNetwork, load_network, make_card, network_arguments, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, as_arrays, write_arrays
 
@@ -282,7 +282,7 @@ def test_a_card_from_before_the_attention_builds_its_network() -> None:
     """Yesterday's folders stay readable."""
     arguments = network_arguments(params_with().student, 3).model_dump()
     del arguments["attention"]
-    NetworkArguments.model_validate(arguments).build()
+    BuildableNetwork.model_validate(arguments).build()
 
 
 def fresh(**options: Any) -> VideoNetwork:

@@ -195,7 +195,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     [
         (
             {"student": {"start": {"weights": "models/teacher/weights.pdparams"}}},
-            ["student_start", "student", "baseline", "report"],
+            ["start@student", "student", "baseline", "report"],
         ),
         ({"student": {"network": {"width": 0.25}}}, ["student", "baseline", "report"]),
         ({"student": {"baseline": True}}, ["baseline", "report"]),

@@ -2,15 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pptsm.params.choices import Activation, Depth, Network
+from pptsm.params.section import Section
 
 
-class NetworkArguments(BaseModel):
+class NetworkArguments(Section):
     """What `pptsm.build_model` takes, but for the number of classes, which the labels decide."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Network
     depth: Depth

@@ -8,7 +8,7 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pptsm.params.choices import (
     NUMBERED_FRAMES,
@@ -20,6 +20,7 @@ from pptsm.params.choices import (
     Source,
 )
 from pptsm.params.network import NetworkArguments
+from pptsm.params.section import Section
 
 # Upper bounds: no machine could do more, no dataset has more. What is above them is a slip of the key, and would end in
 # a trace or run for ever.
@@ -99,10 +100,6 @@ def _frame_name(value: str) -> str:
     if not re.fullmatch(NUMBERED_FRAMES, value):
         raise ValueError("is no name of numbered frames: write it as img_%05d.jpg, one number, ending in .jpg or .jpeg")
     return value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Motion(Section):

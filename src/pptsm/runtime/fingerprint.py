@@ -29,6 +29,8 @@ NOT_DECIDING = {
     "params/__init__.py": "public names",
     "params/choices.py": "words that parameters may have: one more, or one less, changes no result",
     "params/schema.py": "checks values, which are DVC's parameters; of its properties those count that are used",
+    "params/network.py": "checks values, as params/schema.py",
+    "params/section.py": "the same",
     "params/reading.py": "reads values, which are DVC's parameters",
     "params/checking.py": "says what is wrong with them",
     "runtime/errors.py": "decides how a failure reads, not what a success writes",

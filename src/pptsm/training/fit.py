@@ -152,8 +152,12 @@ def fit_role(
                     "clips_per_step": trained.clips_per_step,
                 }
                 if distilled:
-                    parts = ("distillation", "distillation_weight", "temperature")
-                    facts["distillation"] = {part: getattr(student, part) for part in parts}
+                    how = student.distillation
+                    facts["distillation"] = {
+                        "distillation": how.kind,
+                        "distillation_weight": how.weight,
+                        "temperature": how.temperature,
+                    }
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")
