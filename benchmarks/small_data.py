@@ -80,7 +80,7 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
     for role, section in {"teacher": params.teacher, "student": params.student}.items():
         if role == "teacher" and not params.teacher.enabled:
             continue
-        fetch_start(role, section.start, section.start_sha256, folder / f"{role}_start")
+        fetch_start(role, section.start.weights, section.start.sha256, folder / f"{role}_start")
         inputs = Inputs(index, names, frames, folder / f"{role}_start")
         fit_role(role, section, params, inputs, folder / role, folder / f"{role}.csv", teacher=teacher)
         teacher = folder / role if params.student.distillation.weight > 0 else None

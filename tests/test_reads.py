@@ -74,9 +74,9 @@ def reads_recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
     def get(self: Section, name: str) -> Any:
         fields = type.__getattribute__(type(self), "model_fields")
-        if not checking and name in fields and not is_section(fields[name].annotation):
-            if (prefix := prefix_of(self)) is not None:
-                reads.add(f"{prefix}{fields[name].alias or name}")
+        counts = not checking and name in fields and not is_section(fields[name].annotation)
+        if counts and (prefix := prefix_of(self)) is not None:
+            reads.add(f"{prefix}{fields[name].alias or name}")
         return object.__getattribute__(self, name)
 
     def dump(self: Section, *, include: set[str] | None = None, exclude: set[str] | None = None) -> dict[str, Any]:

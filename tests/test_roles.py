@@ -229,7 +229,7 @@ def test_a_teacher_at_chance_stops_the_student_before_its_training(place: Path) 
     set_verdict(False)
     write_params(Path("params.yaml"), SETTINGS, {"student": {"distillation": {"weak_teacher": "stop"}}})
     with pytest.raises(
-        UserError, match=r"has nothing to teach\.\nteacher: NOT ABOVE CHANCE: .*\n.*student\.weak_teacher"
+        UserError, match=r"has nothing to teach\.\nteacher: NOT ABOVE CHANCE: .*\n.*student\.distillation\.weak_teacher"
     ):
         student_stage.run(**stage_options("student"))
     assert not Path("student").exists()
