@@ -86,7 +86,7 @@ def fit(role: str, *changes: dict[str, Any], **options: Any) -> tuple[dict[str, 
         settings = merged(settings | {key: settings.get(key, {}) for key in change}, change)
     params = params_with(**settings)
     inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
-    if params.student.distillation == "mutual" and role == "student":
+    if params.student.distillation.kind == "mutual" and role == "student":
         options["peer"] = Peer(params.teacher, Path("start/teacher"))
     fit_role(role, getattr(params, role), params, inputs, Path(role), Path(f"{role}.csv"), **options)
     return json.loads(Path(role, "card.json").read_text()), pd.read_csv(f"{role}.csv")
@@ -735,6 +735,6 @@ def test_a_student_may_be_of_another_kind_than_its_teacher(place: Path) -> None:
     """Network, width, depth and activation are each role's own; the clip and its segments are shared."""
     fit("teacher")
     other = {"network": "tsm", "depth": 34, "width": 0.0625, "activation": "relu"}
-    card, _ = fit("student", {"student": other}, teacher=Path("teacher"))
+    card, _ = fit("student", {"student": {"network": other}}, teacher=Path("teacher"))
     assert {name: card["network"][name] for name in other} == other
     assert card["distilled"] is True

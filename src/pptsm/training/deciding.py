@@ -6,7 +6,7 @@ decides nothing. A parameter that no rule names decides.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from pptsm.data.spec import clip_spec
 from pptsm.frames.store import kept_name
 from pptsm.params.choices import Kept
 from pptsm.params.schema import Clip, Distillation, Params, Role, Student, Training
+from pptsm.params.section import Section
 from pptsm.training.validation import one_view
 from pptsm.weights.card import network_arguments
 
@@ -43,18 +44,21 @@ def deciding_parameters(params: Params, sections: Mapping[str, Role], learns_fro
     values |= {f"training.{key}": value for key, value in params.training.model_dump(exclude=unused).items()}
     for name, section in sections.items():
         unused = NOT_OF_TRAINING | _unused_of(section, learns_from)
-        chosen = {key: value for key, value in _flat(section.model_dump()).items() if key not in unused}
+        chosen = _values_of(section, unused)
         ratio = network_arguments(section, 1).shift_ratio if section.network.shift else None
         values |= {f"{name}.{key}": value for key, value in (chosen | {"network.shift_ratio": ratio}).items()}
     return values
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Sections within sections as "section.key": value."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def _values_of(section: Section, unused: Set[str], prefix: str = "") -> dict[str, Any]:
+    """The values of a section and of those in it, as "section.key": value, but for those that are `unused`."""
+    values: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        key = f"{prefix}{name}"
+        if key not in unused:
+            value = getattr(section, name)
+            values |= _values_of(value, unused, f"{key}.") if isinstance(value, Section) else {key: value}
+    return values
 
 
 def _unused_in(training: Training) -> set[str]:
