@@ -76,7 +76,7 @@ def _learning(section: Role, history: pd.DataFrame, train_top1: float, run: Run)
         clips_per_video=recipe.clips_per_video,
         floor_decides=recipe.min_clips > 0 and floor >= recipe.clips_per_video,
         rising=still_rising(history["val_top1"].tolist(), len(run.val_videos)) if "val_top1" in history else None,
-        random_start=section.start is None,
+        random_start=section.start.weights is None,
         mirrored=recipe.flip != "none",
         videos=len(videos),
         groups=int(videos["group"].nunique()),

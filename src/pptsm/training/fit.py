@@ -94,7 +94,7 @@ def fit(plan: Plan, params: Params) -> None:
     train_videos = in_split(table, "train")
     run = Run(
         params=_with_enough_clips(plan.role, params, len(train_videos), plan.section.epochs),
-        spec=clip_spec(params.clip, plan.section.segments, params.sampling),
+        spec=clip_spec(params.clip, plan.section.network.num_segments, params.sampling),
         labels=labels,
         train_videos=train_videos,
         val_videos=in_split(table, "val"),
@@ -122,7 +122,7 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
     run, checkpoint.ranks = replace(run, ranks=ranks), ranks
     params, epochs = run.params, plan.section.epochs
     use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    with checkpoint.obeying_signals(), told_if_it_runs_out(plan.role, params, plan.section.segments):
+    with checkpoint.obeying_signals(), told_if_it_runs_out(plan.role, params, plan.section.network.num_segments):
         paddle.seed(params.seed)
         objective = _objective(plan, run)
         networks = dict(zip(plan.sections, objective.learners, strict=True))
@@ -164,10 +164,11 @@ def _objective(plan: Plan, run: Run) -> Objective:
         _started(name, section, len(run.labels), plan.starts[name]) for name, section in plan.sections.items()
     ]
     if others:
-        return Mutual(model, others[0], smoothing, student.distillation_weight)
+        return Mutual(model, others[0], smoothing, student.distillation.weight)
     if plan.teacher is None:
         return Plain(model, smoothing)
-    return Hinton(model, load_network(plan.teacher), smoothing, student.distillation_weight, student.temperature)
+    how = student.distillation
+    return Hinton(model, load_network(plan.teacher), smoothing, how.weight, how.temperature)
 
 
 def _started(name: str, section: Role, num_classes: int, weights: Path) -> VideoNetwork:
@@ -176,7 +177,7 @@ def _started(name: str, section: Role, num_classes: int, weights: Path) -> Video
         model = network_arguments(section, num_classes).build()
     if not weights.exists():
         return model
-    report = load_weights(model, weights, section.min_coverage, new_head=section.new_head)
+    report = load_weights(model, weights, section.start.min_coverage, new_head=section.start.new_head)
     note(f"{name}: {weights}: {report.summary()}")
     if section.epochs == 0 and report.reinitialised:
         raise UserError(
@@ -188,7 +189,7 @@ def _started(name: str, section: Role, num_classes: int, weights: Path) -> Video
 
 def _write(plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[str, Any]], made_of: MadeOf) -> None:
     """The outputs of a trained role: weights and cards, and the history."""
-    student, distilled = run.params.student, plan.teacher is not None or plan.peer is not None
+    distilled = plan.teacher is not None or plan.peer is not None
     facts: dict[str, Any] = {
         "revision": made_of.revision(plan.role, trained.weights[0]),
         "distilled": distilled,
@@ -196,8 +197,12 @@ def _write(plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[s
         "clips_per_step": trained.clips_per_step,
     }
     if distilled:
-        parts = ("distillation", "distillation_weight", "temperature")
-        facts["distillation"] = {part: getattr(student, part) for part in parts}
+        how = run.params.student.distillation
+        facts["distillation"] = {
+            "distillation": how.kind,
+            "distillation_weight": how.weight,
+            "temperature": how.temperature,
+        }
     with whole_folder(plan.out) as folder:
         for (name, section), weights in zip(plan.sections.items(), trained.weights, strict=True):
             place = folder / PEER if name == PEER else folder
@@ -212,7 +217,7 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
     """The outputs of a role that is not trained: a card that says why, and a history without rows."""
     note(f"{role}: nothing is trained here: {why}")
     with whole_folder(out) as folder:
-        spec = clip_spec(params.clip, section.segments, params.sampling)
+        spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
     with whole_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
