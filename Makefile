@@ -57,9 +57,10 @@ serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment ru
 test: setup      ## all tests, the slow ones too, in two processes
 	python -m pytest -n 2
 
-check: setup     ## formatting, lint and types
+check: setup     ## formatting, lint, layers and types
 	ruff format --check .
 	ruff check .
+	lint-imports
 	mypy
 
 format: setup    ## put the code in form

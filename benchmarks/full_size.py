@@ -23,10 +23,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from measure import Done, machine, run
-from pptsm.files import sha256_of
 from pptsm.model.network import build_model
-from pptsm.model.pickles import as_arrays, write_arrays
-from pptsm.training.state import STATE
+from pptsm.runtime.files import sha256_of
+from pptsm.training.checkpoint import STATE
+from pptsm.weights.state_dict import as_arrays, write_arrays
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESET = "k400-r50-uniform-distilled"

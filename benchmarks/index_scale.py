@@ -26,8 +26,10 @@ from measure import Memory, cpu_sec, machine, watched_memory
 from pptsm.data.table import COLUMNS, load_index, save_index
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice, assign_splits
-from pptsm.params import Params, check_params, read_sections
-from pptsm.presets import merged
+from pptsm.params.checking import check_params
+from pptsm.params.reading import read_sections
+from pptsm.params.schema import Params
+from pptsm.presets.compose import merged
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = (2_500, 25_000, 250_000)
@@ -63,8 +65,8 @@ def measure(clips: int) -> None:
         with timed(clips, "read"):
             table = load_index(folder / "index.csv")
         with timed(clips, "Great Expectations loaded"):
-            from pptsm.ingest.validation.index import validate_index
-            from pptsm.ingest.validation.result import save_result, sentences
+            from pptsm.validation.index import validate_index
+            from pptsm.validation.result import save_result, sentences
         for what, frames in (("validated", table["num_frames"]), ("validated, 4 of 5 broken", 3)):
             broken = table.assign(num_frames=table["num_frames"].where(np.arange(len(table)) % 5 == 0, frames))
             with timed(clips, what):
@@ -74,7 +76,7 @@ def measure(clips: int) -> None:
         size = sum(file.stat().st_size for file in folder.rglob("*.html"))
         print(f"{clips:7} clips  {len(result.faults)} faults, pages {size / 1e6:.1f} MB", flush=True)
         with timed(clips, "looks compared"):
-            from pptsm.ingest.validation.leakage import nearest_copies
+            from pptsm.validation.leakage import nearest_copies
 
             hashes = rng.integers(0, 2**64, (len(table), 3, 4), dtype=np.uint64)
             copies = rng.integers(0, len(table), (2, max(1, int(COPIES * len(table)))))

@@ -24,11 +24,11 @@ import decord
 
 from measure import Done, in_turns, machine
 from measure import run as measured
-from pptsm.data.kept import Wanted, write_kept
-from pptsm.data.pixels import encode_jpeg
-from pptsm.data.video import Span, Video
+from pptsm.frames.store import Wanted, write_kept
 from pptsm.ingest.motion import CLASSES, draw_dataset
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
+from pptsm.video.pixels import encode_jpeg
+from pptsm.video.video import Span, Video
 
 PROJECT = Path(__file__).parent.parent
 COPIED = ("dvc.yaml", "params.yaml", "presets", "src", ".dvc/config", ".dvcignore", "data/annotations")

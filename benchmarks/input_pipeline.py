@@ -33,16 +33,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from measure import in_turns, machine, median_ms, ratio
-from pptsm.data.archive import archive_name
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, evaluation_indices
-from pptsm.data.geometry import crop_places, multi_scale_box, resized_size
-from pptsm.data.kept import write_archive
-from pptsm.data.loading import load_batches
+from pptsm.data.geometry import crop_places, multi_scale_box
+from pptsm.data.loader import load_batches
 from pptsm.data.sampling import uniform_indices
 from pptsm.data.spec import ClipSpec, clip_spec
-from pptsm.data.video import Video
-from pptsm.params import Params, load_params
-from pptsm.presets import Choice, chosen_params
+from pptsm.frames.archive import archive_name
+from pptsm.frames.store import write_archive
+from pptsm.params.checking import load_params
+from pptsm.params.schema import Params
+from pptsm.presets.compose import Choice, chosen_params
+from pptsm.video.types import resized_size
+from pptsm.video.video import Video
 
 PRESETS, PRESET = Path(__file__).resolve().parent.parent / "presets", "k400-r50-uniform"
 CLIPS = 8  # of a training batch: one turn

@@ -29,13 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from measure import Work, in_turns, machine, median_ms
-from pptsm.data.kept import Wanted, read_kept, write_kept
-from pptsm.data.names import Kept
-from pptsm.data.pixels import resized
 from pptsm.data.sampling import uniform_indices
-from pptsm.data.short_gop import fitting
-from pptsm.data.video import Span, Video
-from pptsm.params import Frames
+from pptsm.frames.short_gop import fitting
+from pptsm.frames.store import Wanted, read_kept, write_kept
+from pptsm.params.choices import Kept
+from pptsm.params.schema import Frames
+from pptsm.video.pixels import resized
+from pptsm.video.video import Span, Video
 
 FORMS = {
     "archive, quality 95": {"source": "archive", "jpeg_quality": 95},
@@ -58,8 +58,8 @@ WRITES = 3  # of each form
 STAGE = """
 import os, sys
 from pathlib import Path
-from pptsm.ingest.frames import _link
-from pptsm.ingest.sharing import share_with_dvc
+from pptsm.frames.extract import _link
+from pptsm.frames.dvc_cache import share_with_dvc
 way, size, count = sys.argv[1], int(sys.argv[2]), int(Path("count").read_text())
 store, out = Path(".pptsm/frames"), Path("data/frames")
 out.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import psutil
 
-from pptsm.model.pickles import read_weights
-from pptsm.training.state import STATE, read_state
+from pptsm.training.checkpoint import STATE, read_state
+from pptsm.weights.state_dict import read_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [

@@ -21,8 +21,8 @@ import numpy as np
 from measure import Memory, machine
 from pptsm.data.clips import FrameSource
 from pptsm.data.table import Excerpt
-from pptsm.data.video import Video
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
+from pptsm.video.video import Video
 
 KINDS = [
     ("h264.mp4", "libx264", {"preset": "ultrafast", "bf": "2"}),

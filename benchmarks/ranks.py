@@ -28,10 +28,11 @@ from pptsm.data.table import in_split, load_index
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.tables import metric_values
-from pptsm.model.card import load_network, read_card
-from pptsm.model.pickles import WEIGHTS, read_weights
-from pptsm.params import check_params, read_sections
-from pptsm.presets import as_yaml, merged, parse_settings
+from pptsm.params.checking import check_params
+from pptsm.params.reading import read_sections
+from pptsm.presets.compose import as_yaml, merged, parse_settings
+from pptsm.weights.card import load_network, read_card
+from pptsm.weights.state_dict import WEIGHTS, read_weights
 
 HEAD = "| processes asked | computed with | seed | loss | validation | test top-1 | minutes | largest difference |"
 PLAIN: dict[str, Any] = {

@@ -21,21 +21,21 @@ import pandas as pd
 import typer
 
 from measure import machine
-from pptsm.console import note
 from pptsm.data.clips import EvaluationVideos, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, save_index, save_labels
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.tables import metric_values
-from pptsm.ingest.frames import extract_all
+from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
-from pptsm.ingest.starts import fetch_start
-from pptsm.model.card import load_network
-from pptsm.params import Params
-from pptsm.presets import Choice, chosen_params
-from pptsm.processor import loader_processes
+from pptsm.params.schema import Params
+from pptsm.presets.compose import Choice, chosen_params
+from pptsm.runtime.console import note
+from pptsm.runtime.cores import loader_processes
 from pptsm.training.fit import Inputs, fit_role
+from pptsm.weights.card import load_network
+from pptsm.weights.pretrained import fetch_start
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
 

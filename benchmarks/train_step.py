@@ -93,19 +93,19 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
     """Take the steps, with all processes that `devices` means, and write what they took."""
     import paddle
 
-    from pptsm.data.loading import normalise_on_device
+    from pptsm.data.loader import normalise_on_device
     from pptsm.data.transforms import Pixels
-    from pptsm.model.card import network_arguments
-    from pptsm.model.device import computed_with, gpus, use_device
-    from pptsm.model.parallel import together
-    from pptsm.params import load_params
+    from pptsm.distributed.device import computed_with, gpus, use_device
+    from pptsm.distributed.ranks import together
+    from pptsm.params.checking import load_params
     from pptsm.training.accumulation import Accumulation
     from pptsm.training.batchnorm import into_training, prepare
     from pptsm.training.groups import divided, most_processes, number_of_groups
     from pptsm.training.mixing import mix_clips
-    from pptsm.training.objective import Hinton, Mutual, Objective, Plain, learn
+    from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
     from pptsm.training.optimizer import build_optimizer, take_step
     from pptsm.training.precision import precision_of
+    from pptsm.weights.card import network_arguments
 
     params = load_params(params_path)
     recipe, student, clip = params.training, params.student, params.clip

@@ -23,9 +23,9 @@ from pptsm.data.spec import clip_spec
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.ingest.texts import read_label_file
-from pptsm.model.card import network_arguments
-from pptsm.presets import Choice, chosen_params
+from pptsm.presets.compose import Choice, chosen_params
 from pptsm.serving.metadata import ModelMetadata
+from pptsm.weights.card import network_arguments
 
 BASE = "pptsm-r50-k400-uniform"
 NAMES = [BASE, "pptsmv2-8-k400-uniform", "pptsmv2-16-k400-uniform-distilled"]

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from flows.waiting import SERVER_START_SEC, waiting_for
 
-from pptsm.prefect_access import ADDRESS, NO_TRACKING, keep_private, known_access
+from pptsm.orchestration.access import ADDRESS, NO_TRACKING, keep_private, known_access
 
 STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own

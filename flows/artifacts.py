@@ -23,7 +23,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from pptsm.console import read_epoch
+from pptsm.runtime.console import read_epoch
 
 STAGE = re.compile(r"^(?:Running stage|Stage) '(?P<name>.+)'(?::| didn't change| is cached)")
 MOST_CERTAIN = 5  # classes; with no more, top-5 is always right

@@ -19,7 +19,7 @@ from prefect.exceptions import FailedRun
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
-from pptsm.errors import TEMPORARY, UserError
+from pptsm.runtime.errors import TEMPORARY, UserError
 
 ROOT = Path(__file__).parent.parent
 LAST_LINES = 30

@@ -10,8 +10,8 @@ from flows.limits import device_slot
 from flows.revisions import PARAMS, experiments, text_of
 from prefect import get_run_logger
 
-from pptsm.errors import UserError
-from pptsm.files import state_home, whole_file
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import state_home, whole_file
 
 MAX_NAME = 100
 NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name

@@ -7,7 +7,7 @@ from flows.command import ROOT
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
-from pptsm.errors import ParamsError
+from pptsm.runtime.errors import ParamsError
 
 
 def graph() -> dict[str, dict[str, Any]]:

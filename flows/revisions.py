@@ -14,7 +14,7 @@ from flows.command import ROOT, CommandError, lines_of
 from flows.graph import outputs_of
 from ruamel.yaml import YAML
 
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 PARAMS, LOCK, GRAPH = "params.yaml", "dvc.lock", "dvc.yaml"
 ASK_TIMEOUT_SEC = 300.0  # DVC answers for a hundred experiments in seconds

@@ -32,8 +32,8 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from pptsm.errors import UserError
-from pptsm.files import whole_file
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import whole_file
 
 TABLE = ROOT / "reports/experiments.md"
 

@@ -27,7 +27,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 STATUS_TIMEOUT_SEC = 3600  # DVC hashes what changed before it answers
 

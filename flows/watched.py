@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from flows import guard
 from flows.waiting import SERVER_START_SEC, waiting_for
 
-from pptsm.prefect_access import ADDRESS, OWNER_ALONE, SERVERS_PASSWORD, access_file, grant_access, keep_private
+from pptsm.orchestration.access import ADDRESS, OWNER_ALONE, SERVERS_PASSWORD, access_file, grant_access, keep_private
 
 HOME = ROOT / ".prefect"
 DEPLOYMENT = "train-pptsm"

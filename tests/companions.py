@@ -13,13 +13,13 @@ import numpy as np
 import paddle
 
 from conftest import params_with
-from pptsm.model.device import use_device
+from pptsm.distributed.device import use_device
+from pptsm.distributed.ranks import Ranks, store_listeners, together
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.parallel import Ranks, store_listeners, together
-from pptsm.params import Devices
+from pptsm.params.schema import Devices
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm
-from pptsm.training.objective import Plain, learn
+from pptsm.training.objectives import Plain, learn
 from pptsm.training.precision import precision_of
 
 CLIPS = 7

@@ -14,11 +14,12 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling
 
-from pptsm.data.names import Sampling
 from pptsm.data.spec import ClipSpec, clip_spec
 from pptsm.data.table import COLUMNS
-from pptsm.params import Params, check_params
-from pptsm.presets import merged
+from pptsm.params.checking import check_params
+from pptsm.params.choices import Sampling
+from pptsm.params.schema import Params
+from pptsm.presets.compose import merged
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)

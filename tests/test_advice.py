@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pptsm.evaluation.advice import Learning, diagnosis, figures, heading, in_words, next_steps, still_rising
+from pptsm.evaluation.diagnosis import Learning, diagnosis, figures, heading, in_words, next_steps, still_rising
 from pptsm.serving.metadata import chance_warning
 
 LEARNING = Learning(

@@ -18,10 +18,10 @@ from ruamel.yaml import YAML
 
 from conftest import ROOT, params_with, pptsm, write_params
 from pptsm.data.table import UNANNOTATED, UNLABELLED, load_index
-from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.annotations import annotated_labels, read_annotations
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice
+from pptsm.runtime.errors import ParamsError, UserError
 
 Write = Callable[[str, str], str]
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from conftest import pptsm
-from pptsm.arrivals import Identity, Row, _row_of, due_videos, locked, read_results
 from pptsm.data.table import write_csv
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
+from pptsm.serving.inbox import Identity, Row, _row_of, due_videos, locked, read_results
 from pptsm.serving.predictor import Answer, Guess
 
 
@@ -55,7 +55,7 @@ def test_a_time_in_the_future_keeps_no_video_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ahead_sec: int
 ) -> None:
     """It is taken in the run that finds it still, and left to the next where it grows meanwhile."""
-    monkeypatch.setattr("pptsm.arrivals.SETTLED_SEC", 2)
+    monkeypatch.setattr("pptsm.serving.inbox.SETTLED_SEC", 2)
     future = time.time() + ahead_sec
     for name in ("grows.mp4", "still.mp4", "old.mp4"):
         (tmp_path / name).write_bytes(b"1")

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import ROOT, TINY, commit, copy_tree, moving_square, pptsm, run, write_params
-from pptsm.data.video import write_video
+from pptsm.video.video import write_video
 
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ARGUMENTS = ("check", "--drawn", "drawn", "--out", "data/checked")

@@ -19,8 +19,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import ROOT, moving_square, params_with, pptsm, write_params
-from pptsm.data.video import write_video
-from pptsm.errors import ParamsError
+from pptsm.runtime.errors import ParamsError
+from pptsm.video.video import write_video
 from test_corpus import CORPUS
 from test_video import KINDS, encode
 

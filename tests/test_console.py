@@ -5,8 +5,8 @@ import json
 import pytest
 
 from conftest import pptsm
-from pptsm.console import as_json, note, one_line, printable, say
 from pptsm.report.page import as_markdown
+from pptsm.runtime.console import as_json, note, one_line, printable, say
 
 HOSTILE = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029\u202a\u202e\u2066\u2069\ud800\udcff"]
 

@@ -22,8 +22,8 @@ from PIL import Image
 from conftest import params_with, spec_with, write_params
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.table import load_index
-from pptsm.errors import UserError
-from pptsm.ingest.frames import extract_all
+from pptsm.frames.extract import extract_all
+from pptsm.runtime.errors import UserError
 from test_video import AV1, HEVC, MPEG2, MPEG4, VP9, X264, Kind, encode
 
 COUNT = 40
@@ -403,7 +403,7 @@ def test_a_file_that_hangs_the_extraction_ends_it_with_its_name(
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_hangs_the_training_ends_it_with_its_name(tmp_path: Path, workers: int) -> None:
     """Also where no process was asked for that prepares clips: the decoder gets one that can be ended."""
-    from pptsm.data.loading import load_batches  # Paddle, which the processes that import this file need not
+    from pptsm.data.loader import load_batches  # Paddle, which the processes that import this file need not
 
     encode(tmp_path / "good.mp4", H264)
     CORPUS["for ever.avi"].make(tmp_path / "bad.avi")

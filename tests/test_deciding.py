@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from conftest import default_values, merged, params_with
-from pptsm.data.names import Source
-from pptsm.params import Params, Role
+from pptsm.params.choices import Source
+from pptsm.params.schema import Params, Role
+from pptsm.training.checkpoint import code_of
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.fit import Inputs, fit_role
-from pptsm.training.state import code_of
 from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture

@@ -18,16 +18,16 @@ from PIL import Image
 from conftest import ROOT, as_anyone, moving_square, pptsm, spec_with, write_params
 from foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.spec import ClipSpec
-from pptsm.data.video import Video, probe, write_video
 from pptsm.deploy.convert import convert_to_onnx, save_inference
-from pptsm.deploy.gate import Agreement, compare, middle_view, require
-from pptsm.errors import UserError
+from pptsm.deploy.parity import Agreement, compare, middle_view, require
 from pptsm.evaluation import engines
 from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
 from pptsm.model.network import VideoNetwork, build_model
+from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata, chance_warning
 from pptsm.serving.predictor import Predictor
+from pptsm.video.video import Video, probe, write_video
 from test_network import seeded_state
 from test_video import headers_first
 

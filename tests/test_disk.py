@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from conftest import TINY, good_index, pptsm, write_params
-from pptsm.data.archive import archive_writer
 from pptsm.data.table import save_index
+from pptsm.frames.archive import archive_writer
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from pptsm import cli
-from pptsm.files import whole_file, whole_folder
+from pptsm.runtime.files import whole_file, whole_folder
 from pptsm.model.network import build_model
 
 def table():
@@ -132,7 +132,7 @@ def network():
 def download():
     import threading
     from badserver import BadServer
-    from pptsm.ingest.download import download
+    from pptsm.weights.download import download
     with BadServer(bytes(3_000_000)) as server:
         threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         download(server.url("good"))

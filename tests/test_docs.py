@@ -19,7 +19,7 @@ from typer._click.exceptions import MissingParameter
 import pptsm
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, moving_square, run, write_params
 from pptsm.cli import app
-from pptsm.data.video import write_video
+from pptsm.video.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 DIARY = ROOT / "docs/experiments.md"  # what was typed at its time

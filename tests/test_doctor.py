@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, params_with, pptsm, write_params
-from pptsm.data.ahead import collate
+from pptsm.commands.doctor import largest_batch_bytes, paddle_fault, shared_memory
+from pptsm.data.prefetch import collate
 from pptsm.data.transforms import Pixels
-from pptsm.doctor import largest_batch_bytes, paddle_fault, shared_memory
-from pptsm.params import MOST_PROCESSES
-from pptsm.presets import Choice, chosen_params
+from pptsm.params.schema import MOST_PROCESSES
+from pptsm.presets.compose import Choice, chosen_params
 
 SMALL = {
     "clip": {"resize_px": 64, "crop_px": 64, "test_crop_px": 64, "dense_clips": 5, "dense_crops": "three"},

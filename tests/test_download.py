@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from badserver import BadServer
-from pptsm.files import sha256_of
-from pptsm.ingest import download as module
-from pptsm.ingest.download import DownloadError, download, known_by_file, known_weights, locate_weights
-from pptsm.model.pickles import WeightsError, read_weights
+from pptsm.runtime.files import sha256_of
+from pptsm.weights import download as module
+from pptsm.weights.download import DownloadError, download, known_by_file, known_weights, locate_weights
+from pptsm.weights.state_dict import WeightsError, read_weights
 
 BODY = bytes(range(256)) * 4000  # a megabyte
 DIGEST = hashlib.sha256(BODY).hexdigest()

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from conftest import moving_square, pptsm
 from pptsm.cli import app
-from pptsm.data.video import write_video
-from pptsm.errors import UserError
 from pptsm.evaluation.engines import open_session
-from pptsm.evaluation.exported import DIGEST, has_right_digest
+from pptsm.evaluation.model_file import DIGEST, has_right_digest
+from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.predictor import Guess, Predictor, predict_files
+from pptsm.video.video import write_video
 from test_deploy import CLIP, LABELS, SHAPE, exported, network, properties_of
 
 
@@ -345,7 +345,7 @@ def test_a_small_file_that_asks_for_much_memory_is_a_sentence(tmp_path: Path, vi
 
 def test_names_and_arrays_are_the_same_video(model_file: Path, video: Path) -> None:
     """A path or text of one, for model and video; the frames themselves; several at once."""
-    from pptsm.data.video import Video
+    from pptsm.video.video import Video
 
     predictor = Predictor(str(model_file))
     expected = Predictor(model_file).predict(video)

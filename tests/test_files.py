@@ -16,17 +16,17 @@ import pytest
 import typer
 
 from conftest import ROOT, pptsm, write_params
-from pptsm import files
 from pptsm.cli import app
-from pptsm.errors import UserError
-from pptsm.files import MARKER, whole_file, whole_folder
+from pptsm.runtime import files
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import MARKER, whole_file, whole_folder
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from pptsm.files import whole_file, whole_folder
+from pptsm.runtime.files import whole_file, whole_folder
 make, go_on = sys.argv[1], Path("go on")
-with getattr(__import__("pptsm.files").files, make)(Path("out")) as partial:
+with getattr(__import__("pptsm.runtime.files").files, make)(Path("out")) as partial:
     (partial / "part" if make == "whole_folder" else partial).write_text("slow")
     Path("begun").touch()
     while not go_on.exists():

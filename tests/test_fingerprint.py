@@ -11,10 +11,11 @@ import pytest
 
 from conftest import ROOT, run, write_params
 from imports import SOURCE, imported_modules
-from pptsm import fingerprint
 from pptsm.cli import STAGES
-from pptsm.errors import UserError
-from pptsm.fingerprint import DECIDING, NOT_DECIDING, PLUMBING, of_files, of_stage, syntax_of
+from pptsm.params.reading import read_sections
+from pptsm.runtime import fingerprint
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.fingerprint import DECIDING, NOT_DECIDING, PLUMBING, of_files, of_stage, syntax_of
 
 RUN = [stage for stage in STAGES if stage != "code"]
 
@@ -47,17 +48,17 @@ TRAINED = ["teacher", "student", "baseline"]
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
-        ("data/walk.py", ["index"]),
+        ("video/scan.py", ["index"]),
         ("ingest/annotations/hmdb51.py", ["index"]),
         ("evaluation/tables.py", ["evaluate"]),
         ("training/loop.py", TRAINED),
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
-        ("processor.py", [*TRAINED, "export", "evaluate"]),
-        ("deploy/gate.py", ["export"]),
+        ("runtime/cores.py", [*TRAINED, "export", "evaluate"]),
+        ("deploy/parity.py", ["export"]),
         ("report/page.py", ["report"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),
-        ("commands.py", []),
+        ("commands/__init__.py", []),
         ("stages/options.py", []),
     ],
 )
@@ -73,7 +74,7 @@ def test_an_edit_changes_the_stages_that_run_the_file_and_no_others(
 
 def test_a_row_more_of_the_known_weights_changes_nothing_and_the_row_in_use_does(package: Path) -> None:
     """Where it is fetched from and what it must hash to; not what is said of it."""
-    file, name = package / "ingest/known_weights.yaml", "pptsm-r50-k400-uniform"
+    file, name = package / "weights/known_weights.yaml", "pptsm-r50-k400-uniform"
     before = of_stage("teacher_start", name)
     append(file, "another:\n  url: https://example.org/a.pdparams\n  note: of nobody\n")
     file.write_text(file.read_text().replace("PP-TSM, ResNet50-vd, uniform sampling", "better words"))
@@ -191,7 +192,7 @@ def test_a_stage_refuses_to_run_other_code_than_its_dependency_says(tmp_path: Pa
     text = file.read_text()
     assert sorted(each.stem for each in (tmp_path / "code").iterdir()) == sorted(RUN)
     for name in RUN:
-        fingerprint.require(name, tmp_path / "code" / f"{name}.txt", tmp_path / "params.yaml")
+        fingerprint.require(name, tmp_path / "code" / f"{name}.txt", read_sections(tmp_path / "params.yaml"))
     file.write_text(text.replace(f"{importlib.metadata.version('av')} av", "1.0 av"))
     done = run("pptsm", "motion", "--out", "drawn", "--code", file, cwd=tmp_path, check=False)
     assert done.returncode == 1
@@ -201,7 +202,7 @@ def test_a_stage_refuses_to_run_other_code_than_its_dependency_says(tmp_path: Pa
     for damaged in (b"", b"\xff", b"one\n"):
         file.write_bytes(damaged)
         with pytest.raises(UserError, match=r"dvc repro --force"):
-            fingerprint.require("motion", file, tmp_path / "params.yaml")
+            fingerprint.require("motion", file, read_sections(tmp_path / "params.yaml"))
 
 
 def test_what_is_the_same_as_before_is_left_as_it_is(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_what_is_the_same_as_before_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_all_stages_take_less_than_the_time_of_a_second_look(tmp_path: Path) -> None:
     """Each file is parsed once, whatever number of stages runs it."""
-    program = "import time; from pptsm import fingerprint as f; t = time.process_time(); "
+    program = "import time; from pptsm.runtime import fingerprint as f; t = time.process_time(); "
     program += f"[f.of_stage(stage) for stage in {RUN}]; print(time.process_time() - t); "
     program += "print(f._read_once.cache_info().misses, f._tree.cache_info().misses)"
     done = run("python", "-c", program, cwd=ROOT)
@@ -231,5 +232,5 @@ def test_all_stages_take_less_than_the_time_of_a_second_look(tmp_path: Path) -> 
 
 def test_files_of_the_package_by_name() -> None:
     """A name that is given counts whatever it is: a cluster compares what carries its jobs."""
-    assert "workers.py" in of_files("workers.py")
-    assert "workers.py" not in of_files("ingest/frames.py")
+    assert "runtime/pool.py" in of_files("runtime/pool.py")
+    assert "runtime/pool.py" not in of_files("frames/extract.py")

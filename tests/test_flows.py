@@ -33,10 +33,8 @@ from flows.predict_folder import newest_rows
 from flows.sweep import experiment_names, values_with
 
 from imports import imported_modules
-from pptsm.console import note_epoch, read_epoch
 from pptsm.data.table import write_csv
-from pptsm.errors import ParamsError, UserError
-from pptsm.prefect_access import (
+from pptsm.orchestration.access import (
     ADDRESS,
     NO_TRACKING,
     PASSWORD,
@@ -46,11 +44,20 @@ from pptsm.prefect_access import (
     keep_private,
     known_access,
 )
-from pptsm.prefect_names import with_flow_name
+from pptsm.orchestration.prefect_plugin import with_flow_name
+from pptsm.runtime.console import note_epoch, read_epoch
+from pptsm.runtime.errors import ParamsError, UserError
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
 WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-FLOWS_MAY_USE = {"params", "errors", "console", "files", "prefect_access", "data.table"}
+FLOWS_MAY_USE = {
+    "params.reading",
+    "runtime.errors",
+    "runtime.console",
+    "runtime.files",
+    "orchestration.access",
+    "data.table",
+}
 
 
 def test_lines_come_as_they_are_written(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, pptsm, spec_with, write_params
-from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
-from pptsm.data.folders import FrameFolder, hash_of, probe_clip
-from pptsm.data.pixels import decode_jpeg, encode_jpeg
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Seconds, Span, VideoError, write_video
-from pptsm.data.walk import videos_below
-from pptsm.errors import ParamsError, UserError
-from pptsm.ingest.frames import extract_all
+from pptsm.frames.archive import read_frames
+from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
-from pptsm.serving.served import serve
+from pptsm.runtime.errors import ParamsError, UserError
+from pptsm.serving.parity import serve
+from pptsm.video.image_sequence import FrameFolder, hash_of, probe_clip
+from pptsm.video.pixels import decode_jpeg, encode_jpeg
+from pptsm.video.scan import videos_below
+from pptsm.video.video import Seconds, Span, VideoError, write_video
 from test_deploy import LABELS, exported, network
 
 NAME = "img_%05d.jpg"

@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, spec_with
-from pptsm.data.archive import frames_in, read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.data.kept import write_archive
-from pptsm.data.pixels import decode_jpeg
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Video, VideoError, probe, write_video
-from pptsm.errors import UserError
-from pptsm.files import sha256_of
-from pptsm.ingest.frames import extract_all
+from pptsm.frames.archive import frames_in, read_frames
+from pptsm.frames.extract import extract_all
+from pptsm.frames.store import write_archive
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import sha256_of
+from pptsm.video.pixels import decode_jpeg
+from pptsm.video.video import Video, VideoError, probe, write_video
 
 
 @pytest.fixture

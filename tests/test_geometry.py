@@ -15,12 +15,12 @@ from PIL import Image
 
 from conftest import ROOT, params_with, pptsm, spec_with, write_params
 from pptsm.commands import views
-from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, middle_clip, seen_clip
-from pptsm.data.kept import write_archive
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.table import Excerpt
-from pptsm.data.video import Video, VideoError
+from pptsm.frames.archive import read_frames
+from pptsm.frames.store import write_archive
+from pptsm.video.video import Video, VideoError
 
 CLIP = {"resize_px": 256, "crop_px": 224, "test_crop_px": 224, "dense_window": 8, "dense_clips": 1}
 ASPECTS = ("kept", "distorted_2_1", "distorted_2_2")

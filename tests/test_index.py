@@ -9,12 +9,12 @@ import pytest
 
 from conftest import as_anyone, default_values, merged, moving_square, params_with, pptsm, write_params
 from pptsm.data.table import load_index, save_index
-from pptsm.data.video import write_video
-from pptsm.data.walk import videos_below
-from pptsm.errors import UserError
-from pptsm.files import MARKER
 from pptsm.ingest.index import build_index
 from pptsm.ingest.probe import _digest_if_any, probe_all
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import MARKER
+from pptsm.video.scan import videos_below
+from pptsm.video.video import write_video
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 

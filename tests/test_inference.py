@@ -8,12 +8,12 @@ import pytest
 
 from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
-from pptsm.data.geometry import Frames
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import Pixels, normalise
 from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.scoring import score_videos
+from pptsm.video.types import Frames
 
 CLIP = spec_with(segments=2, resize_px=24, crop_px=16, test_crop_px=16, dense_window=4, dense_clips=2)
 NUM_FRAMES = [9, 5, 12, 30, 7]

@@ -19,12 +19,12 @@ from pptsm.cli import app
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import save_index, save_labels
 from pptsm.deploy.convert import convert_to_onnx, save_inference
-from pptsm.errors import UserError
 from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
-from pptsm.model.card import make_card, save_network
-from pptsm.model.pickles import as_arrays
+from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import FILES as EXPORTED
 from pptsm.serving.metadata import ModelMetadata
+from pptsm.weights.card import make_card, save_network
+from pptsm.weights.state_dict import as_arrays
 
 LABELS = ["jump", "run"]
 SETTINGS = {

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from pptsm.errors import Stopped
-from pptsm.training import state as state_module
-from pptsm.training.state import STATE, Checkpoint, read_state, write_state
-from pptsm.training.tally import Tally
+from pptsm.runtime.errors import Stopped
+from pptsm.training import checkpoint as state_module
+from pptsm.training.checkpoint import STATE, Checkpoint, read_state, write_state
+from pptsm.training.epoch_metrics import Tally
 from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
 
 # Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.

@@ -15,14 +15,14 @@ import pytest
 from conftest import GOLDEN, params_with, spec_with
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
-from pptsm.model.card import NetworkArguments, load_network, make_card, network_arguments, save_network
 from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.lcnet import ConvNorm, TemporalAttention
-from pptsm.model.names import Network
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
-from pptsm.model.pickles import WeightsError, as_arrays, write_arrays
-from pptsm.model.weights import load_weights
-from pptsm.training.objective import Hinton, Mutual
+from pptsm.params.choices import Network
+from pptsm.training.objectives import Hinton, Mutual
+from pptsm.weights.card import NetworkArguments, load_network, make_card, network_arguments, save_network
+from pptsm.weights.loading import load_weights
+from pptsm.weights.state_dict import WeightsError, as_arrays, write_arrays
 
 Arrays = dict[str, np.ndarray]
 

@@ -10,13 +10,13 @@ import pytest
 
 from conftest import good_index, params_with
 from pptsm.data.clips import FrameSource
-from pptsm.data.pixels import resized
 from pptsm.data.table import SPLITS
-from pptsm.data.video import Video
-from pptsm.files import sha256_of
-from pptsm.ingest.validation.index import validate_index
-from pptsm.ingest.validation.leakage import frame_hashes, nearest_copies, shared_with
-from pptsm.ingest.validation.result import sentences
+from pptsm.runtime.files import sha256_of
+from pptsm.validation.index import validate_index
+from pptsm.validation.leakage import frame_hashes, nearest_copies, shared_with
+from pptsm.validation.result import sentences
+from pptsm.video.pixels import resized
+from pptsm.video.video import Video
 
 DEFAULT_BITS = params_with().validate_.near_duplicate_bits or 0
 INDEX = Path("data/index.csv")

@@ -7,10 +7,10 @@ import pytest
 
 from conftest import good_index, params_with, pptsm
 from pptsm.data.table import SPLITS, save_index, save_labels
-from pptsm.errors import UserError
-from pptsm.files import MARKER
+from pptsm.ingest.export_lists import Toolbox, lists_for
 from pptsm.ingest.index import plan_index
-from pptsm.ingest.toolboxes import Toolbox, lists_for
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import MARKER
 
 LABELS = ["jump", "run"]
 

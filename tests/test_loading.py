@@ -9,9 +9,9 @@ import numpy as np
 import psutil
 import pytest
 
-from pptsm.data.ahead import collate, prepared, prepared_ahead, segments_of
+from pptsm.data.prefetch import collate, prepared, prepared_ahead, segments_of
 from pptsm.data.transforms import Pixels
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 SHARED_MEMORY = Path("/dev/shm")
 SCALE = np.ones(3, np.float32)
@@ -62,7 +62,7 @@ def test_batches_are_the_same_for_any_number_of_processes(workers: int) -> None:
 
 def test_the_loader_hands_over_what_the_processes_made() -> None:
     """Tensors of their own: the memory is given back before they are looked at."""
-    from pptsm.data.loading import load_batches  # Paddle, which the processes that import this file need not
+    from pptsm.data.loader import load_batches  # Paddle, which the processes that import this file need not
 
     before = segments()
     loaded = list(load_batches(Numbered(), [[1], [2, 3]], workers=1))
@@ -73,7 +73,7 @@ def test_the_loader_hands_over_what_the_processes_made() -> None:
 
 def test_no_large_array_is_copied_on_its_way_to_a_cpu() -> None:
     """A video's views have tens of megabytes: the tensor is the item's own memory, and a batch of one is the item."""
-    from pptsm.data.loading import as_tensor, load_batches
+    from pptsm.data.loader import as_tensor, load_batches
 
     class One(Numbered):
         item = Pixels(np.zeros((2, 3, 4, 5), np.uint8), SCALE, SCALE), np.int64(7)

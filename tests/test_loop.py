@@ -11,17 +11,17 @@ import pytest
 
 from conftest import params_with, spec_with
 from pptsm.data.clips import FrameSource, TrainingClips
-from pptsm.errors import UserError
-from pptsm.model.device import use_device
-from pptsm.model.parallel import Ranks
-from pptsm.processor import GPU
-from pptsm.training import forecast as forecast_module
-from pptsm.training import watch as watch_module
-from pptsm.training.forecast import Forecast, in_words
+from pptsm.distributed.device import use_device
+from pptsm.distributed.ranks import Ranks
+from pptsm.runtime.cores import GPU
+from pptsm.runtime.errors import UserError
+from pptsm.training import eta as forecast_module
+from pptsm.training import throughput as watch_module
+from pptsm.training.epoch_metrics import MOST_SKIPPED, Tally
+from pptsm.training.eta import Forecast, in_words
 from pptsm.training.mixing import Mix
-from pptsm.training.objective import Learned, Losses
-from pptsm.training.tally import MOST_SKIPPED, Tally
-from pptsm.training.watch import Watch
+from pptsm.training.objectives import Learned, Losses
+from pptsm.training.throughput import Watch
 
 LABELS = paddle.to_tensor([0, 1])
 RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0, 0.0], [1.0, 0.0]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pptsm.evaluation.advice import figures
+from pptsm.evaluation.diagnosis import figures
 from pptsm.evaluation.metrics import accuracy, confusion_matrix, cross_entropy, ranking, softmax
 from pptsm.evaluation.tables import in_words, metric_values
 

@@ -10,9 +10,9 @@ import pytest
 
 from conftest import GOLDEN
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.names import TITLES, TRUNKS, Depth, Network
+from pptsm.model.layers import temporal_shift
 from pptsm.model.network import BLOCKS_PER_STAGE, VideoNetwork, build_model
-from pptsm.model.parts import temporal_shift
+from pptsm.params.choices import TITLES, TRUNKS, Depth, Network
 
 
 def seeded_state(model: VideoNetwork) -> dict[str, np.ndarray]:

@@ -10,14 +10,14 @@ import pytest
 
 from conftest import params_with, spec_with
 from foreign import torch_stream, torch_zip, write
-from pptsm.deploy.gate import Agreement, compare, require
-from pptsm.errors import UserError
+from pptsm.deploy.parity import Agreement, compare, require
 from pptsm.evaluation.metrics import accuracy, class_accuracy, cross_entropy, in_top, ranking, softmax, video_logits
 from pptsm.evaluation.scoring import score_videos
-from pptsm.model.card import load_network, make_card, save_network
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.pickles import WeightsError, write_arrays
-from pptsm.model.weights import load_weights
+from pptsm.runtime.errors import UserError
+from pptsm.weights.card import load_network, make_card, save_network
+from pptsm.weights.loading import load_weights
+from pptsm.weights.state_dict import WeightsError, write_arrays
 from test_inference import videos_of
 from test_network import seeded_state
 

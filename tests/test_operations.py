@@ -26,8 +26,8 @@ from urllib3.util.retry import Retry
 
 from badserver import BadServer
 from conftest import ROOT, TINY, commit, copy_tree, run, write_params
-from pptsm.model.pickles import write_arrays
-from pptsm.prefect_access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
+from pptsm.orchestration.access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
+from pptsm.weights.state_dict import write_arrays
 
 sys.path.insert(0, str(ROOT))
 
@@ -483,7 +483,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
 
 def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: Path) -> None:
     """The training goes on meanwhile, and the run completes."""
-    write_params(project / "params.yaml", TINY, {"student": {"distillation_weight": 0.4}})
+    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.4}})
     running = operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     operation.server.terminate()
@@ -499,7 +499,7 @@ def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: P
 
 def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, project: Path) -> None:
     """Worker and run are killed without warning: the stage ends too; `make flow` takes up its training."""
-    write_params(project / "params.yaml", TINY, {"student": {"distillation_weight": 0.3}})
+    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.3}})
     operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     family = [operation.worker, *operation.worker.children()]

@@ -16,11 +16,11 @@ from av.bitstream import BitStreamFilterContext
 
 from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
-from pptsm.data.kept import Wanted, kept_name, write_kept
-from pptsm.data.orientation import ALL, Orientation, message_kinds, nearest
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Span, Video, probe
+from pptsm.frames.store import Wanted, kept_name, write_kept
+from pptsm.video.orientation import ALL, Orientation, message_kinds, nearest
+from pptsm.video.video import Span, Video, probe
 
 WIDTH, HEIGHT, COUNT = 96, 64, 12
 ONE, W = 1 << 16, 1 << 30

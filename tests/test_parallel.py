@@ -20,16 +20,16 @@ import psutil
 import pytest
 
 from conftest import ROOT, params_with, write_params
-from pptsm import processor
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index
-from pptsm.errors import UserError
+from pptsm.distributed.ranks import OPEN_FILES, SIZE, Ranks, store_listeners, together
 from pptsm.evaluation.metrics import accuracy
-from pptsm.model.card import load_network
-from pptsm.model.parallel import OPEN_FILES, SIZE, Ranks, store_listeners, together
+from pptsm.runtime import cores as processor
+from pptsm.runtime.errors import UserError
 from pptsm.training import loop
 from pptsm.training.validation import validation_scores
+from pptsm.weights.card import load_network
 from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture

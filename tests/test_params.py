@@ -10,8 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from conftest import ROOT, default_values, merged, params_with, pptsm, write_params
-from pptsm.errors import ParamsError
-from pptsm.params import MAX_BYTES, MAX_FAULTS, Params, check_params, load_params
+from pptsm.params.checking import MAX_FAULTS, check_params, load_params
+from pptsm.params.reading import MAX_BYTES
+from pptsm.params.schema import Params
+from pptsm.runtime.errors import ParamsError
 
 STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
 NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}

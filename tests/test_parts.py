@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from conftest import params_with
-from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
 from pptsm.data.spec import clip_spec
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Seconds, Span, Video, VideoError, write_video
-from pptsm.errors import UserError
-from pptsm.ingest.frames import extract_all
-from pptsm.ingest.parts import cut_into_parts
+from pptsm.frames.archive import read_frames
+from pptsm.frames.extract import extract_all
+from pptsm.ingest.time_spans import cut_into_parts
+from pptsm.runtime.errors import UserError
+from pptsm.video.video import Seconds, Span, Video, VideoError, write_video
 
 FPS, COUNT = 10, 60
 PARTS = [(0.0, 1.0), (0.5, 2.05), (2.05, 4.0), (5.0, 6.3)]  # the first two share frames, the last is rounded up
@@ -91,8 +91,8 @@ def test_a_whole_file_and_one_that_does_not_decode_stay_as_they_are(place: Path)
 
 def test_a_file_is_decoded_once_for_all_its_parts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each archive has the frames of its part; what is damaged is written again, and only that."""
-    from pptsm.data import folders
-    from pptsm.ingest import frames
+    from pptsm.frames import extract as frames
+    from pptsm.video import image_sequence as folders
 
     decoded = []
 

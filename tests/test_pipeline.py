@@ -15,7 +15,7 @@ import pytest
 
 from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
-from pptsm.training.state import read_state
+from pptsm.training.checkpoint import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -144,7 +144,7 @@ def would_run(project: Path) -> list[str]:
         ("data/walk.py", "\n# a comment\n", []),
         ("evaluation/tables.py", "\n# a comment\n", []),
         ("model/lcnet.py", "\n# a comment\n", []),
-        ("ingest/known_weights.yaml", "other:\n  url: https://example.org/a.pdparams\n  note: a row more\n", []),
+        ("weights/known_weights.yaml", "other:\n  url: https://example.org/a.pdparams\n  note: a row more\n", []),
         ("data/walk.py", "\nX = 1\n", ["index"]),
         ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
         ("report/index.html", "<!-- -->", ["report"]),

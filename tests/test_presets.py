@@ -13,15 +13,11 @@ from ruamel.yaml import YAML
 
 from conftest import GOLDEN, ROOT, pptsm
 from pptsm.data.clips import clips_of_a_video
-from pptsm.errors import UserError
-from pptsm.ingest.download import known_weights
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.texts import read_label_file
-from pptsm.model.card import network_arguments
 from pptsm.model.network import build_model
-from pptsm.model.pickles import as_arrays, write_arrays
-from pptsm.params import check_params
-from pptsm.presets import (
+from pptsm.params.checking import check_params
+from pptsm.presets.compose import (
     Choice,
     as_yaml,
     chosen_params,
@@ -33,6 +29,10 @@ from pptsm.presets import (
     preset_values,
     written_by,
 )  # fmt: skip
+from pptsm.runtime.errors import UserError
+from pptsm.weights.card import network_arguments
+from pptsm.weights.download import known_weights
+from pptsm.weights.state_dict import as_arrays, write_arrays
 from test_network import seeded_state
 
 PRESETS = ROOT / "presets"

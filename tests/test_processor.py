@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pptsm import processor
-from pptsm.errors import UserError
+from pptsm.runtime import cores as processor
+from pptsm.runtime.errors import UserError
 
 AMD = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\nflags\t\t: fpu sse2 avx avx2\n\n"
 
@@ -99,7 +99,7 @@ def test_a_process_bound_to_one_core_starts_one_process_and_one_thread() -> None
     """As under `taskset`, whatever the machine has."""
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from pptsm.processor import cores, loader_processes, pool_size, training_threads as threads\n"
+        "from pptsm.runtime.cores import cores, loader_processes, pool_size, training_threads as threads\n"
         "print(cores(), pool_size('auto'), threads(), loader_processes('auto'))"
     )
     environment = {name: value for name, value in os.environ.items() if name != processor.THREADS}

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from conftest import merged, params_with, write_params
-from pptsm import processor
-from pptsm.errors import UserError
-from pptsm.model.parallel import SIZE
-from pptsm.model.pickles import read_weights
+from pptsm.distributed.ranks import SIZE
+from pptsm.runtime import cores as processor
+from pptsm.runtime.errors import UserError
 from pptsm.training.groups import divided, most_processes, number_of_groups
+from pptsm.weights.state_dict import read_weights
 from test_roles import SETTINGS, fit, place, weights_of
 
 __all__ = ["place"]  # a fixture

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from conftest import ROOT, TINY, write_params
 from pptsm.cli import app
-from pptsm.params import Params, Section
+from pptsm.params.schema import Params, Section
 
 pytestmark = pytest.mark.slow
 

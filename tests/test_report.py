@@ -21,16 +21,15 @@ from PIL import Image
 
 from conftest import ROOT, TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.geometry import Frames
 from pptsm.data.table import Excerpt, load_labels, save_labels
-from pptsm.data.video import write_video
-from pptsm.errors import UserError
 from pptsm.evaluation.tables import in_words
-from pptsm.params import Params, load_params
+from pptsm.params.checking import load_params
+from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.gather import Sources, _pictures, gather
 from pptsm.report.page import render
+from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
     baseline,
@@ -45,6 +44,8 @@ from pptsm.stages import (
     validate,
     validate_frames,
 )
+from pptsm.video.types import Frames
+from pptsm.video.video import write_video
 
 sys.path.insert(0, str(ROOT))
 from flows.artifacts import accuracy_rows

@@ -15,27 +15,27 @@ from conftest import merged, params_with, write_params
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
-from pptsm.data.video import write_video
-from pptsm.errors import UserError
+from pptsm.distributed.device import computed_with
+from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation import scoring as scoring_module
-from pptsm.model.card import load_network, network_arguments, read_card
-from pptsm.model.device import computed_with
-from pptsm.model.parallel import Ranks
-from pptsm.model.pickles import read_weights, write_arrays
+from pptsm.runtime.errors import UserError
 from pptsm.stages import baseline as baseline_stage
 from pptsm.stages import evaluate as evaluate_stage
 from pptsm.stages import export as export_stage
 from pptsm.stages import student as student_stage
 from pptsm.stages import teacher as teacher_stage
+from pptsm.training import checkpoint as checkpoint_module
+from pptsm.training import eta as forecast_module
 from pptsm.training import fit as fit_module
-from pptsm.training import forecast as forecast_module
 from pptsm.training import loop as loop_module
-from pptsm.training import state as checkpoint_module
+from pptsm.training.chance_test import judge_network
+from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
 from pptsm.training.fit import Inputs, Peer, fit_role
-from pptsm.training.memory import told_if_it_runs_out
 from pptsm.training.optimizer import build_optimizer
-from pptsm.training.state import Checkpoint, MadeOf, Progress
-from pptsm.training.verdict import judge_network
+from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.video.video import write_video
+from pptsm.weights.card import load_network, network_arguments, read_card
+from pptsm.weights.state_dict import read_weights, write_arrays
 
 SETTINGS: dict[str, Any] = {
     "index": {"root": "videos"},

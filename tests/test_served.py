@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from conftest import moving_square, pptsm
-from pptsm.data.video import Span, write_video
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
+from pptsm.serving.parity import Served, _is_tie, serve
 from pptsm.serving.predictor import Predictor
-from pptsm.serving.served import Served, _is_tie, serve
+from pptsm.video.video import Span, write_video
 from test_deploy import LABELS, exported, network
 
 

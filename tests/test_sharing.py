@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, as_anyone, moving_square, pptsm, write_params
-from pptsm.data.archive import read_frames
 from pptsm.data.clips import FrameSource
 from pptsm.data.table import COLUMNS, Excerpt, save_index
-from pptsm.data.video import write_video
-from pptsm.errors import UserError
-from pptsm.files import sha256_of
+from pptsm.frames.archive import read_frames
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import sha256_of
+from pptsm.video.video import write_video
 
 STAGE = """
 stages:

@@ -7,13 +7,13 @@ import pytest
 
 from conftest import params_with, spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.data.geometry import resized_size
-from pptsm.data.kept import Wanted, is_whole, write_kept
-from pptsm.data.short_gop import clip_writer, fitting, read_frames
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Span, Video, VideoError, write_video
-from pptsm.ingest.frames import extract_all
-from pptsm.params import Frames
+from pptsm.frames.extract import extract_all
+from pptsm.frames.short_gop import clip_writer, fitting, read_frames
+from pptsm.frames.store import Wanted, is_whole, write_kept
+from pptsm.params.schema import Frames
+from pptsm.video.types import resized_size
+from pptsm.video.video import Span, Video, VideoError, write_video
 from test_frames import rows_of, video  # noqa: F401
 from test_video import numbered, numbers_in
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from conftest import default_values, merged, params_with
-from pptsm.errors import ParamsError, UserError
 from pptsm.ingest.annotations import read_split_lists
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice, covering_seed, place, split_sizes
 from pptsm.ingest.texts import by_folder, read_groups, read_label_file
-from pptsm.params import check_params
+from pptsm.params.checking import check_params
+from pptsm.runtime.errors import ParamsError, UserError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 FORTY = [f"{label}/g{group:02d}_{number}.mp4" for label in ("jump", "run") for group in range(10) for number in (1, 2)]

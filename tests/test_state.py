@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 
 from conftest import params_with
 from pptsm.model.network import VideoNetwork, build_model
+from pptsm.training.checkpoint import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress, read_state
 from pptsm.training.optimizer import build_optimizer
-from pptsm.training.state import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress, read_state
 
 PARAMETERS = {"student.epochs": 2, "training.schedule": "piecewise", "training.step_epochs": [1]}
 HOLDER = """

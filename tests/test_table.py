@@ -17,7 +17,7 @@ from pptsm.data.table import (
     spread_over_classes,
     write_csv,
 )
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 SORTED = pd.DataFrame({"id": list("abcdefg"), "label_index": [0, 0, 0, 0, 2, 2, 5], "split": "val"})
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from conftest import pptsm, write_params
-from pptsm.data.timing import timing_of
-from pptsm.data.video import Seconds, Span, Video, VideoError, probe
+from pptsm.video.timing import timing_of
+from pptsm.video.video import Seconds, Span, Video, VideoError, probe
 from test_video import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
 
 OPEN = {**HEVC, "x265-params": HEVC["x265-params"] + "1"}

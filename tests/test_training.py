@@ -10,17 +10,17 @@ import pytest
 
 from conftest import GOLDEN, ROOT, params_with
 from pptsm.data.clips import clips_of_a_video
-from pptsm.errors import UserError
+from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.model.parallel import Ranks
-from pptsm.presets import Choice, chosen_params
+from pptsm.presets.compose import Choice, chosen_params
+from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.groups import divided
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
-from pptsm.training.objective import Hinton, Mutual, Objective, Plain, learn
+from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
 from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate, take_step
 from pptsm.training.precision import Precision, precision_of
 

@@ -9,19 +9,17 @@ from PIL import Image
 from conftest import spec_with
 from pptsm.data.geometry import (
     MULTI_SCALES,
-    Box,
-    Frames,
     box_positions,
     crop_places,
     multi_scale_box,
-    resized_size,
 )
-from pptsm.data.loading import normalise_on_device
-from pptsm.data.pixels import resized
+from pptsm.data.loader import normalise_on_device
 from pptsm.data.spec import IMAGENET_MEAN as MEAN
 from pptsm.data.spec import IMAGENET_STD as STD
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import Pixels, evaluation_views, normalise, scale_and_offset, training_clip, views_of
+from pptsm.video.pixels import resized
+from pptsm.video.types import Box, Frames, resized_size
 
 RNG = np.random.default_rng(5)
 SPEC = spec_with(resize_px=256, crop_px=224, test_crop_px=224)

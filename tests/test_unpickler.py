@@ -19,10 +19,10 @@ import paddle
 import pytest
 
 from foreign import _Global, torch_stream, torch_zip, write
-from pptsm.model.dialects import state_dict_in
-from pptsm.model.pickles import MAX_BYTES, WeightsError, read_weights
-from pptsm.model.unpickler import MOST_STEPS
-from pptsm.model.weights import as_float32
+from pptsm.weights.adapters import state_dict_in
+from pptsm.weights.loading import as_float32
+from pptsm.weights.state_dict import MAX_BYTES, WeightsError, read_weights
+from pptsm.weights.unpickle import MOST_STEPS
 
 MANY = int(os.environ.get("PPTSM_FUZZ", "1"))
 RNG = np.random.default_rng(1)

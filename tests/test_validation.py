@@ -11,12 +11,12 @@ import pytest
 
 from conftest import good_index, params_with, pptsm, write_params
 from pptsm.data.table import OTHER_CLASS, UNLISTED, save_index
-from pptsm.ingest.validation.index import validate_index
-from pptsm.ingest.validation.result import save_result, sentences
-from pptsm.ingest.validation.rules import INDEX as INDEX_RULES
-from pptsm.ingest.validation.rules import SPLIT as SPLIT_RULES
-from pptsm.ingest.validation.rules import asked
-from pptsm.ingest.validation.tables import index_tables
+from pptsm.validation.index import validate_index
+from pptsm.validation.result import save_result, sentences
+from pptsm.validation.rules import INDEX as INDEX_RULES
+from pptsm.validation.rules import SPLIT as SPLIT_RULES
+from pptsm.validation.rules import asked
+from pptsm.validation.tables import index_tables
 
 
 def test_a_good_index_passes_and_its_pages_are_written(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from conftest import good_index, moving_square, params_with, pptsm, write_params
-from pptsm.data.archive import archive_name, facts_of
 from pptsm.data.clips import FrameSource
-from pptsm.data.kept import Wanted, kept_name, write_archive, write_kept
 from pptsm.data.table import save_index
-from pptsm.data.video import Span, VideoError, write_video
-from pptsm.ingest.validation.frames import validate_frames
-from pptsm.ingest.validation.result import Result, sentences
+from pptsm.frames.archive import archive_name, facts_of
+from pptsm.frames.store import Wanted, kept_name, write_archive, write_kept
+from pptsm.validation.frames import validate_frames
+from pptsm.validation.result import Result, sentences
+from pptsm.video.video import Span, VideoError, write_video
 
 INDEX = Path("data/index.csv")
 SIDE = 32

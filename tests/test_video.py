@@ -25,14 +25,14 @@ import pytest
 from PIL import Image
 
 from conftest import params_with, pptsm, spec_with, write_params
-from pptsm.data.archive import read_frames
 from pptsm.data.clips import EvaluationVideos, FrameSource, evaluation_indices, views_of_file
-from pptsm.data.kept import Wanted, kept_name, write_archive, write_kept
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
-from pptsm.data.video import Span, Video, VideoError, _keys_divide, probe
-from pptsm.files import sha256_of
-from pptsm.ingest.frames import extract_all
+from pptsm.frames.archive import read_frames
+from pptsm.frames.extract import extract_all
+from pptsm.frames.store import Wanted, kept_name, write_archive, write_kept
+from pptsm.runtime.files import sha256_of
+from pptsm.video.video import Span, Video, VideoError, _keys_divide, probe
 
 OF_DATASET = functools.partial(Video, decord=True)  # as the index opens a file
 WANTED = [5, 17, 29, 41, 53, 65, 77, 89]

@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 import pytest
 
-from pptsm.files import MARKER, sha256_of
-from pptsm.ingest.starts import fetch_start
 from pptsm.model.network import build_model
-from pptsm.model.pickles import WeightsError, read_weights, write_arrays
-from pptsm.model.weights import load_weights
+from pptsm.runtime.files import MARKER, sha256_of
+from pptsm.weights.loading import load_weights
+from pptsm.weights.pretrained import fetch_start
+from pptsm.weights.state_dict import WeightsError, read_weights, write_arrays
 
 
 def small(num_classes: int = 3, depth: int = 18) -> paddle.nn.Layer:

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pptsm.errors import UserError
-from pptsm.workers import HUNG, JOB_BYTES, Unfinished, ended_if_silent, killable, limit_memory, sign_of_life
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.pool import HUNG, JOB_BYTES, Unfinished, ended_if_silent, killable, limit_memory, sign_of_life
 
 
 def double_or_misbehave(number: int) -> int:
@@ -54,7 +54,7 @@ def test_whose_process_is_ended_from_outside_is_tried_once_more_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     """By a system without memory, by whoever stops it for good, by its alarm after Ctrl-Z stopped all."""
-    monkeypatch.setattr("pptsm.workers.STOPPED_SEC", 2)
+    monkeypatch.setattr("pptsm.runtime.pool.STOPPED_SEC", 2)
     found = list(
         killable(ended_at_first, [(tmp_path, number, how) for number in range(8)], workers=3, timeout_sec=None)
     )

@@ -6,13 +6,13 @@ file) and `ClipSpec` (what decides which pixels a network sees).
 
 from typing import TYPE_CHECKING, Any
 
-from pptsm.processor import choose_kernels
+from pptsm.runtime.cores import choose_kernels
 
 if TYPE_CHECKING:
     from pptsm.data.spec import ClipSpec
-    from pptsm.model.card import load_network
     from pptsm.model.network import build_model
     from pptsm.serving.predictor import Predictor
+    from pptsm.weights.card import load_network
 
 __all__ = ["ClipSpec", "Predictor", "build_model", "load_network"]
 __version__ = "0.1.0"
@@ -23,8 +23,8 @@ choose_kernels()  # here, because it must come before the first import of Paddle
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for: the command and prediction start without Paddle."""
     if name in ("build_model", "load_network"):
-        from pptsm.model.card import load_network
         from pptsm.model.network import build_model
+        from pptsm.weights.card import load_network
 
         return build_model if name == "build_model" else load_network
     if name == "Predictor":

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from pptsm import commands
-from pptsm.errors import Stopped, UserError
+from pptsm.runtime.errors import Stopped, UserError
 from pptsm.stages import (
     baseline,
     check,
@@ -76,9 +76,10 @@ def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
     @wraps(run)
     def run_that_code(*, code: Path | None, **arguments: Any) -> None:
         if code is not None:
-            from pptsm.fingerprint import require
+            from pptsm.params.reading import read_sections
+            from pptsm.runtime.fingerprint import require
 
-            require(name, code, arguments["params_path"])
+            require(name, code, read_sections(arguments["params_path"]))
         run(**arguments)
 
     own = signature(run)
@@ -128,7 +129,7 @@ def main() -> None:
             raise
         _fail(f"{error}: links that lead to themselves. Name the folder or the file that is meant.", 1)
     except OSError as error:
-        from pptsm.files import FULL
+        from pptsm.runtime.files import FULL
 
         name = error.filename2 or error.filename  # of a copy the second is written
         if error.errno in FULL:
@@ -170,14 +171,14 @@ def _fail(message: str, code: int) -> None:
 
 
 def _complain(sentence: str) -> None:
-    from pptsm.console import printable  # what it imports is not needed for --help
+    from pptsm.runtime.console import printable  # what it imports is not needed for --help
 
     print(printable(sentence), file=sys.stderr)
 
 
 def _fullest() -> Path:
     """Where a write failed that named no file: of the places that a command writes to, that with the least room."""
-    from pptsm.files import state_home
+    from pptsm.runtime.files import state_home
 
     places = [place.absolute() for place in (Path(), state_home(), Path(tempfile.gettempdir()))]
     return min(places, key=lambda place: shutil.disk_usage(_existing(place)).free)

@@ -13,19 +13,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.archive import EXTRACT_AGAIN
-from pptsm.data.folders import open_clip, source_path
-from pptsm.data.geometry import Box, DecodedWhenAsked, Frames, crop_places, in_stored_frame, resized_size
-from pptsm.data.kept import call_damaged, kept_name, read_kept
-from pptsm.data.names import Sampling, Source
+from pptsm.data.geometry import crop_places, in_stored_frame
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt, excerpts
 from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
-from pptsm.data.video import Part, VideoError, silence_sec
-from pptsm.errors import UserError, unusable
-from pptsm.params import Params, Training
-from pptsm.workers import ended_if_silent
+from pptsm.frames.archive import EXTRACT_AGAIN
+from pptsm.frames.store import call_damaged, kept_name, read_kept
+from pptsm.params.choices import Sampling, Source
+from pptsm.params.schema import Params, Training
+from pptsm.runtime.errors import UserError, unusable
+from pptsm.runtime.pool import ended_if_silent
+from pptsm.video.image_sequence import open_clip, source_path
+from pptsm.video.types import Box, DecodedWhenAsked, Frames, resized_size
+from pptsm.video.video import Part, VideoError, silence_sec
 
 
 class FrameSource:

@@ -1,6 +1,6 @@
 """What decides which pixels a network sees, as one value: with it and a video file the views can be made again.
 
-A card (`pptsm.model.card`) and an exported file carry it as JSON; docs/clip.md describes it.
+A card (`pptsm.weights.card`) and an exported file carry it as JSON; docs/clip.md describes it.
 """
 
 import json
@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pptsm.data.names import Aspect, Crops, FrameRule, Sampling
-from pptsm.errors import UserError
-from pptsm.params import Clip
+from pptsm.params.choices import Aspect, Crops, FrameRule, Sampling
+from pptsm.params.schema import Clip
+from pptsm.runtime.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

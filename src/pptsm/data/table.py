@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from pptsm.errors import UserError, unusable
+from pptsm.runtime.errors import UserError, unusable
 
 SPLITS = ("train", "val", "test")
 

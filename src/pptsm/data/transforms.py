@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.data.geometry import Frames, crop_places, in_stored_frame, resized_size, training_box
-from pptsm.data.names import Sampling
-from pptsm.data.pixels import mirrored, resized, split_into
+from pptsm.data.geometry import crop_places, in_stored_frame, training_box
 from pptsm.data.sampling import DENSE_CLIPS, DENSE_WINDOW
 from pptsm.data.spec import ClipSpec, official_spec
+from pptsm.params.choices import Sampling
+from pptsm.video.pixels import mirrored, resized, split_into
+from pptsm.video.types import Frames, resized_size
 
 ClipArray = NDArray[np.float32]  # [T, 3, H, W], normalised
 

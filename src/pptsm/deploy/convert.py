@@ -7,7 +7,7 @@ import paddle
 import paddle2onnx
 from paddle.static import InputSpec
 
-from pptsm.evaluation.exported import DIGEST, NO_DIGEST, with_digest
+from pptsm.evaluation.model_file import DIGEST, NO_DIGEST, with_digest
 from pptsm.model.network import VideoNetwork
 
 INFERENCE_NAME = "model"

@@ -13,9 +13,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
-from pptsm.errors import UserError
-from pptsm.evaluation.exported import read_exported, unloadable
-from pptsm.processor import cores
+from pptsm.evaluation.model_file import read_exported, unloadable
+from pptsm.runtime.cores import cores
+from pptsm.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import paddle
@@ -97,7 +97,7 @@ def paddle_scorer(model: "VideoNetwork") -> Scorer:
 
 def paddle_pixel_scorer(model: "VideoNetwork") -> PixelScorer:
     """The same from pixels, which are normalised where Paddle computes."""
-    from pptsm.data.loading import normalise_on_device
+    from pptsm.data.loader import normalise_on_device
 
     return lambda pixels: _evaluated(model, normalise_on_device(pixels))
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 Logits = NDArray[np.floating]  # [N, K]
 Labels = NDArray[np.int64]  # [N]

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.console import progress
-from pptsm.data.ahead import prepared
 from pptsm.data.clips import EvaluationVideos, TrainingClips
+from pptsm.data.prefetch import prepared
 from pptsm.data.transforms import Pixels
-from pptsm.errors import UserError
 from pptsm.evaluation.engines import PixelScorer
 from pptsm.evaluation.metrics import require_numbers, video_logits
+from pptsm.runtime.console import progress
+from pptsm.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from pptsm.model.parallel import Ranks
+    from pptsm.distributed.ranks import Ranks
 
 
 def score_videos(

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pptsm.console import note
 from pptsm.data.table import COLUMNS, OTHER_CLASS, UNANNOTATED, UNLABELLED, UNLISTED, clip_id, refuse_unfit_names
-from pptsm.data.video import VIDEO_SUFFIXES, shown
-from pptsm.data.walk import is_folder, shut, videos_below
-from pptsm.errors import UserError
 from pptsm.ingest.annotations import annotated_labels, read_annotations, read_split_lists
-from pptsm.ingest.parts import cut_into_parts
 from pptsm.ingest.probe import probe_all
 from pptsm.ingest.splits import assign_splits, splits_of_folders
 from pptsm.ingest.texts import by_folder, plain, read_groups, read_label_file, refuse_alike
-from pptsm.params import Index
-from pptsm.workers import Workers
+from pptsm.ingest.time_spans import cut_into_parts
+from pptsm.params.schema import Index
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.pool import Workers
+from pptsm.video.scan import is_folder, shut, videos_below
+from pptsm.video.video import VIDEO_SUFFIXES, shown
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.console import progress
-from pptsm.data.video import write_video
-from pptsm.params import Motion
+from pptsm.params.schema import Motion
+from pptsm.runtime.console import progress
+from pptsm.video.video import write_video
 
 Image = NDArray[np.float64]  # [H, W, 3] or [H, W], 0..1
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pptsm import fingerprint
-from pptsm.console import note, progress
-from pptsm.data.folders import hash_of, probe_clip, size_of
-from pptsm.data.video import Probe, VideoError, kind_fault, name_fault, silence_sec
-from pptsm.files import remove, state_dir, whole_file
-from pptsm.params import Index
-from pptsm.workers import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.params.schema import Index
+from pptsm.runtime import fingerprint
+from pptsm.runtime.console import note, progress
+from pptsm.runtime.files import remove, state_dir, whole_file
+from pptsm.runtime.pool import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.video.image_sequence import hash_of, probe_clip, size_of
+from pptsm.video.video import Probe, VideoError, kind_fault, name_fault, silence_sec
 
 
 def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def _stored(digest: str) -> Path:
 
 @cache
 def _made_by() -> str:
-    return fingerprint.digest_of(fingerprint.of_files("data/folders.py"))
+    return fingerprint.digest_of(fingerprint.of_files("video/image_sequence.py"))
 
 
 def _read(stored: Path) -> Probe | None:

@@ -10,10 +10,10 @@ import re
 
 import pandas as pd
 
-from pptsm.console import one_line
 from pptsm.data.table import SPLITS
-from pptsm.errors import UserError
-from pptsm.params import Index
+from pptsm.params.schema import Index
+from pptsm.runtime.console import one_line
+from pptsm.runtime.errors import UserError
 
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test"}
 SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "validate"), "val")

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pptsm.errors import UserError
+from pptsm.runtime.errors import UserError
 
 SHOWN = 5  # examples in a sentence
 

@@ -17,7 +17,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from pptsm.model.parts import scaled, temporal_shift
+from pptsm.model.layers import scaled, temporal_shift
 
 
 class Stage(NamedTuple):

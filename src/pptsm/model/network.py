@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args
 import paddle
 from paddle import nn
 
+from pptsm.model.layers import scaled, temporal_shift
 from pptsm.model.lcnet import Block, LCNetV2
-from pptsm.model.names import Activation, Depth, Network
-from pptsm.model.parts import scaled, temporal_shift
+from pptsm.params.choices import Activation, Depth, Network
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),

@@ -1,8 +1,8 @@
-"""What the report says of each network against chance, in the words of the log (`pptsm.evaluation.advice`)."""
+"""What the report says of each network against chance, in the words of the log (`pptsm.evaluation.diagnosis`)."""
 
 from typing import Any
 
-from pptsm.evaluation.advice import Learning, diagnosis, figures, heading, next_steps
+from pptsm.evaluation.diagnosis import Learning, diagnosis, figures, heading, next_steps
 
 
 def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pptsm.data.geometry import Box
+from pptsm.video.types import Box
 
 matplotlib.use("Agg")  # no window, and it must be chosen before pyplot
 import matplotlib.pyplot as plt

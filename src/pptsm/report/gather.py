@@ -17,17 +17,17 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource, middle_clip, seen_clip
-from pptsm.data.geometry import Frames, Size, resized_size, seen_share
-from pptsm.data.names import Sampling
+from pptsm.data.geometry import seen_share
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
-from pptsm.errors import unusable
-from pptsm.files import sha256_of
-from pptsm.model.names import TITLES, TRUNKS
-from pptsm.params import Params
+from pptsm.params.choices import TITLES, TRUNKS, Sampling
+from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Validation, read_json
+from pptsm.runtime.errors import unusable
+from pptsm.runtime.files import sha256_of
+from pptsm.video.types import Frames, Size, resized_size
 
 SAMPLINGS = ("uniform", "dense")
 WIDE: Size = (1920, 1080)  # a picture of 16:9

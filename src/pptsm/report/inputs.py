@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pptsm.data.spec import ClipSpec
-from pptsm.errors import unusable
+from pptsm.runtime.errors import unusable
 
 
 class Figures(BaseModel):
@@ -131,7 +131,7 @@ class Exported(BaseModel):
 
 
 class Network(BaseModel):
-    """What the pages say of a network; `pptsm.model.card` has the whole, but needs Paddle."""
+    """What the pages say of a network; `pptsm.weights.card` has the whole, but needs Paddle."""
 
     network: str
     depth: int

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from pptsm.console import printable
+from pptsm.runtime.console import printable
 
 
 def as_markdown(text: str) -> str:

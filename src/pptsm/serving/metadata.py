@@ -9,9 +9,9 @@ from typing import Any
 import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
-from pptsm.errors import UserError
-from pptsm.evaluation.advice import Learning, figures, heading, next_steps
-from pptsm.evaluation.exported import REMEDY
+from pptsm.evaluation.diagnosis import Learning, figures, heading, next_steps
+from pptsm.evaluation.model_file import REMEDY
+from pptsm.runtime.errors import UserError
 
 PREFIX = "pptsm."
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data.clips import evaluation_indices, views_of_file
-from pptsm.data.geometry import Frames
-from pptsm.data.names import Sampling
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, normalise, views_of
-from pptsm.data.video import Part, VideoError, shown
-from pptsm.errors import UserError
 from pptsm.evaluation.engines import onnx_scorer, open_session
-from pptsm.evaluation.exported import DIGEST
 from pptsm.evaluation.metrics import NoNumbersError, ranking, require_numbers, softmax, video_logits
+from pptsm.evaluation.model_file import DIGEST
+from pptsm.params.choices import Sampling
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.pool import JOB_BYTES, Unfinished, killable, limit_memory
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.workers import JOB_BYTES, Unfinished, killable, limit_memory
+from pptsm.video.types import Frames
+from pptsm.video.video import Part, VideoError, shown
 
 BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
 MOST_VIEWS = 10

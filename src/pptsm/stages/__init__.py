@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml: a file each; read params and inputs, call a wing, write outputs whole."""
+"""The stages of dvc.yaml: a file each; read params and inputs, call a package, write outputs whole."""

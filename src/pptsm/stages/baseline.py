@@ -1,6 +1,6 @@
 """Stage `baseline`: the student once more, without a teacher, to see what distillation brings; as long again."""
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     FramesIn,

@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from pptsm.errors import ParamsError
-from pptsm.files import whole_file
-from pptsm.params import NO_FILE, Params, load_params
+from pptsm.params.checking import load_params
+from pptsm.params.schema import NO_FILE, Params
+from pptsm.runtime.errors import ParamsError
+from pptsm.runtime.files import whole_file
 from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath, writable
 
 CONTENT = "params.yaml can be used.\n"

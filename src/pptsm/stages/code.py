@@ -8,12 +8,13 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
 
     What is the same as before is left as it is.
     """
-    from pptsm import fingerprint
-    from pptsm.files import remove, whole_file
+    from pptsm.params.reading import read_sections
+    from pptsm.runtime import fingerprint
+    from pptsm.runtime.files import remove, whole_file
 
     texts = {
         f"{stage}.txt": fingerprint.as_text(fingerprint.of_stage(stage, start))
-        for stage, start in fingerprint.starts_of(params_path).items()
+        for stage, start in fingerprint.starts_of(read_sections(params_path)).items()
     }
     for name, text in texts.items():
         file = out / name

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     BaselineIn,
@@ -33,7 +33,7 @@ def run(
     call = dict(locals())  # as the other ranks are to make it
     params = load_params(params_path)
 
-    from pptsm.console import note
+    from pptsm.runtime.console import note
 
     note("evaluate: loading Paddle and ONNX Runtime")
     from dataclasses import asdict
@@ -42,18 +42,18 @@ def run(
 
     from pptsm.data.clips import EvaluationVideos, frame_source
     from pptsm.data.table import in_split, load_index, load_labels, spread_over_classes, write_csv
-    from pptsm.errors import UserError
+    from pptsm.distributed.device import use_device
+    from pptsm.distributed.ranks import together
     from pptsm.evaluation.engines import choose_engine, onnx_pixel_scorer, open_session, paddle_pixel_scorer
     from pptsm.evaluation.scoring import score_videos
     from pptsm.evaluation.statistics import gain_over
     from pptsm.evaluation.tables import class_rows, in_words, metric_values, prediction_rows
-    from pptsm.files import whole_folder
-    from pptsm.model.card import load_network, network_folders, read_card
-    from pptsm.model.device import use_device
-    from pptsm.model.parallel import together
-    from pptsm.processor import loader_processes
+    from pptsm.runtime.cores import loader_processes
+    from pptsm.runtime.errors import UserError
+    from pptsm.runtime.files import whole_folder
     from pptsm.serving.metadata import FILES, ModelMetadata
-    from pptsm.serving.served import serve
+    from pptsm.serving.parity import serve
+    from pptsm.weights.card import load_network, network_folders, read_card
 
     device = use_device(params.compute.device, params.compute.devices)
     engine = choose_engine(params.evaluate.engine, device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     BaselineIn,
@@ -37,7 +37,7 @@ def run(
     """Export teacher and student to ONNX and check them against Paddle on real clips."""
     params = load_params(params_path)
 
-    from pptsm.console import note
+    from pptsm.runtime.console import note
 
     note("export: loading Paddle and ONNX Runtime")
     import tempfile
@@ -48,14 +48,14 @@ def run(
     from pptsm.data.transforms import normalise
     from pptsm.deploy.cached import drop_damaged_copies
     from pptsm.deploy.convert import convert_to_onnx, save_inference
-    from pptsm.deploy.gate import compare, latency_ms, middle_view, require
-    from pptsm.errors import UserError
+    from pptsm.deploy.parity import compare, latency_ms, middle_view, require
+    from pptsm.distributed.device import use_device
     from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
-    from pptsm.files import whole_file, whole_folder
-    from pptsm.model.card import load_network, network_folders, read_card
     from pptsm.model.cost import count_macs, count_parameters
-    from pptsm.model.device import use_device
+    from pptsm.runtime.errors import UserError
+    from pptsm.runtime.files import whole_file, whole_folder
     from pptsm.serving.metadata import FILES, ModelMetadata, chance_warning
+    from pptsm.weights.card import load_network, network_folders, read_card
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
     table, source = load_index(index), frame_source(params, frames)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, IndexIn, OutFolder, ParamsPath
 
 
@@ -18,12 +18,12 @@ def run(
     """Extract the frames of every usable clip into a file each; goes on where it was interrupted."""
     params = load_params(params_path)
 
-    from pptsm.console import note
     from pptsm.data.table import load_index
-    from pptsm.errors import UserError
-    from pptsm.files import whole_folder
-    from pptsm.ingest.frames import extract_all
-    from pptsm.ingest.sharing import share_with_dvc
+    from pptsm.frames.dvc_cache import share_with_dvc
+    from pptsm.frames.extract import extract_all
+    from pptsm.runtime.console import note
+    from pptsm.runtime.errors import UserError
+    from pptsm.runtime.files import whole_folder
 
     if not checked.is_file():
         raise UserError(f"no {checked}: the index must be validated first (`dvc repro validate`).")

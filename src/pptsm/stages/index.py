@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, OutFile, ParamsPath, writable
 
 
@@ -17,11 +17,11 @@ def run(
     """Find, probe, label and split the videos under index.root."""
     params = load_params(params_path)
 
-    from pptsm.console import note
     from pptsm.data.table import OTHER_CLASS, save_index, save_labels
-    from pptsm.files import whole_file
     from pptsm.ingest.index import build_index
     from pptsm.ingest.splits import advice, split_sizes
+    from pptsm.runtime.console import note
+    from pptsm.runtime.files import whole_file
 
     table, labels = build_index(params.index, params.validate_.min_frames, params.compute.where)
     with whole_file(out) as partial, whole_file(labels_out) as labels_partial:

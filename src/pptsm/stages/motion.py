@@ -1,6 +1,6 @@
 """Stage `motion`: draw the embedded dataset. About 40 ms a video; 800 videos by default."""
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, OutFolder, ParamsPath
 
 
@@ -8,8 +8,8 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     """Draw the embedded dataset: videos of textured shapes, 8 classes in time-reversed pairs."""
     params = load_params(params_path)
 
-    from pptsm.files import whole_folder
     from pptsm.ingest.motion import draw_dataset
+    from pptsm.runtime.files import whole_folder
 
     with whole_folder(out) as folder:
         if params.motion.videos_per_class == 0:

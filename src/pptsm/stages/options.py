@@ -7,14 +7,14 @@ import typer
 
 
 def _replaceable(out: Path) -> Path:
-    from pptsm.files import require_replaceable  # what it imports is not needed for --help
+    from pptsm.runtime.files import require_replaceable  # what it imports is not needed for --help
 
     return require_replaceable(out)
 
 
 def writable(out: Path | None) -> Path | None:
     """The callback of an option that names a file to write: what cannot be replaced is refused before any work."""
-    from pptsm.files import require_writable
+    from pptsm.runtime.files import require_writable
 
     if out is not None:
         require_writable(out)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     BaselineIn,
@@ -41,13 +41,13 @@ def run(
     """Write the accuracy report."""
     params = load_params(params_path)
 
-    from pptsm.console import note
+    from pptsm.runtime.console import note
 
     note("report: gathering what the stages found, and drawing it")
     from pptsm.data.clips import frame_source
-    from pptsm.files import whole_file
     from pptsm.report.gather import Sources, gather
     from pptsm.report.page import render
+    from pptsm.runtime.files import whole_file
 
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
     networks = [teacher, baseline, student]

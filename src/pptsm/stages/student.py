@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     FramesIn,
@@ -33,11 +33,11 @@ def run(
     """Train the student with knowledge distillation; a run that was stopped goes on from its last step."""
     params = load_params(params_path)
 
-    from pptsm.console import note
-    from pptsm.errors import UserError
-    from pptsm.model.card import read_card
+    from pptsm.runtime.console import note
+    from pptsm.runtime.errors import UserError
+    from pptsm.training.chance_test import sentence
     from pptsm.training.fit import Inputs, Peer, fit_role
-    from pptsm.training.verdict import sentence
+    from pptsm.weights.card import read_card
 
     student = params.student
     inputs = Inputs(index, labels, frames, start)

@@ -1,6 +1,6 @@
 """Stage `teacher`: train the network that the student learns from. Minutes on two cores by default."""
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import (
     DEFAULT_PARAMS,
     FramesIn,

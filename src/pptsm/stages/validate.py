@@ -1,6 +1,6 @@
 """Stage `validate`: Great Expectations over the index and its splits. About 8 s, most of it the library's import."""
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, DocsOut, IndexIn, LabelsIn, OutFile, ParamsPath
 
 
@@ -10,16 +10,16 @@ def run(
     """Check the index; a violation stops the pipeline and says which rows."""
     params = load_params(params_path)
 
-    from pptsm.console import note
     from pptsm.data.table import load_index, load_labels
-    from pptsm.files import whole_file, whole_folder
+    from pptsm.runtime.console import note
+    from pptsm.runtime.files import whole_file, whole_folder
 
     table = load_index(index)
     classes = load_labels(labels, table)
     note(f"validate: loading Great Expectations, to check {len(table)} rows")
-    from pptsm.ingest.validation.index import validate_index
-    from pptsm.ingest.validation.result import save_result
-    from pptsm.ingest.validation.verdict import judge
+    from pptsm.validation.index import validate_index
+    from pptsm.validation.result import save_result
+    from pptsm.validation.verdict import judge
 
     trains = params.student.epochs > 0 or (params.teacher.enabled and params.teacher.epochs > 0)
     picks = params.training.keep == "best"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pptsm.params import load_params
+from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, DocsOut, FramesIn, IndexIn, OutFile, ParamsPath, writable
 
 CONTENT = "The frames can be trained on.\n"
@@ -26,17 +26,17 @@ def run(
     """Check the kept frames, and whether clips of different splits look alike."""
     params = load_params(params_path)
 
-    from pptsm.console import note
     from pptsm.data.clips import frame_source
     from pptsm.data.table import load_index
-    from pptsm.files import whole_file, whole_folder
+    from pptsm.runtime.console import note
+    from pptsm.runtime.files import whole_file, whole_folder
 
     table, source = load_index(index), frame_source(params, frames)
     clips = table[table["split"] != ""]
     note(f"validate_frames: loading Great Expectations, to check the frames of {len(clips)} clips")
-    from pptsm.ingest.validation.frames import validate_frames
-    from pptsm.ingest.validation.result import save_result
-    from pptsm.ingest.validation.verdict import judge
+    from pptsm.validation.frames import validate_frames
+    from pptsm.validation.result import save_result
+    from pptsm.validation.verdict import judge
 
     side, workers = params.frames.short_side_px, params.compute.workers
     with whole_folder(docs) as folder:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import paddle
 from paddle import nn
 
-from pptsm.model.parallel import Ranks
+from pptsm.distributed.ranks import Ranks
 from pptsm.training.batchnorm import Statistics, flat, spread
 
 

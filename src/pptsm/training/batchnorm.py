@@ -10,10 +10,10 @@ from itertools import chain
 import paddle
 from paddle import nn
 
-from pptsm.errors import UserError
+from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork
-from pptsm.model.parallel import Ranks
-from pptsm.params import Training
+from pptsm.params.schema import Training
+from pptsm.runtime.errors import UserError
 
 BATCH_NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from pptsm.data.kept import kept_name
-from pptsm.data.names import Kept
 from pptsm.data.spec import clip_spec
-from pptsm.model.card import network_arguments
-from pptsm.params import Clip, Params, Role, Student, Training
+from pptsm.frames.store import kept_name
+from pptsm.params.choices import Kept
+from pptsm.params.schema import Clip, Params, Role, Student, Training
 from pptsm.training.validation import one_view
+from pptsm.weights.card import network_arguments
 
 LearnsFrom = Literal["labels", "teacher", "peer"]
 

@@ -7,26 +7,26 @@ from typing import Any
 import paddle
 import pandas as pd
 
-from pptsm.console import note
 from pptsm.data.clips import clips_of_a_video, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
-from pptsm.errors import UserError
-from pptsm.files import sha256_of, whole_file, whole_folder
-from pptsm.model.card import PEER, load_network, make_card, network_arguments, read_card, save_network
-from pptsm.model.device import use_device
+from pptsm.distributed.device import use_device
+from pptsm.distributed.ranks import together
 from pptsm.model.network import VideoNetwork
-from pptsm.model.parallel import together
-from pptsm.model.pickles import WEIGHTS, as_arrays
-from pptsm.model.weights import load_weights
-from pptsm.params import Params, Role, Teacher
+from pptsm.params.schema import Params, Role, Teacher
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import sha256_of, whole_file, whole_folder
+from pptsm.training.chance_test import judge_network, sentence
+from pptsm.training.checkpoint import Checkpoint, MadeOf, code_of
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
-from pptsm.training.memory import told_if_it_runs_out
-from pptsm.training.objective import Hinton, Mutual, Objective, Plain
-from pptsm.training.state import Checkpoint, MadeOf, code_of
-from pptsm.training.verdict import judge_network, sentence
+from pptsm.training.objectives import Hinton, Mutual, Objective, Plain
+from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
+from pptsm.weights.loading import load_weights
+from pptsm.weights.state_dict import WEIGHTS, as_arrays
 
 COLUMNS = ["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share", "kept"]
 NO_EPOCHS = pd.DataFrame(columns=COLUMNS)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from pptsm.params import Training
+from pptsm.params.schema import Training
 
 Item = TypeVar("Item")
 

@@ -16,28 +16,28 @@ import numpy as np
 import paddle
 import pandas as pd
 
-from pptsm.console import note, note_epoch, progress
 from pptsm.data.clips import FrameSource, TrainingClips
-from pptsm.data.loading import load_batches, normalise_on_device
+from pptsm.data.loader import load_batches, normalise_on_device
 from pptsm.data.spec import ClipSpec
-from pptsm.errors import UserError
+from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.metrics import accuracy
-from pptsm.model.parallel import Ranks
-from pptsm.model.pickles import as_arrays
-from pptsm.params import Params
-from pptsm.processor import loader_processes
+from pptsm.params.schema import Params
+from pptsm.runtime.console import note, note_epoch, progress
+from pptsm.runtime.cores import loader_processes
+from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
-from pptsm.training.forecast import Forecast
+from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
+from pptsm.training.epoch_metrics import Tally
+from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
 from pptsm.training.mixing import mix_clips
-from pptsm.training.objective import Objective, learn
+from pptsm.training.objectives import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
-from pptsm.training.state import Arrays, Checkpoint, Progress
-from pptsm.training.tally import Tally
+from pptsm.training.throughput import Watch
 from pptsm.training.validation import validation_scores
-from pptsm.training.watch import Watch
+from pptsm.weights.state_dict import as_arrays
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
 BESIDE = 1_000_000

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import paddle
 
-from pptsm.params import Training
+from pptsm.params.schema import Training
 
 
 class Mix(NamedTuple):

@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 
 from pptsm.model.network import VideoNetwork
-from pptsm.params import Training
+from pptsm.params.schema import Training
 from pptsm.training.precision import Precision
 
 NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.BatchNorm3D, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import paddle
 
-from pptsm.console import note
-from pptsm.errors import UserError
-from pptsm.params import Amp
+from pptsm.params.schema import Amp
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
 
 DTYPES: dict[Amp, str] = {"fp16": "float16", "bf16": "bfloat16"}
 

@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.spec import ClipSpec
+from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
-from pptsm.model.parallel import Ranks
-from pptsm.params import Compute
-from pptsm.processor import loader_processes
+from pptsm.params.schema import Compute
+from pptsm.runtime.cores import loader_processes
 
 
 def one_view(spec: ClipSpec) -> ClipSpec:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pptsm.console import note
-from pptsm.errors import UserError
 from pptsm.ingest.annotations import hmdb51, kinetics, lists, own, ssv2, ucf101
 from pptsm.ingest.annotations.choice import format_of
 from pptsm.ingest.annotations.matching import Root
 from pptsm.ingest.annotations.reading import Faults, annotation_files
 from pptsm.ingest.texts import plain
-from pptsm.params import AnnotationFormat, Index
+from pptsm.params.schema import AnnotationFormat, Index
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
 
 COLUMNS = {"path": "", "label": "", "split": "", "group": "", "start_sec": np.nan, "end_sec": np.nan, "where": ""}
 

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from pptsm.errors import UserError
 from pptsm.ingest.annotations import kinetics, lists, own, ucf101
 from pptsm.ingest.annotations.reading import HMDB51, read_lines
-from pptsm.params import AnnotationFormat
+from pptsm.params.schema import AnnotationFormat
+from pptsm.runtime.errors import UserError
 
 
 def format_of(files: list[Path], frames: bool) -> AnnotationFormat:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_keys, stem
 from pptsm.ingest.annotations.own import named_splits, read_table
 from pptsm.ingest.annotations.reading import Faults, split_of_file
+from pptsm.runtime.errors import UserError
 
 NEEDED = ("youtube_id", "time_start", "time_end")
 

@@ -12,9 +12,6 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from pptsm.console import note
-from pptsm.data.video import VIDEO_SUFFIXES
-from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_path
 from pptsm.ingest.annotations.reading import (
     Faults,
@@ -25,6 +22,9 @@ from pptsm.ingest.annotations.reading import (
     without_suffix,
 )
 from pptsm.ingest.texts import ClassNames, read_class_names
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
+from pptsm.video.video import VIDEO_SUFFIXES
 
 # "Class/video.avi 1" or "Class/my video.avi": the path ends with the last word that ends like a video
 LISTED = re.compile(rf"(.*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))}))(?:\s+(.*))?", re.IGNORECASE)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_path
 from pptsm.ingest.annotations.reading import BLANK, Faults, places, read_text, splits_of_files
 from pptsm.ingest.splits import SPLIT_NAMES
+from pptsm.runtime.errors import UserError
 
 COLUMNS = ("path", "label", "split", "group", "start_sec", "end_sec")
 NEEDED = ("path", "label")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.video import VIDEO_SUFFIXES
-from pptsm.errors import UserError
 from pptsm.ingest.splits import SPLIT_NAMES
+from pptsm.runtime.errors import UserError
+from pptsm.video.video import VIDEO_SUFFIXES
 
 SHOWN = 5  # faults in a sentence
 BLANK = " \t\r"  # what stands around a text and is no part of it; other control characters may be part of a name

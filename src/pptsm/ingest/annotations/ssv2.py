@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.console import note
-from pptsm.errors import UserError
 from pptsm.ingest.annotations.matching import Root, by_keys, stem
 from pptsm.ingest.annotations.reading import Faults, places, read_lines, read_text, splits_of_files
+from pptsm.runtime.console import note
+from pptsm.runtime.errors import UserError
 
 
 def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:

@@ -1,0 +1,122 @@
+"""What must hold of an exported file before a runtime is given it: its digest, its arrays, and that it is one file.
+
+The digest is that of all bytes of the file, with zeros in its own place. It stands in the file's metadata and shows a
+change of any bit, on the disk or in a copy; who changes a file on purpose can write another.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from pptsm.runtime.errors import UserError
+
+DIGEST = "pptsm.sha256"
+NO_DIGEST = "0" * 64
+# How protobuf writes the entry of the metadata: field 1, the name, and field 2, a text of 64 bytes.
+_ENTRY = b"\x0a" + bytes([len(DIGEST)]) + DIGEST.encode() + b"\x12" + bytes([len(NO_DIGEST)])
+MAX_BYTES = 2 << 30  # of a message of protobuf
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+REMEDY = (
+    "`dvc repro --force --single-item export` makes it anew, also in DVC's cache, and `pptsm convert` one of published "
+    "weights."
+)
+
+
+def with_digest(data: bytes) -> bytes:
+    """An ONNX file, whose metadata have `DIGEST` with the value `NO_DIGEST`, with the digest in that place."""
+    place = data.rindex(_ENTRY + NO_DIGEST.encode()) + len(_ENTRY)
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data[:place] + digest + data[place + len(digest) :]
+
+
+def has_right_digest(data: bytes) -> bool | None:
+    """Whether an ONNX file is, bit for bit, as it was exported; None: it has no digest, as those of older versions."""
+    if (entry := data.rfind(_ENTRY)) < 0:
+        return None
+    place = entry + len(_ENTRY)
+    said = data[place : place + len(NO_DIGEST)]
+    zeroed = hashlib.sha256(data[:place])
+    zeroed.update(NO_DIGEST.encode())
+    zeroed.update(memoryview(data)[place + len(NO_DIGEST) :])
+    return zeroed.hexdigest().encode() == said
+
+
+def read_exported(model: Path) -> bytes:
+    """The bytes of an ONNX file, looked into.
+
+    Raises:
+        UserError: there is no such file, or it is no ONNX file, or is not as it was exported, or keeps arrays in other
+            files, or an array of it holds what is not a number.
+    """
+    if not model.is_file():
+        raise UserError(
+            f"no exported model {model} (looked from {Path.cwd()}). `dvc repro export` makes one; --model of "
+            "`pptsm predict` names another."
+        )
+    if (size := model.stat().st_size) > MAX_BYTES:
+        raise UserError(f"{model} is no ONNX file: it has {size / 1e9:.1f} GB, and those have at most 2.1.")
+    data = model.read_bytes()
+    if has_right_digest(data) is False:
+        raise UserError(
+            f"{model} is not as it was exported: its digest is not that of its bytes, so something changed in it "
+            f"since, on the disk or in a copy. Nothing was computed with it. {REMEDY}"
+        )
+    try:
+        fault = next(_faults(onnx.load_model_from_string(data)), None)
+    except Exception as error:  # protobuf raises its own classes, and NumPy what a tensor of another size makes it
+        raise unloadable(model, error) from None
+    if fault is not None:
+        raise UserError(f"{model} ({size} bytes) cannot be used: {fault}. {REMEDY}")
+    return data
+
+
+def unloadable(model: Path, error: Exception) -> UserError:
+    """The sentence for a file that is no ONNX file, or none that ONNX Runtime can load."""
+    return UserError(
+        f"{model} ({model.stat().st_size} bytes) is no ONNX file that can be loaded: {str(error)[:200]}. "
+        "`dvc repro export` makes one; --model of `pptsm predict` names another."
+    )
+
+
+def _faults(model: onnx.ModelProto) -> Iterator[str]:
+    if not model.graph.node:
+        yield "it is no ONNX file that can be loaded: no network is in it"
+    for name, tensor in _arrays(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            yield f"its array {name!a} is kept in another file, and an exported network is one file"
+        elif tensor.data_type in FLOATS:
+            values = numpy_helper.to_array(tensor)
+            # a single number may be a bound, and that infinite
+            good = np.isfinite(values) if values.size > 1 else ~np.isnan(values)
+            if not good.all():
+                bad = f"{(~good).sum():,} of the {values.size:,} values"
+                yield f"{bad} of its array {name!a} are not a number or infinite"
+
+
+def _arrays(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """All arrays of a file with their names: weights are initialisers, or, from paddle2onnx, constants."""
+    yield from _arrays_of_graph(model.graph)
+    for function in model.functions:
+        yield from _arrays_of_nodes(function.node)
+
+
+def _arrays_of_graph(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name, sparse.values
+    yield from _arrays_of_nodes(graph.node)
+
+
+def _arrays_of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for node in nodes:
+        name = next(iter(node.output), node.name)
+        for attribute in node.attribute:
+            for tensor in (attribute.t, *attribute.tensors, attribute.sparse_tensor.values):
+                yield tensor.name or name, tensor
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _arrays_of_graph(graph)

@@ -1,0 +1,126 @@
+"""Extracting the frames of many clips into files of their own, in parallel, each video decoded only once."""
+
+import glob
+import os
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pptsm.frames.store import Wanted, is_whole, kept_name, write_kept
+from pptsm.params.schema import Frames
+from pptsm.runtime import fingerprint
+from pptsm.runtime.console import note, progress
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import remove, state_dir
+from pptsm.runtime.pool import Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.video.image_sequence import source_path
+from pptsm.video.video import Span, VideoError, silence_sec
+
+
+def extract_all(
+    videos: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    params: Frames,
+    workers: Workers,
+    limit_sec: float = 0.0,
+    frame_name: str | None = None,
+) -> None:
+    """Write the kept frames of every row below `folder`, in parallel.
+
+    Finished files also live in a store keyed by the video's content, the settings and the code that extracts, and are
+    linked in from there: an interrupted run, or one with a few new videos, extracts only what is missing or damaged.
+
+    Args:
+        videos: columns `id`, `path`, `first_frame`, `num_frames` and `sha256`.
+        root: folder of the videos.
+        folder: where to.
+        params: section frames.
+        workers: processes.
+        limit_sec: a decoder that shows no frame for so long (and longer, with the file's size) is ended; 0: none is.
+        frame_name: of the frames, where a video is a folder of them.
+
+    Raises:
+        UserError: a video that the index called readable does not decode (any more).
+    """
+    store = state_dir("frames") / _store_name(params)
+    _say_what_is_left(store)
+    wanted = [_wanted(store, row, params) for row in videos.itertuples()]
+    # one job a video; files of the same content, and rows of the same frames, share what is kept
+    parts: dict[Any, list[Wanted]] = defaultdict(list)
+    for digest, each in zip(videos["sha256"], wanted, strict=True):
+        parts[digest].append(each)
+    files = dict(zip(videos["sha256"], videos["path"], strict=True))
+    paths = {digest: source_path(root, files[digest], frame_name) for digest in parts}
+    jobs = [
+        (path, list(dict.fromkeys(parts[digest])), params, silence_sec(path, limit_sec))
+        for digest, path in paths.items()
+    ]
+    done = killable(_extract_into_store, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):
+        if reason := fault.reason if isinstance(fault, Unfinished) else fault:
+            raise UserError(
+                f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
+            )
+    for name, each in zip(videos["id"], wanted, strict=True):
+        _link(each.file, folder / kept_name(params.kept, name))
+
+
+def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit_sec: float) -> str:
+    """Runs in a worker; what keeps the video from being extracted, or nothing."""
+    missing = []
+    try:
+        for each in wanted:
+            if is_whole(each.file, each.span.num_frames):
+                continue
+            if each.file.exists():
+                note(f"frames: {each.file} is damaged: {video} is extracted again")
+            if each.file.is_dir():  # a file is replaced in one step: another run may be linking it
+                remove(each.file)
+            missing.append(each)
+        if missing:
+            with ended_if_silent(limit_sec):
+                write_kept(video, missing, params)
+    except VideoError as error:
+        return str(error)
+    except MemoryError:
+        return "a frame does not fit into memory"
+    return ""
+
+
+def _store_name(settings: Frames) -> str:
+    """What decides a kept file beside its video: the settings of its form, the code and the libraries."""
+    form = settings.kept
+    code = fingerprint.of_files("frames/store.py")
+    if form == "archive":
+        code.pop("frames/short_gop.py")
+    quality = f"q{settings.jpeg_quality}" if form == "archive" else f"crf{settings.crf}-every{settings.key_frame_every}"
+    return f"{settings.short_side_px or 'native'}-{quality}-{fingerprint.digest_of(code)}"
+
+
+def _wanted(store: Path, row: Any, params: Frames) -> Wanted:
+    span = Span(int(row.first_frame), int(row.num_frames))
+    part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
+    return Wanted(store / row.sha256[:2] / kept_name(params.kept, f"{row.sha256}{part}"), span)
+
+
+def _say_what_is_left(store: Path) -> None:
+    """Name the stores that other code filled with the same settings: they take room, and nobody empties them."""
+    settings = store.name.rpartition("-")[0]
+    left = [each for each in store.parent.glob(f"{glob.escape(settings)}-*") if each != store]
+    if left and not store.exists():
+        note(
+            "frames: the code that extracts, or a library of it, has changed: all is extracted anew. What was "
+            f"extracted before lies in {', '.join(map(str, left))}; delete it if no other checkout uses it"
+        )
+
+
+def _link(stored: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(stored, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(stored, target)

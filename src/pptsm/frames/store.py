@@ -1,0 +1,162 @@
+"""Frames that are kept beside the videos, so that training need not decode those: in which form, written and read.
+
+The forms are an archive of JPEGs (`archive`) and a clip with many key frames (`short_gop`), one a row of the index.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pptsm.frames import archive, short_gop
+from pptsm.params.choices import Kept
+from pptsm.params.schema import Frames as Settings
+from pptsm.video.image_sequence import FrameFolder, open_clip
+from pptsm.video.types import Frames, Size
+from pptsm.video.video import Span, Video, VideoError
+
+MARK = "user.pptsm.whole"  # an attribute of a file that was found whole: its frames, size and time then
+
+
+class Wanted(NamedTuple):
+    """A file to be written, and the part of a video that it holds."""
+
+    file: Path
+    span: Span
+
+
+def kept_name(kind: Kept, clip_id: str) -> str:
+    """Path below the frames folder of the file of a row of the index."""
+    return archive.archive_name(clip_id) if kind == "archive" else short_gop.clip_name(clip_id)
+
+
+def read_kept(kind: Kept, file: Path, indices: NDArray[np.int64]) -> Frames:
+    """The frames at 0-based `indices` of a file of this form; those of an archive are decoded when they are asked for.
+
+    Raises:
+        VideoError: the file is missing, damaged or of an older version, or has no such frame; when a frame is asked for
+            that is no whole JPEG.
+    """
+    return archive.frames_in(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
+
+
+def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
+    """What a file of this form tells without any frame being decoded.
+
+    Raises:
+        VideoError: as `read_kept`.
+    """
+    return archive.facts_of(file) if kind == "archive" else short_gop.facts_of(file)
+
+
+def is_whole(file: Path, num_frames: int) -> bool:
+    """Whether a file, whose name tells the form, holds so many frames, each with the bytes that were written.
+
+    It is read to know that; once, for a file that was found whole and is as old as then is not read again.
+    """
+    if _found_whole(file, num_frames):
+        return True
+    is_zip = file.suffix == archive.archive_name("")
+    whole = archive.is_whole(file, num_frames) if is_zip else short_gop.is_whole(file, num_frames)
+    if whole:
+        _mark_whole(file, num_frames)
+    return whole
+
+
+def _found_whole(file: Path, num_frames: int) -> bool:
+    try:
+        return os.getxattr(file, MARK) == _state_of(file, num_frames)
+    except OSError:  # no such file, no mark, or a file system without any
+        return False
+
+
+def _mark_whole(file: Path, num_frames: int) -> None:
+    with suppress(OSError), file.open("rb") as opened:
+        os.fsync(opened.fileno())  # what was read may not be on the disk yet
+        os.setxattr(file, MARK, _state_of(file, num_frames))
+
+
+def call_damaged(file: Path) -> None:
+    """Change the time of a file that was found damaged, so that neither `is_whole` nor DVC takes it for unchanged.
+
+    Store, output and DVC's cache are one file: the extraction then writes another in the place of all three.
+    """
+    with suppress(OSError):  # another user's, or gone: what is read next says it again
+        os.utime(file)
+
+
+def _state_of(file: Path, num_frames: int) -> bytes:
+    facts = file.stat()
+    return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
+
+
+def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> None:
+    """Decode a video once, in order, as far as it is needed, and write a file for each part of it.
+
+    Each is whole or absent, but for a power cut: `is_whole` tells.
+
+    Raises:
+        VideoError: fewer frames decode.
+    """
+    kind, waiting = settings.kept, deque(sorted(wanted, key=lambda each: each.span.first))
+    count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
+    with ExitStack() as unfinished:
+        opened = open_clip(video)
+        begun: list[_Part] = []
+        for number, frame in enumerate(opened.in_order()):
+            native = (frame.shape[1], frame.shape[0])
+            while waiting and waiting[0].span.first == number:
+                part = waiting.popleft()
+                begun.append(_Part(part.span, _writer(kind, part.file, native, opened, settings), unfinished))
+            if begun:  # what parts of a video share is made once
+                shared = _shared(kind, opened, number, frame, settings)
+                begun = [part for part in begun if part.add(shared)]
+            count = number + 1
+            if count == stop:
+                return
+        raise VideoError(f"{count} frames decode, {stop} were counted before")
+
+
+def _shared(kind: Kept, opened: Video | FrameFolder, number: int, frame: NDArray[np.uint8], settings: Settings) -> Any:
+    if kind == "short_gop":
+        return short_gop.fitting(frame, settings)
+    if isinstance(opened, FrameFolder) and archive.scaled_down(frame, settings.short_side_px) is frame:
+        return opened.jpeg(number)  # not encoded once more
+    return archive.jpeg_of(frame, settings)
+
+
+def write_archive(file: Path, video: Path, num_frames: int, settings: Settings) -> None:
+    """Decode the first `num_frames` frames of a video into an archive, as `write_kept`."""
+    write_kept(video, [Wanted(file, Span(0, num_frames))], settings.model_copy(update={"source": "archive"}))
+
+
+def _writer(
+    kind: Kept, file: Path, native: Size, opened: Video | FrameFolder, settings: Settings
+) -> AbstractContextManager[Callable[[Any], None]]:
+    if kind == "archive":
+        return archive.archive_writer(file, native)
+    return short_gop.clip_writer(file, native, opened.rate, settings)
+
+
+class _Part:
+    """A file that is being written; what is left of it when `unfinished` ends is removed."""
+
+    def __init__(
+        self, span: Span, writer: AbstractContextManager[Callable[[Any], None]], unfinished: ExitStack
+    ) -> None:
+        self._open = unfinished.enter_context(ExitStack())
+        self._add = self._open.enter_context(writer)
+        self._missing = span.num_frames
+
+    def add(self, frame: Any) -> bool:
+        """Write the next frame; whether more are to come."""
+        self._add(frame)
+        self._missing -= 1
+        if not self._missing:
+            self._open.close()
+        return self._missing > 0

@@ -1,0 +1,95 @@
+"""Values against the schema, and each fault as a sentence with its key, what was found and what is allowed."""
+
+import difflib
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pptsm.params.reading import read_sections
+from pptsm.params.schema import Params
+from pptsm.runtime.errors import ParamsError
+
+MAX_FAULTS = 20  # more help nobody
+RENAMED = {  # keys of older versions, and what took their place
+    "training.micro_batch": "training.batch_norm_clips, the clips that are computed at once and whose batch norm "
+    "statistics are taken together: for 0 write the value of batch_size",
+    "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
+}
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the whole of params.yaml.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a key or value is wrong; each fault is named with
+            its key, the value found, and what is allowed.
+    """
+    return check_params(read_sections(path), str(path))
+
+
+def check_params(values: Any, source: str) -> Params:
+    """Check already parsed values; `source` names where they came from in an error.
+
+    Raises:
+        ParamsError: as `load_params`.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults: dict[str, str] = {}
+        for fault in error.errors(include_url=False):
+            key = _key(fault, values)
+            before = faults.get(key)  # of another kind of value that the key may have
+            faults[key] = f"{before} or {_message(fault)}" if before else _sentence(key, fault)
+        shown = [f"{source}: {fault}" for fault in faults.values()]
+        more = [f"and {len(shown) - MAX_FAULTS} more"] if len(shown) > MAX_FAULTS else []
+        raise ParamsError("\n".join(shown[:MAX_FAULTS] + more)) from None
+
+
+def _key(fault: ErrorDetails, values: Any) -> str:
+    """Where a fault is, in the file's words: pydantic adds which kind of value it tried."""
+    parts = []
+    for part in fault["loc"]:
+        if not isinstance(values, dict | list):
+            break
+        parts.append(str(part))
+        values = values[int(part)] if isinstance(values, list) else values.get(part)
+    return ".".join(parts) or "the file"
+
+
+def _message(fault: ErrorDetails) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _sentence(key: str, fault: ErrorDetails) -> str:
+    found = fault["input"]
+    if fault["type"] == "missing":
+        return f"key {key} is missing"
+    if key in RENAMED:
+        return f"key {key} is no more: in its place stand {RENAMED[key]}"
+    if fault["type"] in ("extra_forbidden", "invalid_key"):
+        known = _known_keys(fault["loc"][:-1])
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
+        return f"unknown key {key}; {hint}"
+    if fault["type"] == "value_error":
+        return f"{key}: {_message(fault)}"
+    return f"{key} is {_shown(found)}, but {_message(fault)}"
+
+
+def _shown(value: Any) -> str:
+    """A value on a line, whatever it is: it may be long, or contain itself."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 120
+    return short.repr(value)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: Any = Params
+    for part in location:
+        field = next(f for name, f in section.model_fields.items() if (f.alias or name) == part)
+        section = field.annotation
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,0 +1,1 @@
+"""Files of videos and of numbered frames, decoded to frames. The only decoder."""

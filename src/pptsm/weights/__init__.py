@@ -1,0 +1,1 @@
+"""Files of weights: known ones, downloads, safe reading, and the card from which a network is rebuilt."""
