@@ -3,14 +3,15 @@
 import difflib
 import reprlib
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any
 
 from pptsm.params.reading import read_sections
-from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from pptsm.params.schema import Params
 
 MAX_FAULTS = 20  # more help nobody
 RENAMED = {  # keys of older versions, and what took their place
@@ -20,7 +21,7 @@ RENAMED = {  # keys of older versions, and what took their place
 }
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: Path) -> "Params":
     """Read and check the whole of params.yaml.
 
     Raises:
@@ -30,12 +31,16 @@ def load_params(path: Path) -> Params:
     return check_params(read_sections(path), str(path))
 
 
-def check_params(values: Any, source: str) -> Params:
+def check_params(values: Any, source: str) -> "Params":
     """Check already parsed values; `source` names where they came from in an error.
 
     Raises:
         ParamsError: as `load_params`.
     """
+    from pydantic import ValidationError  # it takes a tenth of a second, which `pptsm --help` has no need of
+
+    from pptsm.params.schema import Params
+
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -49,7 +54,7 @@ def check_params(values: Any, source: str) -> Params:
         raise ParamsError("\n".join(shown[:MAX_FAULTS] + more)) from None
 
 
-def _key(fault: ErrorDetails, values: Any) -> str:
+def _key(fault: "ErrorDetails", values: Any) -> str:
     """Where a fault is, in the file's words: pydantic adds which kind of value it tried."""
     parts = []
     for part in fault["loc"]:
@@ -60,11 +65,11 @@ def _key(fault: ErrorDetails, values: Any) -> str:
     return ".".join(parts) or "the file"
 
 
-def _message(fault: ErrorDetails) -> str:
+def _message(fault: "ErrorDetails") -> str:
     return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _sentence(key: str, fault: ErrorDetails) -> str:
+def _sentence(key: str, fault: "ErrorDetails") -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
@@ -88,6 +93,8 @@ def _shown(value: Any) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    from pptsm.params.schema import Params
+
     section: Any = Params
     for part in location:
         field = next(f for name, f in section.model_fields.items() if (f.alias or name) == part)

@@ -25,7 +25,6 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
-    "openvino": ("openvino",),
 }  # fmt: skip
 
 # Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none.
@@ -73,7 +72,7 @@ def require_for(command: str) -> None:
 
 
 def _absent(modules: Sequence[str]) -> list[str]:
-    return [module for module in modules if module not in sys.modules and find_spec(module) is None]
+    return [module for module in modules if sys.modules.get(module) is None and find_spec(module) is None]
 
 
 def _sentence(what: str, modules: Sequence[str], extras: Sequence[str]) -> str:
@@ -104,6 +103,16 @@ def _version() -> str:
     return version(PACKAGE)
 
 
+def explained(error: ModuleNotFoundError) -> str | None:
+    """The sentence for a failed import, if an extra would bring the module; None for any other."""
+    extras = _extras_with(error.name or "")
+    return _sentence("this", [error.name or ""], extras[:1]) if extras else None
+
+
+def _extras_with(module: str) -> list[str]:
+    return [extra for extra, modules in EXTRAS.items() if module in modules]
+
+
 class _Asked:
     """The last of the finders of modules: asked for what no other has found."""
 
@@ -114,8 +123,7 @@ class _Asked:
             MissingExtra: this package imports a module of an extra. Other packages try which ones are there.
         """
         del path, target
-        extras = [extra for extra, modules in EXTRAS.items() if name in modules]
-        if extras and (importer := _importer()).split(".", maxsplit=1)[0] == PACKAGE:
+        if (extras := _extras_with(name)) and (importer := _importer()).split(".", maxsplit=1)[0] == PACKAGE:
             raise MissingExtra(_sentence(importer, [name], extras[:1]), name=name)
 
 
@@ -131,5 +139,3 @@ def watch_imports() -> None:
     """Have imports of this package answered with a sentence where an extra is missing."""
     if not any(isinstance(finder, _Asked) for finder in sys.meta_path):
         sys.meta_path.append(_Asked())
-
-

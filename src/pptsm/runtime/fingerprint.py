@@ -32,6 +32,7 @@ NOT_DECIDING = {
     "params/reading.py": "reads values, which are DVC's parameters",
     "params/checking.py": "says what is wrong with them",
     "runtime/errors.py": "decides how a failure reads, not what a success writes",
+    "runtime/extras.py": "the same",
     "runtime/console.py": "progress bars and notes",
     "runtime/files.py": "puts files in place, not what is in them",
     "runtime/fingerprint.py": "decides what runs again, not what is written then",
