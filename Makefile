@@ -24,8 +24,8 @@ endif
 # Python 3.11 or 3.12: the first of these that can make an environment. Chosen once (`make setup PYTHON=python3.12`), then
 # kept.
 PYTHONS := $(wildcard .venv/bin/python) python3.11 python3.12 python3
-CAN_MAKE = $(1) -c 'import ensurepip, sys, venv; v = sys.version_info[:2]; print("%d.%d" % v); \
-	sys.exit(not (3, 11) <= v <= (3, 12))' 2>/dev/null
+CAN_MAKE = $(1) -c 'import ensurepip, sys, venv; v = sys.version_info[:2]; \
+	assert (3, 11) <= v <= (3, 12); print("%d.%d" % v)' 2>/dev/null
 ifeq ($(origin PYTHON),undefined)
 PYTHON = $(shell for p in $(PYTHONS); do if $(call CAN_MAKE,$$p) >/dev/null; then echo $$p; break; fi; done)
 else
@@ -33,7 +33,7 @@ OTHER_PYTHON := $(if $(wildcard .venv/bin/python),$(filter-out $(shell $(call CA
 endif
 define NO_PYTHON
 $(if $(PYTHON),$(PYTHON) is no Python 3.11 or 3.12 that can make environments (modules venv and ensurepip),there is no \
-Python 3.11 or 3.12 that can make environments: looked for $(PYTHONS)). Install one (docs/platforms.md says how: Debian \
+Python 3.11 or 3.12 that can make environments: looked for $(strip $(PYTHONS))). Install one (docs/platforms.md says how: Debian \
 and Ubuntu `apt-get install python3.11-venv` or `python3.12-venv`, macOS `brew install python@3.12`), or say where \
 one is: make setup PYTHON=/path/to/python3.12
 endef
@@ -44,7 +44,7 @@ PIP := .venv/bin/python -m pip --quiet --disable-pip-version-check
 setup: .venv/ready  ## make .venv from the hash-locked requirements (PADDLE=gpu: for a GPU)
 .venv/ready: $(LOCK) pyproject.toml $(if $(filter $(PADDLE),$(BUILT)),,other-paddle) $(if $(OTHER_PYTHON),other-python)
 	$(if $(shell $(call CAN_MAKE,$(or $(PYTHON),false))),,$(error $(NO_PYTHON)))
-	$(PYTHON) -m venv $(if $(OTHER_PYTHON),--clear) .venv
+	$(PYTHON) -m venv$(if $(OTHER_PYTHON), --clear) .venv
 	$(PIP) uninstall --quiet --yes $(if $(filter gpu,$(PADDLE)),paddlepaddle,paddlepaddle-gpu)
 	$(PIP) install --require-hashes -r $(LOCK)
 	$(if $(filter gpu,$(PADDLE)),$(PIP) install paddlepaddle-gpu==3.2.2 --index-url $(PADDLE_INDEX))
