@@ -31,7 +31,7 @@ from pptsm.presets.compose import (
 )  # fmt: skip
 from pptsm.runtime.errors import UserError
 from pptsm.weights.card import network_arguments
-from pptsm.weights.download import known_weights
+from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import as_arrays, write_arrays
 from test_network import seeded_state
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pptsm.params.packaged import FOLDER, PACKAGE
 from pptsm.runtime.errors import UserError
 from pptsm.stages.options import OutFolder, writable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
 DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
-PRESETS = Path("presets")
+PRESETS = PACKAGE / FOLDER
 
 
 def predict(
@@ -317,7 +318,7 @@ def _params_for(weights: str, params_path: Path | None, preset_name: str | None)
     """The parameters of weights: from a file, from a preset, or those that known weights bring along."""
     from pptsm.params.checking import load_params
     from pptsm.presets.compose import Choice, chosen_params
-    from pptsm.weights.download import known_by_file
+    from pptsm.weights.registry import known_by_file
 
     if params_path is not None and preset_name is not None:
         raise UserError("--params and --preset both describe the network: give one of them.")
@@ -335,7 +336,7 @@ def _params_for(weights: str, params_path: Path | None, preset_name: str | None)
 
 
 def preset(
-    name: Annotated[str | None, typer.Argument(help="Name of a file in presets/.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a preset; --list shows them.")] = None,
     weights_name: Annotated[
         str | None, typer.Option("--weights", help="For preset eval: a name that `pptsm weights` lists.")
     ] = None,
@@ -379,13 +380,14 @@ def preset(
     with whole_file(params_path) as partial:
         partial.write_text(text, encoding="utf-8")
     was = "" if replaced in (None, choice.command) else f" (it was `{replaced}`)"
-    say(f"{params_path} is now preset {name}{was}. Next: dvc repro")
+    here = Path("dvc.yaml").is_file()
+    say(f"{params_path} is now preset {name}{was}. Next: dvc repro{'' if here else ', in a clone of the project'}")
 
 
 def weights() -> None:
     """List the published weights that params.yaml can name."""
     from pptsm.runtime.console import say
-    from pptsm.weights.download import known_weights
+    from pptsm.weights.registry import known_weights
 
     for known in known_weights().values():
         say(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")

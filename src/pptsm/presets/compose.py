@@ -18,7 +18,7 @@ from pptsm.params.checking import check_params
 from pptsm.params.reading import YamlError, parse_yaml, read_sections
 from pptsm.params.schema import Params
 from pptsm.runtime.errors import UserError
-from pptsm.weights.download import evaluable_weights
+from pptsm.weights.registry import evaluable_weights
 
 BASE = "base"
 BASED_ON = "based_on"
@@ -63,7 +63,7 @@ def preset_names(folder: Path) -> dict[str, str]:
     """Name -> first line of each preset in a folder, sorted; the base is none of them."""
     files = sorted(folder.glob("*.yaml"))
     if not any(path.stem == BASE for path in files):
-        raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
+        raise UserError(f"no presets: looked for {folder.absolute()}/*.yaml, with {BASE}.yaml among them.")
     texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
     first_lines = {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
     del first_lines[BASE]

@@ -30,6 +30,7 @@ NOT_DECIDING = {
     "params/choices.py": "words that parameters may have: one more, or one less, changes no result",
     "params/schema.py": "checks values, which are DVC's parameters; of its properties those count that are used",
     "params/reading.py": "reads values, which are DVC's parameters",
+    "params/packaged.py": "where a file lies; what is in it is a dependency of its own",
     "params/checking.py": "says what is wrong with them",
     "runtime/errors.py": "decides how a failure reads, not what a success writes",
     "runtime/extras.py": "the same",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pptsm.params.checking import load_params
+from pptsm.params.packaged import packaged
 from pptsm.runtime.errors import ParamsError
 from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath, writable
 
@@ -77,7 +78,7 @@ def _unseen(file: str, root: str) -> list[str]:
 
 def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str) -> list[str]:
     """A sentence if this key names no such folder or file."""
-    path = Path(text)
+    path = packaged(Path(text))
     if path.is_dir() if kind == "folder" else path.is_file():
         return []
     found = f"that is no {kind}" if path.exists() else f"there is no such {kind}"
