@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pptsm.params.packaged import FOLDER, PACKAGE
 from pptsm.runtime.errors import UserError
 from pptsm.stages.options import OutFolder, writable
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
 DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
-PRESETS = PACKAGE / FOLDER
 
 
 def predict(
@@ -317,7 +315,7 @@ def convert(
 def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":
     """The parameters of weights: from a file, from a preset, or those that known weights bring along."""
     from pptsm.params.checking import load_params
-    from pptsm.presets.compose import Choice, chosen_params
+    from pptsm.presets.compose import PRESETS, Choice, chosen_params
     from pptsm.weights.registry import known_by_file
 
     if params_path is not None and preset_name is not None:
@@ -343,9 +341,7 @@ def preset(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, laid over the preset; repeatable.")
     ] = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print what differs from presets/base.yaml; write nothing.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what differs from the base; write nothing.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace params.yaml even if it was edited.")] = False,
     params_path: Annotated[Path, typer.Option("--params", help="The file to write.")] = Path("params.yaml"),
@@ -354,7 +350,16 @@ def preset(
 
     A file that was edited since is not replaced without --force.
     """
-    from pptsm.presets.compose import Choice, as_yaml, chosen_params, compose, difference, preset_names, written_by
+    from pptsm.presets.compose import (
+        PRESETS,
+        Choice,
+        as_yaml,
+        chosen_params,
+        compose,
+        difference,
+        preset_names,
+        written_by,
+    )
     from pptsm.runtime.console import say
     from pptsm.runtime.files import require_writable, whole_file
 

@@ -1,7 +1,7 @@
-"""Files that come with the package under the name that they have in a clone: presets/small.yaml, presets/labels/x.txt.
+"""Files that come with the package under the name that they have in a clone, such as presets/labels/fight.txt.
 
-In a clone `presets` is a link to src/pptsm/presets, so that DVC sees such a file as any other dependency. In another
-folder nothing of that name is there, and the package's own file stands for it.
+In a clone there are links of that name, so that DVC sees such a file as any other dependency. In another folder nothing
+of that name is there, and the package's own file stands for it.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Presets: short files that say only what sets them apart, laid over the base to give a complete params.yaml.
 
-`presets/base.yaml` has every value with its meaning; a preset names values that differ, and may be laid over another
+`base.yaml` has every value with its meaning; a preset names values that differ, and may be laid over another
 one (`based_on: NAME`). Comments and order are the base's. The written file says in its head which command wrote it.
 """
 
@@ -20,6 +20,7 @@ from pptsm.params.schema import Params
 from pptsm.runtime.errors import UserError
 from pptsm.weights.registry import evaluable_weights
 
+PRESETS = Path(__file__).parent  # the package's own
 BASE = "base"
 BASED_ON = "based_on"
 # Line breaks of YAML 1.1 and 1.2, control characters, and what is no UTF-8 text
