@@ -94,7 +94,7 @@ def test_documents_link_to_what_is_there() -> None:
 def test_the_page_on_gpus_names_every_place_where_one_is_used() -> None:
     """Each row's file has the names beside it; and each file that speaks of CUDA has a row."""
     page = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z/]+\.py) ?(.*?) \|", page, flags=re.M)
+    rows = re.findall(r"^\| ([a-z_/]+\.py) ?(.*?) \|", page, flags=re.M)
     assert rows
     for path, names in rows:
         code = (PACKAGE / path).read_text(encoding="utf-8")
@@ -123,8 +123,8 @@ NOT_RUN = {
     "make repro": "an hour; the pipeline is run by tests/test_pipeline.py",
     "make test": "it would run this",
     "make setup": "the package index; tests/test_setup.py has its rules",
-    "make flow": "tests/test_operations.py runs flows/watched.py, which is all it does",
-    "make serve": "tests/test_operations.py runs flows/watched.py --stay, which is all it does",
+    "make flow": "tests/test_operations.py runs pptsm.orchestration.server, which is all it does",
+    "make serve": "tests/test_operations.py runs pptsm.orchestration.server --stay, which is all it does",
     "prefect server start": "it stays; tests/test_operations.py types it, and what comes after it in operations.md",
     "prefect deploy --all": "tests/test_operations.py types it to a fresh server",
     "prefect worker start --pool pptsm": "it stays; tests/test_operations.py types it",

@@ -23,7 +23,7 @@ import typer
 
 from pptsm import commands
 from pptsm.runtime import extras
-from pptsm.runtime.errors import Stopped, UserError
+from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
     baseline,
     check,
@@ -135,7 +135,7 @@ def main() -> None:
         _complain(str(stopped))
         sys.exit(stopped.exit_code)
     except UserError as error:
-        _fail(str(error), error.exit_code)
+        _fail(f"{error} {TRY_AGAIN}" if error.exit_code == TEMPORARY else str(error), error.exit_code)
     except ModuleNotFoundError as error:
         if (sentence := extras.explained(error)) is None:
             raise

@@ -71,6 +71,14 @@ def require_for(command: str) -> None:
         require(f"`pptsm {command}`, which DVC has started,", ["pipeline"])
 
 
+def require_or_exit(what: str, extras: Iterable[str]) -> None:
+    """As `require`, for a script: the sentence goes to stderr, and the exit code is 1."""
+    try:
+        require(what, extras)
+    except MissingExtra as error:
+        sys.exit(f"error: {error}")
+
+
 def _absent(modules: Sequence[str]) -> list[str]:
     return [module for module in modules if sys.modules.get(module) is None and find_spec(module) is None]
 
@@ -132,7 +140,10 @@ def _importer() -> str:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("importlib._bootstrap"):
         frame = frame.f_back
-    return "" if frame is None else str(frame.f_globals.get("__name__", ""))
+    if frame is None:
+        return ""
+    started = getattr(frame.f_globals.get("__spec__"), "name", None)  # of `python -m`, whose name is __main__
+    return str(started or frame.f_globals.get("__name__", ""))
 
 
 def watch_imports() -> None:
