@@ -23,7 +23,7 @@ from pptsm.presets.compose import PRESETS
 from pptsm.video.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
-DIARY = ROOT / "docs/experiments.md"  # what was typed at its time
+DIARY = sorted((ROOT / "docs/log").glob("*.md"))  # what was typed at its time
 PACKAGE = Path(str(pptsm.__file__)).parent
 COMMAND: Any = typer.main.get_command(app)
 HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "decord", "av", "scipy", "prefect", "dvc")
@@ -32,7 +32,7 @@ HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "deco
 def typed() -> Iterator[Any]:
     """Every command line that a document or a preset shows, as words, with the place where it stands."""
     for document in [*DOCUMENTS, *sorted(PRESETS.glob("*.yaml"))]:
-        if document == DIARY:
+        if document in DIARY:
             continue
         text = document.read_text(encoding="utf-8")
         shown = re.findall(r"`((?:pptsm|make|python|dvc) [^`\n]+)`", text)
@@ -151,7 +151,7 @@ NOT_RUN = {
 }
 LAUNCHES = "python -m paddle.distributed.launch"  # several nodes, and GPUs
 DOCUMENTED = [
-    document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document != DIARY
+    document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document not in DIARY
 ]
 
 

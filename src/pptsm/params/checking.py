@@ -2,11 +2,11 @@
 
 import difflib
 import reprlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pptsm.params.reading import read_sections
 from pptsm.runtime.errors import ParamsError
+from pptsm.runtime.paths import StrPath, as_path
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -21,13 +21,14 @@ RENAMED = {  # keys of older versions, and what took their place
 }
 
 
-def load_params(path: Path) -> "Params":
+def load_params(path: StrPath) -> "Params":
     """Read and check the whole of params.yaml.
 
     Raises:
         ParamsError: the file is missing or no YAML, or a key or value is wrong; each fault is named with
             its key, the value found, and what is allowed.
     """
+    path = as_path(path, "the file of parameters")
     return check_params(read_sections(path), str(path))
 
 
