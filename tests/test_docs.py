@@ -85,10 +85,30 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_documents_link_to_what_is_there() -> None:
-    """Files named in links exist."""
+    """Files named in links exist, and so do the headings behind #, as GitHub names them."""
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
-            assert (document.parent / Path(target)).exists(), f"{document.name} links to {target}"
+        for file, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
+            target = document.parent / file if file else document
+            assert target.exists(), f"{document.name} links to {file}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.M)
+                anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert heading in anchors, f"{document.name} links to {file}#{heading}"
+
+
+def test_the_drawn_graph_is_that_of_dvc(tmp_path: Path) -> None:
+    """In the README and in docs/how_it_works.md; with another graph the check fails, and drawing mends it."""
+    project = copy_project(tmp_path / "clone")
+    draw = [sys.executable, "docs/draw_graph.py"]
+    run(*draw, "--check", cwd=project)
+    graph = (project / "dvc.yaml").read_text(encoding="utf-8")
+    (project / "dvc.yaml").write_text(graph.replace("  baseline:\n", "  alone:\n"), encoding="utf-8")
+    done = run(*draw, "--check", cwd=project, check=False)
+    assert done.returncode == 1
+    assert "README.md shows another graph than dvc.yaml" in done.stderr
+    run(*draw, cwd=project)
+    assert "alone --> export" in (project / "docs/how_it_works.md").read_text(encoding="utf-8")
+    run(*draw, "--check", cwd=project)
 
 
 def test_the_page_on_gpus_names_every_place_where_one_is_used() -> None:

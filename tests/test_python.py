@@ -1,4 +1,4 @@
-"""The package in somebody's own program: what the docstrings and docs/python.md show, run, with what it prints."""
+"""The package in a program of one's own: what docstrings, docs/python.md and README show, run, with what it prints."""
 
 import doctest
 import re
@@ -32,7 +32,7 @@ from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import as_arrays
 from test_network import seeded_state
 
-PAGE = ROOT / "docs/python.md"
+PAGES = (ROOT / "docs/python.md", ROOT / "README.md")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -57,24 +57,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = ModelMetadata(list(CLASSES), spec, card.revision)
     convert_to_onnx(folder / "inference", folder / "models/export/model.onnx", 17, metadata.to_properties())
     (folder / "videos").mkdir()
-    for name, seed in (("a", 0), ("videos/b", 1), ("videos/c", 2)):
+    for name, seed in (("a", 0), ("video", 0), ("videos/b", 1), ("videos/c", 2)):
         write_video(folder / f"{name}.mp4", moving_square(32, seed=seed), 10, "h264")
     (folder / "videos/broken.mp4").write_bytes(b"no video")
     return folder
 
 
 def examples() -> Iterator[Any]:
-    """Those of the public names and their methods, and of the page."""
+    """Those of the public names and their methods, and of the pages."""
     finder = doctest.DocTestFinder(exclude_empty=True)
     for name in ("", *pptsm.__all__):
         found = getattr(pptsm, name) if name else pptsm
         for test in finder.find(found, name or "pptsm", module=False, globs={}):
             if test.examples and (name or test.name == "pptsm"):
                 yield pytest.param(test, id=test.name)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
-    yield pytest.param(
-        doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, str(PAGE), 0), id=PAGE.name
-    )
+    for page in PAGES:
+        blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S)
+        test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.name, str(page), 0)
+        yield pytest.param(test, id=page.name)
 
 
 @pytest.mark.parametrize("test", list(examples()))
@@ -93,7 +93,13 @@ def test_an_example_prints_what_it_says(test: doctest.DocTest, project: Path, mo
 def test_every_public_name_and_method_has_an_example() -> None:
     """Of the four names of the package, and of what a Predictor is asked."""
     shown = {param.id for param in examples()}
-    assert {*pptsm.__all__, "Predictor.predict", "Predictor.predict_many", "Predictor.answer"} <= shown
+    assert {
+        *pptsm.__all__,
+        "Predictor.predict",
+        "Predictor.predict_many",
+        "Predictor.answer",
+        *(page.name for page in PAGES),
+    } <= shown
 
 
 def test_what_is_shown_of_a_clip_makes_it_again(project: Path) -> None:
