@@ -79,7 +79,8 @@ def main() -> None:
 
 def ways_of(video: Path, params: Params, folder: Path, most: int) -> dict[str, Steps]:
     """Each way by name; every one reads frames that are on disk (or the video itself) anew."""
-    uniform, dense = (clip_spec(params.clip, params.student.segments, sampling) for sampling in ("uniform", "dense"))
+    segments = params.student.network.num_segments
+    uniform, dense = (clip_spec(params.clip, segments, sampling) for sampling in ("uniform", "dense"))
     num_frames = len(Video(video))
     row = pd.DataFrame(
         {"id": [video.name], "path": video.name, "first_frame": 0, "num_frames": num_frames, "label_index": 0}

@@ -34,8 +34,9 @@ SETTINGS = [
     "frames.source=video", "clip.resize_px=32", "clip.crop_px=32", "clip.test_crop_px=32",
     "training.batch_size=4", "training.batch_norm_clips=2", "training.mix=videomix", "training.keep=best",
     "training.precise_bn_batches=2",
-    "teacher.depth=18", "teacher.width=0.125", "teacher.segments=4", "student.segments=4",
-    "teacher.epochs=12", "teacher.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
+    "teacher.network.depth=18", "teacher.network.width=0.125", "teacher.network.num_segments=4",
+    "student.network.num_segments=4",
+    "teacher.epochs=12", "teacher.network.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
 ]  # fmt: skip
 INPUTS = ["--index", "index.csv", "--labels", "labels.txt", "--frames", "none", "--start", "none"]
 KINDS = ("tree", "one", "SIGTERM", "SIGINT")

@@ -35,7 +35,7 @@ def exported(name: str, folder: Path) -> tuple[Path, tuple[int, int, int, int]]:
     """The ONNX file of a known network, with random weights, and the shape of its clip."""
     params = chosen_params(PRESETS, Choice("eval", name))
     labels = read_label_file(str(params.index.label_file))
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     save_inference(network_arguments(params.student, len(labels)).build(), folder, spec.shape)
     convert_to_onnx(folder, folder / "model.onnx", 17, ModelMetadata(labels, spec, "random").to_properties())
     return folder / "model.onnx", spec.shape

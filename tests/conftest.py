@@ -43,8 +43,11 @@ TINY = {
     "index": {"train_share": 0.5, "val_share": 0.17, "test_share": 0.33, "split_seed": 2027},  # 3, 1 and 2 scenes
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "batch_norm_clips": 4, "precise_bn_batches": 2},
-    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 2},
-    "student": {"width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 6},  # enough to be interrupted in
+    "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4, "shift_ratio": 0.125}, "epochs": 2},
+    "student": {
+        "network": {"width": 0.125, "num_segments": 4, "shift_ratio": 0.125},
+        "epochs": 6,
+    },  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
     "compute": {"devices": 1},  # another process costs seconds; tests/test_parallel.py has them
     "evaluate": {"served_agreement": 0.5},  # it hardly learns: what a JPEG changes turns some of its answers
@@ -73,7 +76,7 @@ def write_params(path: Path, *changes: dict[str, Any]) -> None:
 
 def spec_with(sampling: Sampling = "uniform", segments: int = 4, **changes: Any) -> ClipSpec:
     """The default clip with changes of section clip, for a network of so many segments."""
-    roles = {role: {"segments": segments} for role in ("teacher", "student")}
+    roles = {role: {"network": {"num_segments": segments}} for role in ("teacher", "student")}
     return clip_spec(params_with(clip=changes, **roles).clip, segments, sampling)
 
 

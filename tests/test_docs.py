@@ -151,7 +151,7 @@ NOT_RUN = {
     "prefect deployment run train-pptsm --watch": "tests/test_operations.py types it",
     "prefect deployment run train-pptsm -p overrides='[\"sampling=dense\"]' --watch": "tests/test_operations.py",
     'prefect deployment run train-pptsm -p stages=\'{"from": "evaluate"}\' --watch': "tests/test_operations.py",
-    'prefect deployment run sweep -p runs=\'[["sampling=dense"], ["student.shift=false"]]\' --watch': (
+    'prefect deployment run sweep -p runs=\'[["sampling=dense"], ["student.network.shift=false"]]\' --watch': (
         "two trainings; tests/test_operations.py sweeps over the report"
     ),
     "prefect deployment run predict-folder -p folder=/videos/arriving --watch": "tests/test_operations.py",

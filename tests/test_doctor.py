@@ -15,8 +15,8 @@ from pptsm.presets.compose import PRESETS, Choice, chosen_params
 SMALL = {
     "clip": {"resize_px": 64, "crop_px": 64, "test_crop_px": 64, "dense_clips": 5, "dense_crops": "three"},
     "training": {"batch_size": 10},
-    "teacher": {"segments": 8},
-    "student": {"segments": 8},
+    "teacher": {"network": {"num_segments": 8}},
+    "student": {"network": {"num_segments": 8}},
     "evaluate": {"sampling": "uniform"},
 }
 

@@ -34,10 +34,9 @@ from pptsm.stages import (
     index,
     motion,
     report,
+    start,
     student,
-    student_start,
     teacher,
-    teacher_start,
     validate,
     validate_frames,
 )
@@ -50,8 +49,7 @@ STAGES = {
     "validate": validate,
     "frames": frames,
     "validate_frames": validate_frames,
-    "teacher_start": teacher_start,
-    "student_start": student_start,
+    "start": start,
     "teacher": teacher,
     "student": student,
     "baseline": baseline,
@@ -92,7 +90,8 @@ def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
             from pptsm.params.reading import read_sections
             from pptsm.runtime.fingerprint import require
 
-            require(name, code, read_sections(arguments["params_path"]))
+            stage = f"{name}@{arguments['role']}" if "role" in arguments else name  # as dvc.yaml says "one of each"
+            require(stage, code, read_sections(arguments["params_path"]))
         run(**arguments)
 
     own = signature(run)

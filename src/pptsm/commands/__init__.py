@@ -176,7 +176,7 @@ def views(
             f"--out {out} ends in neither .npy (the array) nor .png (a sheet to look at): name one of them."
         )
     params = load_params(params_path)
-    spec = clip_spec(params.clip, params.student.segments, sampling or params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, sampling or params.sampling)
     try:
         opened = open_clip(video)
         opened.require_whole()
@@ -284,14 +284,14 @@ def convert(
     if label_file is None:
         raise UserError("the parameters have no index.label_file: name the classes with --labels FILE.")
     names = read_label_file(str(label_file))
-    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start_sha256)
+    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start.sha256)
     use_device("cpu")
     model = network_arguments(params.student, len(names)).build()
     report = load_weights(model, path)
     say(f"{path}: {report.summary()}")
     if report.reinitialised:
         raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     clips = []
     for video_path in check or []:
         try:

@@ -13,8 +13,29 @@ if TYPE_CHECKING:
 
     from pptsm.params.schema import Params
 
+NO_MORE = "key {} is no more"
 MAX_FAULTS = 20  # more help nobody
+MOVED = {  # key of a role in older versions -> key there now
+    "network": "network.network",
+    "depth": "network.depth",
+    "width": "network.width",
+    "segments": "network.num_segments",
+    "shift": "network.shift",
+    "shift_ratio": "network.shift_ratio",
+    "attention": "network.attention",
+    "activation": "network.activation",
+    "dropout": "network.dropout",
+    "start": "start.weights",
+    "start_sha256": "start.sha256",
+    "new_head": "start.new_head",
+    "min_coverage": "start.min_coverage",
+    "distillation": "distillation.kind",
+    "distillation_weight": "distillation.weight",
+    "temperature": "distillation.temperature",
+    "weak_teacher": "distillation.weak_teacher",
+}
 RENAMED = {  # keys of older versions, and what took their place
+    **{f"{role}.{key}": f"{role}.{now}" for role in ("teacher", "student") for key, now in MOVED.items()},
     "training.micro_batch": "training.batch_norm_clips, the clips that are computed at once and whose batch norm "
     "statistics are taken together: for 0 write the value of batch_size",
     "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
@@ -50,9 +71,11 @@ def check_params(values: Any, source: str) -> "Params":
             key = _key(fault, values)
             before = faults.get(key)  # of another kind of value that the key may have
             faults[key] = f"{before} or {_message(fault)}" if before else _sentence(key, fault)
-        shown = [f"{source}: {fault}" for fault in faults.values()]
-        more = [f"and {len(shown) - MAX_FAULTS} more"] if len(shown) > MAX_FAULTS else []
-        raise ParamsError("\n".join(shown[:MAX_FAULTS] + more)) from None
+        moved = [key for key, fault in faults.items() if fault.startswith(NO_MORE.format(key))]
+        others = [key for key in faults if key not in moved]
+        shown = [f"{source}: {faults[key]}" for key in (*moved, *others[:MAX_FAULTS])]
+        more = [f"and {len(others) - MAX_FAULTS} more"] if len(others) > MAX_FAULTS else []
+        raise ParamsError("\n".join(shown + more)) from None
 
 
 def _key(fault: "ErrorDetails", values: Any) -> str:
@@ -74,8 +97,8 @@ def _sentence(key: str, fault: "ErrorDetails") -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
-    if key in RENAMED:
-        return f"key {key} is no more: in its place stand {RENAMED[key]}"
+    if key in RENAMED and not isinstance(found, dict):  # a section took the place of some
+        return f"{NO_MORE.format(key)}; now it is {RENAMED[key]}"
     if fault["type"] in ("extra_forbidden", "invalid_key"):
         known = _known_keys(fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)

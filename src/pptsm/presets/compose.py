@@ -106,11 +106,13 @@ def chosen_values(folder: Path, choice: Choice) -> Values:
         if values.get("student", {}).get("epochs") != 0:
             raise UserError(
                 f"preset {choice.name} trains, and --weights is for one that takes a checkpoint as it is (eval). To "
-                f"start the training from it: --set student.start={choice.weights}"
+                f"start the training from it: --set student.start.weights={choice.weights}"
             )
         row = evaluable_weights(choice.weights)
         values = merged(values, row.params or {})
-        values = merged(values, {"student": {"start": row.name}, "report": {"title": f"{row.note}, as published"}})
+        values = merged(
+            values, {"student": {"start": {"weights": row.name}}, "report": {"title": f"{row.note}, as published"}}
+        )
     return merged(values, parse_settings(choice.settings))
 
 

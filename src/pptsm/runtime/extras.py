@@ -31,8 +31,7 @@ EXTRAS = {
 NEEDED_BY: dict[str, tuple[str, ...]] = {
     "validate": ("pipeline",),
     "validate_frames": ("pipeline",),
-    "teacher_start": ("pipeline",),
-    "student_start": ("pipeline",),
+    "start": ("pipeline",),
     "teacher": ("pipeline", "cpu"),
     "student": ("pipeline", "cpu"),
     "baseline": ("pipeline", "cpu"),

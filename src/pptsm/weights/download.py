@@ -73,7 +73,7 @@ def locate_weights(source: str, sha256: str | None) -> Path:
     if sha256 is None:
         raise DownloadError(
             f"{path} is a local file, and DVC would not notice if it changed: write its SHA-256 beside it in "
-            f"params.yaml (start_sha256): {digest}"
+            f"params.yaml (start.sha256): {digest}"
         )
     return path
 
