@@ -28,7 +28,6 @@ from pptsm.runtime.files import sha256_of
 from pptsm.training.checkpoint import STATE
 from pptsm.weights.state_dict import as_arrays, write_arrays
 
-ROOT = Path(__file__).resolve().parent.parent
 PRESET = "k400-r50-uniform-distilled"
 VIDEOS = {
     "train/abseiling": ["clips/abseiling_k400.mp4"],
@@ -65,8 +64,7 @@ def main() -> None:
         settings = [*SETTINGS, f"teacher.start.sha256={sha256_of(Path('teacher.pdparams'))}"]
         for name, clips in (("params.yaml", 1), ("at_once.yaml", 2)):
             words = [w for s in [*settings, f"training.batch_norm_clips={clips}"] for w in ("--set", s)]
-            # presets are read in the project's folder
-            pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words, cwd=ROOT)
+            pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words)
         pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
         pptsm("start", "--role", "teacher", "--out", "start")
         pptsm("teacher", *INPUTS, "--start", "start", "--out", "teacher", "--history", "teacher.csv")

@@ -42,11 +42,11 @@ from pptsm.frames.archive import archive_name
 from pptsm.frames.store import write_archive
 from pptsm.params.checking import load_params
 from pptsm.params.schema import Params
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.video.types import resized_size
 from pptsm.video.video import Video
 
-PRESETS, PRESET = Path(__file__).resolve().parent.parent / "presets", "k400-r50-uniform"
+PRESET = "k400-r50-uniform"
 CLIPS = 8  # of a training batch: one turn
 
 Steps = Callable[[int], object]  # does the turn of this number

@@ -29,7 +29,6 @@ from pptsm.training.checkpoint import STATE
 from pptsm.training.state_file import read_state
 from pptsm.weights.state_dict import read_weights
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
     "motion.videos_per_class=4", "motion.groups=4", "motion.frame_px=32", "motion.num_frames=16",
     "index.train_share=0.5", "index.val_share=0.25", "index.test_share=0.25",
@@ -100,8 +99,7 @@ def training(out: str) -> list[str]:
 
 def pptsm(*words: str) -> None:
     """Run a command to its end."""
-    place = ROOT if words[0] == "preset" else None  # presets are read there
-    done = subprocess.run(["pptsm", *words], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(["pptsm", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"pptsm {words[0]} ended with exit code {done.returncode}:\n{done.stderr}")
 

@@ -30,14 +30,12 @@ from pptsm.evaluation.tables import metric_values
 from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
 from pptsm.params.schema import Params
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes
 from pptsm.training.fit import Inputs, Plan, fit
 from pptsm.weights.card import load_network
 from pptsm.weights.pretrained import fetch_start
-
-PRESETS = Path(__file__).resolve().parent.parent / "presets"
 
 
 def main(

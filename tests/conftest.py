@@ -20,6 +20,8 @@ from pptsm.params.checking import check_params
 from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
 from pptsm.presets.compose import merged
+from pptsm.video.decoders import has_decord
+from pptsm.video.types import Decoder
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)
@@ -29,6 +31,12 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the tests, and the cores
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")
+
+if "PPTSM_TEST_WITHOUT_DECORD" in os.environ:  # as on arm64; processes that tests start are without it too
+    HIDDEN = ROOT / "tests" / "without_decord"
+    sys.path.insert(0, str(HIDDEN))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDDEN), os.environ.get("PYTHONPATH")]))
+DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
 
 # The embedded dataset, small enough that the whole pipeline takes seconds.
 TINY = {

@@ -18,6 +18,7 @@ from pptsm.ingest.texts import read_label_file
 from pptsm.model.network import build_model
 from pptsm.params.checking import check_params
 from pptsm.presets.compose import (
+    PRESETS,
     Choice,
     as_yaml,
     chosen_params,
@@ -31,11 +32,10 @@ from pptsm.presets.compose import (
 )  # fmt: skip
 from pptsm.runtime.errors import UserError
 from pptsm.weights.card import network_arguments
-from pptsm.weights.download import known_weights
+from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import as_arrays, write_arrays
 from test_network import seeded_state
 
-PRESETS = ROOT / "presets"
 NAMES = list(preset_names(PRESETS))
 EVALUABLE = [name for name, row in known_weights().items() if row.params is not None]
 CHOICES = [*map(Choice, NAMES), *(Choice("eval", weights) for weights in EVALUABLE)]

@@ -2,15 +2,16 @@
 
 import difflib
 import reprlib
-from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any
 
 from pptsm.params.reading import read_sections
-from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
 from pptsm.runtime.paths import StrPath, as_path
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from pptsm.params.schema import Params
 
 NO_MORE = "key {} is no more"
 MAX_FAULTS = 20  # more help nobody
@@ -41,7 +42,7 @@ RENAMED = {  # keys of older versions, and what took their place
 }
 
 
-def load_params(path: StrPath) -> Params:
+def load_params(path: StrPath) -> "Params":
     """Read and check the whole of params.yaml.
 
     Raises:
@@ -52,12 +53,16 @@ def load_params(path: StrPath) -> Params:
     return check_params(read_sections(path), str(path))
 
 
-def check_params(values: Any, source: str) -> Params:
+def check_params(values: Any, source: str) -> "Params":
     """Check already parsed values; `source` names where they came from in an error.
 
     Raises:
         ParamsError: as `load_params`.
     """
+    from pydantic import ValidationError  # it takes a tenth of a second, which `pptsm --help` has no need of
+
+    from pptsm.params.schema import Params
+
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -73,7 +78,7 @@ def check_params(values: Any, source: str) -> Params:
         raise ParamsError("\n".join(shown + more)) from None
 
 
-def _key(fault: ErrorDetails, values: Any) -> str:
+def _key(fault: "ErrorDetails", values: Any) -> str:
     """Where a fault is, in the file's words: pydantic adds which kind of value it tried."""
     parts = []
     for part in fault["loc"]:
@@ -84,11 +89,11 @@ def _key(fault: ErrorDetails, values: Any) -> str:
     return ".".join(parts) or "the file"
 
 
-def _message(fault: ErrorDetails) -> str:
+def _message(fault: "ErrorDetails") -> str:
     return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _sentence(key: str, fault: ErrorDetails) -> str:
+def _sentence(key: str, fault: "ErrorDetails") -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
@@ -112,6 +117,8 @@ def _shown(value: Any) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    from pptsm.params.schema import Params
+
     section: Any = Params
     for part in location:
         field = next(f for name, f in section.model_fields.items() if (f.alias or name) == part)

@@ -32,7 +32,9 @@ class Decord:
 
     @staticmethod
     def open(path: Path, num_packets: int) -> "Decord | None":
-        """None where decord refuses the file, or where its own list has other packets than those to be shown."""
+        """None where decord is absent or refuses the file, or where its own list has other packets than are shown."""
+        if not has_decord():
+            return None
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
@@ -244,6 +246,15 @@ def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -
                 yield frame
         if not wanted:
             return
+
+
+def has_decord() -> bool:
+    """Whether decord is installed. It has no wheel for arm64; where it is absent, PyAV reads every file."""
+    try:
+        import decord  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def _decord_errors() -> tuple[type[Exception], ...]:
