@@ -106,9 +106,13 @@ def test_words_of_parameters_import_nothing() -> None:
 
 
 def test_stage_paths_stand_in_the_graph_only() -> None:
-    """No stage's file names a data or report path; what a person types has defaults, in the file of its command."""
+    """No stage's file names a data or report path; what a person types has defaults, in the file of its command.
+
+    An example in a docstring may name one.
+    """
     for file in set((SOURCE / "pptsm").rglob("*.py")) - set((SOURCE / "pptsm" / "commands").iterdir()):
-        text = file.read_text()
+        lines = file.read_text().splitlines()
+        text = "\n".join(line for line in lines if not line.lstrip().startswith(">>>"))
         for path in ("data/index.csv", "data/frames", "models/teacher", "models/student", "reports/evaluation"):
             assert path not in text, f"{file} names {path}"
 
