@@ -22,7 +22,8 @@ def predict(
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, one list with an entry a file, each on a line as it comes.")
+        bool,
+        typer.Option("--json", help="Print JSON: one list with one entry per file, each on its own line as it comes."),
     ] = False,
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")

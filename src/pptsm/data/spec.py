@@ -44,7 +44,7 @@ class ClipSpec(BaseModel):
 
     version: Literal[1] = 1
     segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames a clip
-    sampling: Sampling  # how training draws frames, and what is looked at unless something else is asked for
+    sampling: Sampling  # how training samples frames, and the default of evaluation
     frame_rule: FrameRule
     crops: Crops
     dense_window: Annotated[int, Field(ge=1, le=1 << 31)]

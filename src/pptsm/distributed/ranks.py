@@ -112,13 +112,13 @@ class Ranks:
 
     @contextmanager
     def _heard(self) -> Iterator[None]:
-        """Around what fails when another rank is no more: the reason is told instead, where it can be known."""
+        """Around what fails when another rank is no more: the reason is reported instead, where it can be known."""
         try:
             yield
         except RuntimeError:
             if self._company is not None:
                 self._company.tell_why()
-            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and tell the reason
+            time.sleep(GRACE_SEC)  # rank 0, or the launcher, will end this one, and report the reason
             raise
 
 
@@ -203,7 +203,7 @@ def _environments(places: Sequence[int | None]) -> list[dict[str, str]]:
 
 
 def _joined(rank: int, company: "_Company | None") -> Ranks:
-    """This process among the ranks that its environment tells of."""
+    """This process among the ranks that its environment describes."""
     ranks = Ranks(rank, int(os.environ[SIZE]), company)
     if company is not None:
         company.wait_until_ready()

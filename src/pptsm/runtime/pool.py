@@ -37,7 +37,7 @@ from pptsm.runtime.errors import UserError
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 JOB_BYTES = 4 << 30  # memory of a process that decodes; frames of 8192x8192 in H.264 take 2 GB
 JOBS_AHEAD = 2  # a process: the one that it does, and one that waits to be done
-MOST_POOLS = 3  # one after the other, for a run; then memory will not do
+MOST_POOLS = 3  # one after the other in one run; then there is too little memory
 STOPPED_SEC = 10  # a process of a pool that was stopped for so long is ended: nobody may ever let it go on
 LOOK_SEC = 1  # between two looks at whether one is stopped
 

@@ -30,7 +30,7 @@ TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the traine
 StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the trained student.")]
 BaselineIn = Annotated[Path, typer.Option("--baseline", help="Folder of the student trained without a teacher.")]
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
-HistoryOut = Annotated[Path, typer.Option("--history", callback=writable, help="CSV to write, a row an epoch.")]
+HistoryOut = Annotated[Path, typer.Option("--history", callback=writable, help="CSV to write, one row per epoch.")]
 DocsOut = Annotated[Path, typer.Option("--docs", callback=_replaceable, help="Folder of the HTML pages to write.")]
 OutFile = Annotated[Path, typer.Option("--out", callback=writable, help="File to write.")]
 OutFolder = Annotated[

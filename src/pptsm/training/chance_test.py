@@ -20,7 +20,7 @@ from pptsm.params.schema import Params, Role
 from pptsm.runtime.cores import loader_processes
 from pptsm.training.validation import validation_scores
 
-# The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
+# The epoch number that seeds the verdict's clips; no training reaches it.
 AFTER_ALL = 2_000_000
 
 

@@ -5,8 +5,8 @@ was killed, under a key of all that decides its result; of the last run of a rol
 role's name, for a training that is made longer. Beside each state stands what its key was made of, so that a run
 which cannot take it up says why.
 
-A state is one file of safetensors: arrays, and all the rest as JSON in its header. No random state is in it, for every
-step seeds its own.
+A state is one file of safetensors: arrays, and all the rest as JSON in its header. No random state is in it, because
+every step seeds its own.
 
 Several checkouts, and containers, may share the folder. A state belongs to the run that holds its lock, which the
 kernel takes back from a process that dies; a role's lock is held for moments, while states change their names.
@@ -304,7 +304,7 @@ class Checkpoint:
             return _read(self.folder)
         either = f", or set {OTHER_CODE}=1 to go on with the code as it is" if same_but_for_code else ""
         note(
-            f"{self.role}: starts anew, for the unfinished training in {folder} differs from this one in "
+            f"{self.role}: starts anew, because the unfinished training in {folder} differs from this one in "
             f"{changed}. To go on from it, stop this run and put that back (`git diff`, `git checkout`){either}; to "
             "forget it, delete that folder"
         )

@@ -69,7 +69,7 @@ def fit_role(
         params: all parameters.
         inputs: files of the stages before.
         out: folder for weights and card; a peer's go into a folder of it.
-        history: CSV with a row an epoch.
+        history: CSV with one row per epoch.
         teacher: folder of a trained teacher that the student learns from.
         peer: the network that the student learns together with; both begin with weights of their own.
 
@@ -175,7 +175,7 @@ def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> P
     drawn = clips_of_a_video(params.training, videos, epochs)
     if epochs == 0 or drawn == params.training.clips_per_video:
         return params
-    note(f"{role}: {drawn} clips of each video an epoch, as training.min_clips asks")
+    note(f"{role}: {drawn} clips of each video per epoch, because of training.min_clips")
     return params.model_copy(update={"training": params.training.model_copy(update={"clips_per_video": drawn})})
 
 

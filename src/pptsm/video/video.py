@@ -38,12 +38,12 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4
 COMPLETE_SHARE = 0.95
 SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
 
-# FFmpeg tells a format by its content. Playlists would open other files, or addresses, or themselves without end.
+# FFmpeg recognises a format by its content. Playlists would open other files, or addresses, or themselves without end.
 CONTAINERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,m4v,h264,hevc,av1,ivf,flv,asf,ogg,mxf,dv,rm,nut"
 MOST_PIXELS = 1 << 26  # of a frame (8192x8192); beyond it a header is taken for damaged
 AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
 TRACK_LENGTH = re.compile(r"(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(\.\d+)?)")
-MICROSECONDS = 1_000_000  # a second, in which FFmpeg tells a container's length
+MICROSECONDS = 1_000_000  # a second, FFmpeg's unit of a container's length
 # Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 its time is then missing
@@ -317,7 +317,7 @@ def _cut_off(count: int, promised: int) -> str:
 
 @dataclass(frozen=True)
 class _Packets:
-    """What a file's packets tell without decoding."""
+    """What a file's packets say without decoding."""
 
     count: int  # packets that are to be shown
     leading: int  # packets before the first that is marked as a key frame
@@ -326,7 +326,7 @@ class _Packets:
     width: int  # as stored, before turning
     height: int
     says_orientation: bool  # the stream itself, in what comes with the first key frame
-    times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not tell that
+    times: NDArray[np.int64]  # when each frame is shown, in the order of numbers; none where packets do not say that
     lasts: NDArray[np.int64]  # how long, by the packets; 0 where one does not say
     tick_sec: float  # the unit of both
     keys: NDArray[np.int64]  # numbers of the frames from which decoding can start
@@ -435,7 +435,7 @@ def _lost_before(leading: int, shown_at: list[int], discarded: list[bool]) -> in
 
 
 def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
-    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it is whole.
+    """Frames by the length that a Matroska file gives its track, which it counts no frames of; 0 where it is whole.
 
     The last frame may be shown as long as any other.
     """
@@ -573,7 +573,7 @@ class _Pyav:
         return images
 
     def _from_key_frames(self, indices: list[int]) -> dict[int, Image]:
-        """Images by number, told by their times, so that none stands for one that does not decode."""
+        """Images by number, found by their times, so that none stands for one that does not decode."""
         import av
 
         times, keys, convert, images = self.packets.times, self.packets.keys, self._converter(), {}

@@ -77,7 +77,7 @@ def known_by_file(source: str) -> KnownWeights | None:
 
 
 def evaluable_weights(name: str) -> KnownWeights:
-    """The row of weights that tell actions with a network of this project.
+    """The row of weights that classify actions with a network of this project.
 
     Raises:
         UserError: there is no such name, or it is a start for training, or its network is not built here.
@@ -319,6 +319,6 @@ def _check(path: Path, sha256: str | None, origin: str) -> str:
     digest = sha256_of(path)
     if sha256 is not None and not digest.startswith(sha256):
         raise DownloadError(
-            f"{origin} has SHA-256 {digest}, but {sha256} is asked for: it is another or a damaged file."
+            f"{origin} has SHA-256 {digest}, but {sha256} is required: it is another or a damaged file."
         )
     return digest
