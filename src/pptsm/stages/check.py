@@ -24,7 +24,8 @@ ANNOTATIONS = Path("data/annotations")  # a dependency of stage index (dvc.yaml)
 
 def run(
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="File to write if it can be used; without it none is.")
+        Path | None,
+        typer.Option(callback=writable, help="File to write if params.yaml can be used; without it, only check."),
     ] = None,
     drawn: Annotated[
         Path | None, typer.Option(help="Folder of the embedded dataset: it need not be there yet.")

@@ -23,7 +23,7 @@ def writable(out: Path | None) -> Path | None:
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The parameters file.")]
 IndexIn = Annotated[Path, typer.Option("--index", help="The index table (CSV).")]
-LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one a line.")]
+LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one per line.")]
 FramesIn = Annotated[Path, typer.Option("--frames", help="Folder of the frame archives.")]
 StartIn = Annotated[Path, typer.Option("--start", help="Folder of the starting weights.")]
 TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the trained teacher.")]
