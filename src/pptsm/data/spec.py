@@ -31,7 +31,7 @@ class ClipSpec(BaseModel):
 
     Example:
         >>> from pptsm import ClipSpec, Predictor
-        >>> spec = Predictor("models/export/model.onnx").metadata.clip
+        >>> spec = Predictor("model.onnx").metadata.clip
         >>> spec.shape
         (8, 3, 56, 56)
         >>> spec == ClipSpec.model_validate_json(spec.model_dump_json())

@@ -72,9 +72,9 @@ class Predictor:
 
     Example:
         >>> from pptsm import Predictor
-        >>> predictor = Predictor("models/export/model.onnx")
+        >>> predictor = Predictor("model.onnx")
         >>> predictor
-        Predictor('models/export/model.onnx', sampling='uniform'): 8 classes, clips of [8, 3, 56, 56], student-...
+        Predictor('model.onnx', sampling='uniform'): 8 classes, clips of [8, 3, 56, 56], student-...
         >>> predictor.metadata.labels
         ['anticlockwise', 'clockwise', 'down', 'grow', 'left', 'right', 'shrink', 'up']
     """
