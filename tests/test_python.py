@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `make repro` leaves it: the student's network, trained for "left" alone, its export, and videos."""
     folder = tmp_path_factory.mktemp("project")
     params = params_with()
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     network = network_arguments(params.student, len(CLASSES)).build()
     state = seeded_state(network)
     bias = np.zeros(len(CLASSES), np.float32)
