@@ -16,7 +16,7 @@ from conftest import GOLDEN, params_with, spec_with
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.lcnet import ConvNorm, TemporalAttention
+from pptsm.model.lcnet import FoldableConvNorm, TemporalAttention
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.params.choices import Network
 from pptsm.training.objectives import Hinton, Mutual
@@ -172,7 +172,7 @@ def test_a_random_start_can_be_trained(seed: int) -> None:
 def test_many_small_images_are_convolved_as_paddle_does(kernel: int, stride: int) -> None:
     """In training, by matrices: values and gradients of Paddle's own convolution."""
     paddle.seed(1)
-    layer = ConvNorm(8, 8, kernel, stride=stride, groups=8)
+    layer = FoldableConvNorm(8, 8, kernel, stride=stride, groups=8)
     layer.train()
     layer.bn.eval()  # or it would hide the scale of a 1x1 kernel
     images = paddle.randn((40, 8, 4, 3))
