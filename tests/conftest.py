@@ -195,13 +195,14 @@ def commit(project: Path) -> None:
 
 
 class Shares(LoadScopeScheduling):
-    """How xdist deals out tests: those of tests/test_operations.py to one process, for their one server; others singly.
+    """How xdist deals out tests: those of tests/test_operations.py to one process, for their one server, and
+    those of tests/test_package.py, for their one environment; others singly.
 
     The largest share comes first. (`xdist_group` marks would say the same, but have no effect with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "operations" if "test_operations.py::" in nodeid else nodeid
+        return next((file for file in ("test_operations.py", "test_package.py") if f"{file}::" in nodeid), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -99,7 +99,7 @@ def test_the_base_is_small(base: Installed) -> None:
     files = [path for top in counted for path in (top, *top.rglob("*")) if path.is_file()]
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     print(f"{len(packages)} packages, {megabytes:.0f} MB")
-    assert megabytes < MOST_MB * 1.05
+    assert megabytes < MOST_MB
 
 
 def test_presets_come_along(base: Installed) -> None:
