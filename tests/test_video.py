@@ -300,7 +300,7 @@ def test_what_arrives_is_never_opened_by_decord(
     def opened(*_: object) -> None:
         raise AssertionError("decord was asked")
 
-    monkeypatch.setattr("pptsm.video.video._Decord.open", opened)
+    monkeypatch.setattr("pptsm.video.decoders.Decord.open", opened)
     spec = spec_with(segments=8, **CLIP["clip"])
     assert numbers_seen(views_of_file(whole, spec, "uniform")) == evaluation_indices(100, spec, "uniform").tolist()
     with contextlib.suppress(VideoError):
