@@ -32,10 +32,6 @@ ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")
 
-if "PPTSM_TEST_WITHOUT_DECORD" in os.environ:  # as on arm64; processes that tests start are without it too
-    HIDDEN = ROOT / "tests" / "without_decord"
-    sys.path.insert(0, str(HIDDEN))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDDEN), os.environ.get("PYTHONPATH")]))
 DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
 
 # The embedded dataset, small enough that the whole pipeline takes seconds.
