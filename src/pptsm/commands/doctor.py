@@ -42,7 +42,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Run all checks; needs a few seconds, for Paddle is imported to ask for its device."""
+    """Run all checks; needs a few seconds, because Paddle is imported to find its device."""
     return [
         _python(),
         *(_package(name, "") for name in SERVING),
