@@ -19,16 +19,16 @@ def convert(
         Path | None, typer.Option("--params", help="Parameters that describe network and clip.")
     ] = None,
     preset_name: Annotated[
-        str | None, typer.Option("--preset", help="A preset that does, instead of a file of parameters.")
+        str | None, typer.Option("--preset", help="A preset that describes them, instead of --params.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, instead of index.label_file.")] = None,
     check: Annotated[list[Path] | None, typer.Option(help="Video to compare ONNX and Paddle on; repeatable.")] = None,
 ) -> None:
-    """Turn a published checkpoint into an ONNX file that `pptsm predict` answers with, without any dataset.
+    """Turn a published checkpoint into an ONNX file for `pptsm predict`, without any dataset.
 
-    Weights that `pptsm weights` lists, by name or as a file that still has its published name, bring their parameters
-    along; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (on a random
-    clip without any), or no file is left.
+    Weights that `pptsm weights` lists, by name or as a file that still has its published name, have known
+    parameters; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (without
+    any, on a random clip), or no file is left.
     """
     import numpy as np
 

@@ -15,18 +15,19 @@ DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
 
 def lists(
     toolbox: Annotated[
-        Literal["paddlevideo", "paddlex", "mmaction2"], typer.Option("--format", help="Whose lists to write.")
+        Literal["paddlevideo", "paddlex", "mmaction2"],
+        typer.Option("--format", help="The toolbox whose lists to write."),
     ],
     out: OutFolder,
-    index: Annotated[Path, typer.Option(help="Index that its stage wrote.")] = DEFAULT_INDEX,
+    index: Annotated[Path, typer.Option(help="Index that stage index wrote.")] = DEFAULT_INDEX,
     labels: Annotated[Path, typer.Option(help="Class names that stage index wrote.")] = DEFAULT_LABELS,
     frames: Annotated[
         bool, typer.Option("--frames", help="List folders of frames, as `pptsm unpack` makes them.")
     ] = False,
 ) -> None:
-    """Write the split as lists of another toolbox, to run that on just the same clips.
+    """Write the split as lists of another toolbox, to run it on the same clips.
 
-    What such lists cannot say is refused: parts of files, and paths with spaces.
+    Refused is what such lists cannot hold: parts of files, and paths with spaces.
     """
     from pptsm.data.table import load_index, load_labels
     from pptsm.ingest.export_lists import lists_for

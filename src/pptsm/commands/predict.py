@@ -19,7 +19,8 @@ def predict(
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, one list with an entry a file, each on a line as it comes.")
+        bool,
+        typer.Option("--json", help="Print JSON: one list with one entry per file, each on its own line as it comes."),
     ] = False,
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
@@ -29,9 +30,9 @@ def predict(
     ] = 600,
     start_sec: Annotated[
         float | None,
-        typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S on,"),
+        typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S"),
     ] = None,
-    end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="up to second S.")] = None,
+    end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="to second S.")] = None,
     frame_name: Annotated[
         str | None, typer.Option("--frame-name", help="img_%05d.jpg: folders hold such frames, not video files.")
     ] = None,
@@ -39,14 +40,14 @@ def predict(
         Path | None,
         typer.Option(
             callback=writable,
-            help="CSV that gets a row for each video of one FOLDER that is new, changed or has failed before.",
+            help="CSV with one row per video of one FOLDER; those that are new, changed or failed are predicted.",
         ),
     ] = None,
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities, each answer as it comes.
 
-    A file that cannot be read is reported, the others are answered; the exit code is then 1 (with --results only if all
-    that were new failed). A model that was not above chance when its training ended says so.
+    A file that gets no answer is reported, and the others go on; the exit code is then 1 (with --results only if all
+    new ones failed). If the model was not above chance when its training ended, the command says so.
     """
     from pptsm.runtime.console import as_json as json_line
     from pptsm.runtime.console import note, one_line, progress, say

@@ -16,7 +16,7 @@ def unpack(
     frames: Annotated[Path, typer.Argument(help="Folder of frame archives, as stage frames writes it.")],
     out: OutFolder,
 ) -> None:
-    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that want those.
+    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that need them.
 
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """

@@ -34,9 +34,9 @@ def views(
         int | None, typer.Option(min=1, metavar="N", help="N augmented training clips (of epoch 0) instead.")
     ] = None,
 ) -> None:
-    """Write what the network is given of a video: the frames of all its evaluation views, cropped and normalised.
+    """Write what the network sees of a video: the frames of all its evaluation views, cropped and normalised.
 
-    With --training N: of N clips as the first epoch may draw them, a row of S frames each, by the parameters' seed.
+    With --training N: N clips as the first epoch may sample them, one row of S frames each, by the parameters' seed.
     """
     import tempfile
 

@@ -20,7 +20,7 @@ def weights() -> None:
 def fetch(
     sources: Annotated[list[str], typer.Argument(help="Names that `pptsm weights` lists, or URLs.")],
 ) -> None:
-    """Download weights ahead of their use: resumed, retried, checked, and looked into.
+    """Download weights ahead of their use: resumed, retried, and checked.
 
     The pipeline finds them when params.yaml names them. Exit code 75: trying again later may help.
     """
