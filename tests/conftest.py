@@ -32,10 +32,6 @@ ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")
 
-if "PPTSM_TEST_WITHOUT_DECORD" in os.environ:  # as on arm64; processes that tests start are without it too
-    HIDDEN = ROOT / "tests" / "without_decord"
-    sys.path.insert(0, str(HIDDEN))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDDEN), os.environ.get("PYTHONPATH")]))
 DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
 
 # The embedded dataset, small enough that the whole pipeline takes seconds.
@@ -196,13 +192,14 @@ def commit(project: Path) -> None:
 
 
 class Shares(LoadScopeScheduling):
-    """How xdist deals out tests: those of tests/test_operations.py to one process, for their one server; others singly.
+    """How xdist deals out tests: those of tests/test_operations.py to one process, for their one server, and
+    those of tests/test_package.py, for their one environment; others singly.
 
     The largest share comes first. (`xdist_group` marks would say the same, but have no effect with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "operations" if "test_operations.py::" in nodeid else nodeid
+        return next((file for file in ("test_operations.py", "test_package.py") if f"{file}::" in nodeid), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
