@@ -60,7 +60,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("report/page.py", ["report"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),
-        ("commands/__init__.py", []),
+        ("commands/predict.py", []),
         ("stages/options.py", []),
     ],
 )
