@@ -46,13 +46,13 @@ status: setup    ## what `dvc repro` would do, by the code and the libraries as 
 
 flow: setup      ## the same through Prefect: server on loopback, worker, one watched run
 	$(CODE)
-	python flows/watched.py
+	python -m pptsm.orchestration.server
 
 experiments: setup  ## what the experiments changed and what came of it, in 120 columns
 	python flows/compare.py
 
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
-	python flows/watched.py --stay
+	python -m pptsm.orchestration.server --stay
 
 test: setup      ## all tests, the slow ones too, in two processes
 	python -m pytest -n 2

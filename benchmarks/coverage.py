@@ -1,6 +1,6 @@
 """How often intervals cover, and how often a network without skill is called above chance: by simulation.
 
-    python benchmarks/coverage.py [--runs 400]     # about 15 minutes of one core; tables for docs/experiments.md
+    python benchmarks/coverage.py [--runs 400]     # about 15 minutes of one core; tables for docs/log
 
 Videos come in groups, and each group has a share of its own that is recognised, drawn from a beta distribution
 (differences of two networks: a Dirichlet distribution). Its mean is what the intervals are to cover; its width is given

@@ -12,16 +12,11 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from flows.watched import server_and_worker  # noqa: E402  found by the line above
-
-from measure import machine  # noqa: E402
+from measure import machine
+from pptsm.orchestration.server import server_and_worker
 
 UP_TO_DATE = "Data and pipelines are up to date"
 
@@ -58,7 +53,7 @@ def main() -> None:
 def timed(command: list[str]) -> tuple[float, str]:
     """Wall seconds and output of a command."""
     started = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return time.monotonic() - started, done.stdout + done.stderr
 
 

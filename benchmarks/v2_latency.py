@@ -1,6 +1,6 @@
 """How long one clip takes: PP-TSMv2 with 8 and 16 frames against PP-TSM R50 with 8, in ONNX Runtime on all cores.
 
-    python benchmarks/v2_latency.py VIDEO [--runs 20]     # about 2 minutes; a table for docs/experiments.md
+    python benchmarks/v2_latency.py VIDEO [--runs 20]     # about 2 minutes; a table for docs/log
 
 The networks have random weights, which cost what trained ones do. Runs alternate, so that other work on the machine
 falls on all alike; CPU time (of all threads and processes) is less moved by it than time. `whole` is `pptsm predict

@@ -10,8 +10,7 @@ from uuid import UUID
 
 import httpx
 import pandas as pd
-from flows.command import ROOT, CommandError, lines_of
-from flows.graph import graph, page_of, said_of
+from flows.graph import ROOT, graph, page_of, said_of
 from flows.revisions import metrics_of, text_of
 from prefect import get_run_logger, task
 from prefect.artifacts import (
@@ -23,6 +22,7 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
+from pptsm.orchestration.command import CommandError, lines_of
 from pptsm.runtime.console import read_epoch
 
 STAGE = re.compile(r"^(?:Running stage|Stage) '(?P<name>.+)'(?::| didn't change| is cached)")
@@ -67,7 +67,7 @@ def run_shown(
         CommandError: it failed; why, its last lines and what to do are published first.
     """
     changed: list[str] = []
-    with closing(lines_of(command, timeout_sec=timeout_sec, environment=environment)) as lines:
+    with closing(lines_of(command, cwd=ROOT, timeout_sec=timeout_sec, environment=environment)) as lines:
         _show(name, lines, changed=changed)
     return changed
 
@@ -88,7 +88,7 @@ def run_stage_by_stage(
         begin = _show(stage, lines, begin, until_next=True)
 
     following = task(follow).with_options(cache_policy=NO_CACHE)
-    with closing(lines_of(command, timeout_sec=timeout_sec, environment=environment)) as lines:
+    with closing(lines_of(command, cwd=ROOT, timeout_sec=timeout_sec, environment=environment)) as lines:
         following.with_options(name=stage, task_run_name=stage)()
         while found := STAGE.match(begin):
             stage = found["name"]

@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from flows.artifacts import accuracy_rows
-from flows.command import CommandError
 from flows.revisions import GRAPH, LOCK, PARAMS, shown_experiments, unfinished, unfinished_stages
 from ruamel.yaml import YAML
+
+from pptsm.orchestration.command import CommandError
 
 WIDTH = 120
 NAME_WIDTH = 22

@@ -4,12 +4,12 @@ import re
 
 from dvc.utils.cli_parse import to_path_overrides
 from flows.artifacts import run_stage_by_stage
-from flows.command import ROOT, CommandError
-from flows.graph import graph, page_of, said_of
+from flows.graph import ROOT, graph, page_of, said_of
 from flows.limits import device_slot
 from flows.revisions import PARAMS, experiments, text_of
 from prefect import get_run_logger
 
+from pptsm.orchestration.command import CommandError
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import state_home, whole_file
 

@@ -7,15 +7,19 @@ Files are resumed, checked and kept in the state folder, where the pipeline find
 """
 
 if __name__ == "__main__":
-    import alone  # must come before Prefect
+    from pptsm.orchestration import script
+
+    script.prepare(__file__)  # before Prefect reads its settings
 
 from typing import Annotated, Any
 
-from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
+from flows.graph import ROOT
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
+
+from pptsm.orchestration.command import OVER_A_NETWORK, CommandError, ended, run_streaming
 
 
 @flow(name="fetch-weights")
@@ -47,7 +51,7 @@ def fetch_weights(names: list[str] | None = None, timeout_hours: Annotated[float
 def known_names() -> list[str]:
     """The names that `pptsm weights` lists: its lines that are not indented."""
     lines: list[str] = []
-    run_streaming(["pptsm", "weights"], lines.append)
+    run_streaming(["pptsm", "weights"], lines.append, cwd=ROOT)
     return [line for line in lines if not line.startswith(" ")]
 
 
@@ -59,8 +63,8 @@ def fetch(name: str, timeout_sec: float) -> str:
         CommandError: it cannot be had, or is not what it should be.
     """
     command = ["pptsm", "fetch", "--", name]  # a name is no option, whatever it begins with
-    return run_streaming(command, get_run_logger().info, timeout_sec=timeout_sec)[-1]
+    return run_streaming(command, get_run_logger().info, cwd=ROOT, timeout_sec=timeout_sec)[-1]
 
 
 if __name__ == "__main__":
-    raise SystemExit(alone.run(fetch_weights))
+    raise SystemExit(script.run(fetch_weights))

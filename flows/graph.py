@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from flows.command import ROOT
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
 from pptsm.runtime.errors import ParamsError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def graph() -> dict[str, dict[str, Any]]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from flows.waiting import waiting_for
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
+
+from pptsm.orchestration.waiting import waiting_for
 
 DEVICE_LIMIT = "gpu"  # there may be more of it: `prefect gcl update gpu --limit 2`
 LEASE_SEC = 60  # a run that is killed gives its place back after so long

@@ -7,20 +7,23 @@ It is `pptsm predict FOLDER --results FILE`, which knows what is new, and a tabl
 """
 
 if __name__ == "__main__":
-    import alone  # must come before Prefect
+    from pptsm.orchestration import script
+
+    script.prepare(__file__)  # before Prefect reads its settings
 
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from flows.command import ROOT, CommandError, run_streaming
+from flows.graph import ROOT
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pptsm.data.table import read_csv
+from pptsm.orchestration.command import CommandError, run_streaming
 
 SHOWN = 200  # rows of the table in Prefect
 
@@ -50,7 +53,7 @@ def predict_folder(
     command += [f"--model={model}"] if model else []
     error = None
     try:
-        last_lines = run_streaming([*command, "--", folder], get_run_logger().info)
+        last_lines = run_streaming([*command, "--", folder], get_run_logger().info, cwd=ROOT)
     except CommandError as raised:
         error, last_lines = raised, raised.last_lines
     if (ROOT / results).is_file():
@@ -72,4 +75,4 @@ def newest_rows(results: Path) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(alone.run(predict_folder))
+    raise SystemExit(script.run(predict_folder))

@@ -10,10 +10,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.command import ROOT, CommandError, lines_of
-from flows.graph import outputs_of
+from flows.graph import ROOT, outputs_of
 from ruamel.yaml import YAML
 
+from pptsm.orchestration.command import CommandError, lines_of
 from pptsm.runtime.errors import UserError
 
 PARAMS, LOCK, GRAPH = "params.yaml", "dvc.lock", "dvc.yaml"
@@ -27,7 +27,7 @@ def shown_experiments() -> list[dict[str, Any]]:
     Raises:
         CommandError: DVC cannot tell, or does not in time.
     """
-    lines = list(lines_of(["dvc", "exp", "show", "--json"], timeout_sec=ASK_TIMEOUT_SEC))
+    lines = list(lines_of(["dvc", "exp", "show", "--json"], cwd=ROOT, timeout_sec=ASK_TIMEOUT_SEC))
     shown: list[dict[str, Any]] = json.loads(next(line for line in reversed(lines) if line.startswith("[")))
     return shown
 
@@ -53,7 +53,11 @@ def text_of(path: str, revision: str | None) -> str:
         return (ROOT / path).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         got = Path(folder) / "got"
-        list(lines_of(["dvc", "get", ".", path, "--rev", revision, "--out", str(got)], timeout_sec=ASK_TIMEOUT_SEC))
+        list(
+            lines_of(
+                ["dvc", "get", ".", path, "--rev", revision, "--out", str(got)], cwd=ROOT, timeout_sec=ASK_TIMEOUT_SEC
+            )
+        )
         return got.read_text(encoding="utf-8")
 
 

@@ -9,7 +9,9 @@ reports/experiments.md.
 """
 
 if __name__ == "__main__":
-    import alone  # must come before Prefect
+    from pptsm.orchestration import script
+
+    script.prepare(__file__)  # before Prefect reads its settings
 
 import re
 import shutil
@@ -21,9 +23,8 @@ import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 from flows.artifacts import accuracy_rows
-from flows.command import ROOT, CommandError, ended
 from flows.experiments import MAX_NAME, check_name, check_overrides, run_experiment, save_pages
-from flows.graph import graph
+from flows.graph import ROOT, graph
 from flows.revisions import PARAMS, experiments, metrics_of, require_finished, yaml_at
 from hydra.errors import HydraException
 from prefect import State, flow, get_run_logger
@@ -32,6 +33,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 from ruamel.yaml import YAML
 
+from pptsm.orchestration.command import CommandError, ended
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import whole_file
 
@@ -143,4 +145,4 @@ def publish(rows: list[dict[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(alone.run(sweep))
+    raise SystemExit(script.run(sweep))

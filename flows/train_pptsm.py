@@ -8,7 +8,9 @@ task runs `dvc repro --single-item STAGE`, so this entrance and `dvc repro` give
 """
 
 if __name__ == "__main__":
-    import alone  # must come before Prefect
+    from pptsm.orchestration import script
+
+    script.prepare(__file__)  # before Prefect reads its settings
 
 import json
 import time
@@ -16,17 +18,17 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 from flows.artifacts import publish_results, run_shown
-from flows.command import OVER_A_NETWORK, CommandError, ended, run_streaming
 from flows.experiments import check_name, check_overrides, run_experiment
-from flows.graph import Stages, graph, said_of
+from flows.graph import ROOT, Stages, graph, said_of
 from flows.limits import device_slot
 from flows.revisions import experiments
-from flows.waiting import waiting_for
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
+from pptsm.orchestration.command import OVER_A_NETWORK, CommandError, ended, run_streaming
+from pptsm.orchestration.waiting import waiting_for
 from pptsm.runtime.errors import UserError
 
 STATUS_TIMEOUT_SEC = 3600  # DVC hashes what changed before it answers
@@ -111,7 +113,7 @@ def require_clean_before(first: str, names: list[str]) -> None:
     for stage in graph():
         if said_of(stage, "before_status"):
             command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
-            run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
+            run_streaming(command, get_run_logger().debug, cwd=ROOT, timeout_sec=STATUS_TIMEOUT_SEC)
     found = json.loads(_ask_dvc("--json", "--with-deps", *names)[-1])
     stale = [stage for stage in graph() if stage in found and stage not in names]
     if stale:
@@ -162,8 +164,8 @@ def _is_up_to_date(stage: str) -> bool:
 def _ask_dvc(*arguments: str) -> list[str]:
     command = ["dvc", "--wait-for-lock", "status", *arguments]
     with waiting_for("DVC, which looks at what has changed", get_run_logger().info):
-        return run_streaming(command, get_run_logger().debug, timeout_sec=STATUS_TIMEOUT_SEC)
+        return run_streaming(command, get_run_logger().debug, cwd=ROOT, timeout_sec=STATUS_TIMEOUT_SEC)
 
 
 if __name__ == "__main__":
-    raise SystemExit(alone.run(train_pptsm))
+    raise SystemExit(script.run(train_pptsm))

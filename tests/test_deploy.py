@@ -275,7 +275,7 @@ def test_one_unreadable_file_among_ten_is_reported_and_nine_are_answered(place: 
     assert "not a readable video" in next(answer["error"] for answer in answers if "error" in answer)
     assert not any("warning" in answer for answer in answers)  # the model's file has none
     assert "warning" not in done.stderr
-    assert "1 of 10 files could not be read" in done.stderr
+    assert "1 of 10 files got no answer" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -376,7 +376,7 @@ def test_a_name_that_is_no_text_and_a_shut_folder_are_answers_too(place: Path) -
     assert done.stdout.startswith("more/good.mp4\n")
     assert "error: more/run_\\xff.mp4: its name is no UTF-8 text: rename it\n" in done.stderr
     assert "error: more/shut: cannot be read: Permission denied\n" in done.stderr
-    assert "error: 2 of 3 files could not be read" in done.stderr
+    assert "error: 2 of 3 files got no answer" in done.stderr
     assert "Traceback" not in done.stderr
 
 

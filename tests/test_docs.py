@@ -22,7 +22,7 @@ from pptsm.cli import app
 from pptsm.video.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
-DIARY = ROOT / "docs/experiments.md"  # what was typed at its time
+DIARY = sorted((ROOT / "docs/log").glob("*.md"))  # what was typed at its time
 PACKAGE = Path(str(pptsm.__file__)).parent
 COMMAND: Any = typer.main.get_command(app)
 HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "decord", "av", "scipy", "prefect", "dvc")
@@ -31,7 +31,7 @@ HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "deco
 def typed() -> Iterator[Any]:
     """Every command line that a document or a preset shows, as words, with the place where it stands."""
     for document in [*DOCUMENTS, *sorted((ROOT / "presets").glob("*.yaml"))]:
-        if document == DIARY:
+        if document in DIARY:
             continue
         text = document.read_text(encoding="utf-8")
         shown = re.findall(r"`((?:pptsm|make|python|dvc) [^`\n]+)`", text)
@@ -84,16 +84,36 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_documents_link_to_what_is_there() -> None:
-    """Files named in links exist."""
+    """Files named in links exist, and so do the headings behind #, as GitHub names them."""
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
-            assert (document.parent / Path(target)).exists(), f"{document.name} links to {target}"
+        for file, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", document.read_text(encoding="utf-8")):
+            target = document.parent / file if file else document
+            assert target.exists(), f"{document.name} links to {file}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.M)
+                anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert heading in anchors, f"{document.name} links to {file}#{heading}"
+
+
+def test_the_drawn_graph_is_that_of_dvc(tmp_path: Path) -> None:
+    """In the README and in docs/how_it_works.md; with another graph the check fails, and drawing mends it."""
+    project = copy_project(tmp_path / "clone")
+    draw = [sys.executable, "docs/draw_graph.py"]
+    run(*draw, "--check", cwd=project)
+    graph = (project / "dvc.yaml").read_text(encoding="utf-8")
+    (project / "dvc.yaml").write_text(graph.replace("  baseline:\n", "  alone:\n"), encoding="utf-8")
+    done = run(*draw, "--check", cwd=project, check=False)
+    assert done.returncode == 1
+    assert "README.md shows another graph than dvc.yaml" in done.stderr
+    run(*draw, cwd=project)
+    assert "alone --> export" in (project / "docs/how_it_works.md").read_text(encoding="utf-8")
+    run(*draw, "--check", cwd=project)
 
 
 def test_the_page_on_gpus_names_every_place_where_one_is_used() -> None:
     """Each row's file has the names beside it; and each file that speaks of CUDA has a row."""
     page = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([a-z/]+\.py) ?(.*?) \|", page, flags=re.M)
+    rows = re.findall(r"^\| ([a-z_/]+\.py) ?(.*?) \|", page, flags=re.M)
     assert rows
     for path, names in rows:
         code = (PACKAGE / path).read_text(encoding="utf-8")
@@ -122,8 +142,8 @@ NOT_RUN = {
     "make repro": "an hour; the pipeline is run by tests/test_pipeline.py",
     "make test": "it would run this",
     "make setup": "the package index; tests/test_setup.py has its rules",
-    "make flow": "tests/test_operations.py runs flows/watched.py, which is all it does",
-    "make serve": "tests/test_operations.py runs flows/watched.py --stay, which is all it does",
+    "make flow": "tests/test_operations.py runs pptsm.orchestration.server, which is all it does",
+    "make serve": "tests/test_operations.py runs pptsm.orchestration.server --stay, which is all it does",
     "prefect server start": "it stays; tests/test_operations.py types it, and what comes after it in operations.md",
     "prefect deploy --all": "tests/test_operations.py types it to a fresh server",
     "prefect worker start --pool pptsm": "it stays; tests/test_operations.py types it",
@@ -150,7 +170,7 @@ NOT_RUN = {
 }
 LAUNCHES = "python -m paddle.distributed.launch"  # several nodes, and GPUs
 DOCUMENTED = [
-    document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document != DIARY
+    document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document not in DIARY
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,10 +19,13 @@ from conftest import moving_square, pptsm
 from pptsm.cli import app
 from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import DIGEST, has_right_digest
+from pptsm.params.checking import load_params
 from pptsm.runtime.errors import UserError
+from pptsm.serving.inbox import read_results
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.serving.predictor import Guess, Predictor, predict_files
-from pptsm.video.video import write_video
+from pptsm.serving.predictor import Answer, Guess, Predictor, predict_files
+from pptsm.video.video import Seconds, Span, VideoError, write_video
+from pptsm.weights.card import load_network
 from test_deploy import CLIP, LABELS, SHAPE, exported, network, properties_of
 
 
@@ -340,6 +344,47 @@ def test_a_small_file_that_asks_for_much_memory_is_a_sentence(tmp_path: Path, vi
     assert "error: " in done.stderr
 
 
+def test_a_video_for_which_memory_runs_out_is_an_error_of_its_own(tmp_path: Path, video: Path) -> None:
+    """The network of this file asks for the more, the brighter a video is; the dark one has its answer."""
+    nodes = [
+        helper.make_node("ReduceMean", ["clips"], ["bright"], axes=[0, 1, 2, 3, 4], keepdims=1),
+        helper.make_node("Relu", ["bright"], ["above"]),
+        helper.make_node("Mul", ["above", "factor"], ["many"]),
+        helper.make_node("Add", ["many", "one"], ["more"]),
+        helper.make_node("Cast", ["more"], ["number"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["number", "one_long"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["much"]),
+        helper.make_node("ReduceMean", ["much"], ["nothing"], axes=[0], keepdims=1),
+        helper.make_node("ReduceMean", ["clips"], ["mean"], axes=[1, 2, 3, 4], keepdims=0),
+        helper.make_node("Add", ["mean", "nothing"], ["sum"]),
+        helper.make_node("Unsqueeze", ["sum", "axis"], ["column"]),
+        helper.make_node("Mul", ["column", "row"], ["logits"]),
+    ]
+    arrays = {
+        "factor": np.float32([1e10]), "one": np.float32([1]), "one_long": np.array([1]), "axis": np.array([1]),
+        "row": np.ones((1, 3), np.float32),
+    }  # fmt: skip
+    file = small_graph(tmp_path, nodes, *[numpy_helper.from_array(array, name) for name, array in arrays.items()])
+    (tmp_path / "in").mkdir()
+    for name, grey in (("a", 0), ("b", 255), ("c", 0)):
+        write_video(tmp_path / f"in/{name}.mp4", np.full((8, 32, 32, 3), grey, np.uint8), 10, "h264")
+        os.utime(tmp_path / f"in/{name}.mp4", (0, 0))
+    done = pptsm("predict", "in", "--model", file, "--json", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert [set(entry) - {"file"} for entry in json.loads(done.stdout)] == [
+        {"sampling", "top"},
+        {"error"},
+        {"sampling", "top"},
+    ]
+    assert "in/b.mp4: ONNX Runtime cannot compute" in done.stderr
+    assert "1 of 3 files got no answer" in done.stderr
+    pptsm("predict", "in", "--model", file, "--results", "r.csv", cwd=tmp_path)
+    rows = read_results(tmp_path / "r.csv").values()
+    assert [(row["file"], "ONNX Runtime cannot" in row["error"], row["tries"]) for row in rows] == [
+        ("a.mp4", False, 1), ("b.mp4", True, 1), ("c.mp4", False, 1),
+    ]  # fmt: skip
+
+
 # ---- from Python ----------------------------------------------------------------------------------------
 
 
@@ -353,8 +398,10 @@ def test_names_and_arrays_are_the_same_video(model_file: Path, video: Path) -> N
     frames = np.stack(list(Video(video)))
     for given in (str(video), os.fspath(video), video, frames, np.asfortranarray(frames)):
         assert predictor.predict(given) == expected
-    assert predictor.predict_many([video, str(video), frames], top_k=2) == [expected[:2]] * 3
-    assert predictor.predict_many([]) == []
+    found = list(predictor.predict_many((each for each in (video, str(video), frames)), top_k=2))
+    assert found == [Answer(video, expected[:2]), Answer(video, expected[:2]), Answer(None, expected[:2])]
+    assert list(predictor.predict_many([])) == []
+    assert list(predictor.predict_many(np.stack([frames, frames])))[1].top == expected
     (answer,) = predict_files([video], model_file, None, 5, 60)
     assert answer.top == expected
     assert repr(predictor).startswith(f"Predictor({str(model_file)!r}, sampling='uniform'): 3 classes, clips of [4, 3")
@@ -369,20 +416,105 @@ def test_names_and_arrays_are_the_same_video(model_file: Path, video: Path) -> N
         np.zeros((0, 32, 32, 3), np.uint8),
         np.zeros((4, 0, 32, 3), np.uint8),
         np.zeros((4, 32, 32, 4), np.uint8),
+        np.full((4, 32, 32, 3), np.nan, np.float32),
+        np.zeros((4, 32, 32, 3), np.int8),
+        np.zeros((4, 32, 32, 3), bool),
+        np.zeros((2, 4, 32, 32, 3), np.uint8),
+        np.array(None),
+        np.array([]),
+        np.array(["a.mp4"]),
     ],
-    ids=str,
+    ids=lambda frames: f"{frames.dtype} {frames.shape}",
 )
 def test_an_array_that_is_no_video_is_a_sentence(model_file: Path, frames: np.ndarray) -> None:
-    """With what it should be and what it is."""
+    """With what it should be and what it is; among others it is an answer of its own."""
+    predictor = Predictor(model_file)
     with pytest.raises(UserError, match=r"uint8 of shape \[T, H, W, 3\], RGB .* and are "):
-        Predictor(model_file).predict(frames)
+        predictor.predict(frames)
+    good = moving_square(8)
+    bad, answer = predictor.predict_many([frames, good])
+    assert (bad.file, bad.top) == (None, [])
+    assert "uint8 of shape [T, H, W, 3]" in str(bad.error)
+    assert answer.top == predictor.predict(good)
+
+
+def test_frames_turned_round_are_read_as_they_are(model_file: Path) -> None:
+    """BGR made RGB by a view with a negative step, frames taken by a step, and a single frame."""
+    predictor, frames = Predictor(model_file), moving_square(16)
+    for view in (frames[..., ::-1], frames[::2], frames[::-1], frames[:1], frames[:, ::-1]):
+        assert predictor.predict(view) == predictor.predict(view.copy())
+    assert predictor.predict(frames[::-1]) != predictor.predict(frames)
+
+
+@pytest.mark.parametrize("video", [None, 3, 2.5, ["a.mp4"], {"a": 1}, "", b"", "a\0.mp4", object()], ids=repr)
+def test_what_is_neither_name_nor_array_is_a_sentence(model_file: Path, video: object) -> None:
+    """For a video, and for the model; among others it is an answer of its own."""
+    predictor = Predictor(model_file)
+    with pytest.raises(UserError, match=r"a video should be (a|the) name"):
+        predictor.predict(video)  # type: ignore[arg-type]
+    bad, answer = predictor.predict_many([video, moving_square(8)])  # type: ignore[list-item]
+    assert "a video should be" in str(bad.error)
+    assert answer.error is None
+    with pytest.raises(UserError, match=r"the exported model should be (a|the) name"):
+        Predictor(video)  # type: ignore[arg-type]
+    for load in (load_network, load_params):
+        with pytest.raises(UserError, match=r"should be (a|the) name"):
+            load(video)  # type: ignore[arg-type]
+
+
+def test_a_bad_video_is_an_answer_of_its_own(model_file: Path, video: Path, tmp_path: Path) -> None:
+    """Missing, empty, cut off, a folder, a name of bytes; from `predict` it is a sentence with the video's name."""
+    predictor = Predictor(model_file)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
+    bad = [tmp_path / name for name in ("gone.mp4", "empty.mp4", "cut.mp4", ".", "there/img_%05d.jpg")]
+    found = list(predictor.predict_many([*bad, os.fsencode(video), video]))  # type: ignore[list-item]
+    assert [answer.file for answer in found] == [*bad, video, video]
+    assert [bool(answer.error) for answer in found] == [True] * len(bad) + [False] * 2
+    assert found[-1].top == predictor.predict(video)
+    for path in bad:
+        with pytest.raises(VideoError, match=f"{re.escape(str(path))} gets no answer: "):
+            predictor.predict(path)
+
+
+def test_a_part_of_a_video_is_two_numbers(model_file: Path, video: Path) -> None:
+    """Seconds from the first frame, as `pptsm predict --start --end`; anything else is a sentence."""
+    predictor = Predictor(model_file)
+    assert predictor.predict(video, part=(0, 0.8)) == predictor.predict(video, part=Seconds(0, 0.8))
+    assert predictor.predict(video, part=(0, 0.8)) == predictor.predict(video, part=Span(0, 8))
+    wrong: list[Any] = [
+        (1, 1),
+        (2, 1),
+        (-1, 1),
+        (0, float("inf")),
+        (float("nan"), 1),
+        (1,),
+        (1, 2, 3),
+        4,
+        "12",
+        {1, 2},
+        ("a", "b"),
+    ]
+    for part in wrong:
+        with pytest.raises(UserError, match=r"part is .* \(start, end\) in seconds"):
+            predictor.predict(video, part=part)
+    with pytest.raises(VideoError, match="gets no answer: it lasts"):
+        predictor.predict(video, part=(50, 60))
 
 
 def test_what_cannot_be_asked_for_is_a_sentence(model_file: Path, video: Path) -> None:
     """No class, a part of an array, another sampling."""
     predictor = Predictor(model_file)
-    with pytest.raises(UserError, match="top_k is 0"):
-        predictor.predict(video, 0)
+    for top_k in (0, -1, 1.5, None, "5"):
+        with pytest.raises(UserError, match=r"top_k is .* at least 1"):
+            predictor.predict(video, top_k)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=r"top_k is .* at least 1"):
+            predictor.predict_many([video], top_k)  # type: ignore[arg-type]  # at once, not with the first answer
+    for one in (str(video), video, os.fsencode(video), moving_square(8)):
+        with pytest.raises(UserError, match="several videos, and was given one"):
+            predictor.predict_many(one)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="a list of videos, and was given a int"):
+        predictor.predict_many(3)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="give that part of the array"):
         predictor.predict(np.zeros((4, 32, 32, 3), np.uint8), part=(0, 2))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="sampling is 'often'"):

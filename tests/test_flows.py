@@ -23,9 +23,8 @@ from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_par
 
 sys.path.insert(0, str(ROOT))
 
-from flows import revisions, waiting
+from flows import revisions
 from flows.artifacts import STAGE
-from flows.command import CommandError, run_streaming
 from flows.compare import WIDTH, compared
 from flows.experiments import check_name, check_overrides, environment_of_copy
 from flows.graph import Stages, graph, outputs_of
@@ -34,6 +33,7 @@ from flows.sweep import experiment_names, values_with
 
 from imports import imported_modules
 from pptsm.data.table import write_csv
+from pptsm.orchestration import waiting
 from pptsm.orchestration.access import (
     ADDRESS,
     NO_TRACKING,
@@ -44,18 +44,23 @@ from pptsm.orchestration.access import (
     keep_private,
     known_access,
 )
+from pptsm.orchestration.command import CommandError, run_streaming
 from pptsm.orchestration.prefect_plugin import with_flow_name
 from pptsm.runtime.console import note_epoch, read_epoch
 from pptsm.runtime.errors import ParamsError, UserError
 
 FLOWS = sorted((ROOT / "flows").glob("*.py"))
 WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+AS_A_SCRIPT = "from pptsm.orchestration import script; script.prepare('fetch_weights.py')"
 FLOWS_MAY_USE = {
     "params.reading",
     "runtime.errors",
     "runtime.console",
     "runtime.files",
     "orchestration.access",
+    "orchestration.command",
+    "orchestration.script",
+    "orchestration.waiting",
     "data.table",
 }
 
@@ -97,7 +102,7 @@ def test_what_a_command_started_is_asked_then_told_then_killed(
     """Each next signal only where the one before did not end it; what has a session of its own is no exception."""
     (tmp_path / "deaf.sh").write_text(f"trap '' {deaf_to or 'USR1'}; echo $$ > process; exec sleep 300")
     (tmp_path / "guarded.py").write_text(
-        "import sys; from flows import guard\n"
+        "import sys; from pptsm.orchestration import guard\n"
         "guard.STEPS = tuple((sent, 1.0) for sent, _ in guard.STEPS)\n"
         f"sys.argv = {['guard', 'sh', *(['-c', 'setsid sh deaf.sh; true'] if session else ['deaf.sh'])]}\n"
         "sys.exit(guard.main())"
@@ -175,7 +180,7 @@ def wait_for_end(process: int, seconds: float = 120) -> None:
 def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
     """Even kill -9 of the flow's process ends the stage under it."""
     script = (
-        "from pathlib import Path; from flows.command import run_streaming;"
+        "from pathlib import Path; from pptsm.orchestration.command import run_streaming;"
         "run_streaming(['sh', '-c', 'echo $$ > child; exec sleep 300'], print, cwd=Path('.'), timeout_sec=300)"
     )
     starter = subprocess.Popen(
@@ -320,7 +325,10 @@ def test_nothing_is_told_about_runs_unless_the_user_wants_it(tmp_path: Path, tra
     environment |= {NO_TRACKING: tracked} if tracked else {}
     environment |= {"PREFECT_HOME": str(tmp_path)}
     show = f"import os; print(os.environ['{NO_TRACKING}'])"
-    for script, folder in ((f"import prefect; {show}", ROOT), (f"import alone; {show}", ROOT / "flows")):
+    for script, folder in (
+        (f"import prefect; {show}", ROOT),
+        (f"{AS_A_SCRIPT}; {show}", ROOT / "flows"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=True
         )
@@ -432,7 +440,7 @@ def test_a_second_server_in_a_folder_is_refused(tmp_path: Path) -> None:
     first = grant_access(project / ".prefect", "http://127.0.0.1:4200/api")
     with (project / ".prefect/server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = run(sys.executable, "flows/watched.py", cwd=project, check=False)
+        done = run(sys.executable, "-m", "pptsm.orchestration.server", cwd=project, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: a server runs in this folder already")
     assert known_access(project / ".prefect")[PASSWORD] == first[PASSWORD]
@@ -443,7 +451,7 @@ def test_a_server_that_ends_while_it_starts_is_told_in_a_sentence(tmp_path: Path
     project = copy_project(tmp_path / "clone")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nowhere/prefect.db"}
-    command = [sys.executable, "flows/watched.py"]
+    command = [sys.executable, "-m", "pptsm.orchestration.server"]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: the Prefect server has ended while it started. Its log says why: ")
@@ -508,7 +516,7 @@ def test_a_script_whose_server_does_not_start_in_time_ends_with_a_sentence(tmp_p
 
 def test_a_server_of_a_script_may_take_its_time() -> None:
     """Minutes, on a busy machine; Prefect's own 20 seconds are too few there."""
-    script = "import alone; from prefect.settings import get_current_settings as s; print(s().server.ephemeral)"
+    script = f"{AS_A_SCRIPT}; from prefect.settings import get_current_settings as s; print(s().server.ephemeral)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT / "flows", env=environment, capture_output=True, text=True, check=True

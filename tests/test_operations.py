@@ -512,7 +512,7 @@ def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, projec
 
     environment = {name: value for name, value in operation.environment.items() if name != ADDRESS}
     done = subprocess.run(
-        [sys.executable, "flows/watched.py", "-p", f"stages={json.dumps(ONLY_STUDENT)}"],
+        [sys.executable, "-m", "pptsm.orchestration.server", "-p", f"stages={json.dumps(ONLY_STUDENT)}"],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -534,7 +534,7 @@ def test_a_killed_make_serve_leaves_no_process(operation: Operation, project: Pa
     """
     operation.stop()
     environment = {name: value for name, value in operation.environment.items() if name != ADDRESS}
-    command = [sys.executable, "flows/watched.py", "--stay"]
+    command = [sys.executable, "-m", "pptsm.orchestration.server", "--stay"]
     said = project / ".prefect/said"
     with said.open("w") as output:
         serving = psutil.Popen(command, cwd=project, env=environment, stdout=output, stderr=output)

@@ -1,7 +1,11 @@
 """PP-TSM video action recognition, from raw videos to a checked ONNX file and an accuracy report.
 
 For use from Python: `build_model` (a network), `load_network` (a trained one from its folder), `Predictor` (an exported
-file) and `ClipSpec` (what decides which pixels a network sees).
+file) and `ClipSpec` (what decides which pixels a network sees). docs/python.md shows each at work.
+
+>>> from pptsm import Predictor
+>>> Predictor("models/export/model.onnx").predict("a.mp4", top_k=1)
+[Guess(label='left', score=0.9...)]
 """
 
 from typing import TYPE_CHECKING, Any

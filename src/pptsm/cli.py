@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from pptsm import commands
-from pptsm.runtime.errors import Stopped, UserError
+from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
     baseline,
     check,
@@ -118,7 +118,7 @@ def main() -> None:
         _complain(str(stopped))
         sys.exit(stopped.exit_code)
     except UserError as error:
-        _fail(str(error), error.exit_code)
+        _fail(f"{error} {TRY_AGAIN}" if error.exit_code == TEMPORARY else str(error), error.exit_code)
     except SystemExit as end:
         ending = {INTERRUPTED: "interrupted"} | {128 + asked: f"stopped by {asked.name}" for asked in ASKING}
         if isinstance(end.code, int) and end.code in ending:  # Typer has turned Ctrl-C into this

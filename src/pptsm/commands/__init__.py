@@ -95,8 +95,9 @@ def predict(
     if as_json:
         say("[")
     try:
-        for number, answer in enumerate(progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)):
-            name, error = shown(answer.file), answer.error
+        answers = progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)
+        for number, (file, answer) in enumerate(zip(files, answers, strict=True)):
+            name, error = shown(file), answer.error
             if error is not None:
                 failed += 1
                 note(f"error: {one_line(name)}: {one_line(error)}")
@@ -115,7 +116,7 @@ def predict(
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")
     if failed:
-        raise UserError(f"{failed} of {len(files)} files could not be read, see above.")
+        raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
 
 
 def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":

@@ -23,6 +23,7 @@ from pptsm.frames.store import call_damaged, kept_name, read_kept
 from pptsm.params.choices import Sampling, Source
 from pptsm.params.schema import Params, Training
 from pptsm.runtime.errors import UserError, unusable
+from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import ended_if_silent
 from pptsm.video.image_sequence import open_clip, source_path
 from pptsm.video.types import Box, DecodedWhenAsked, Frames, resized_size
@@ -35,7 +36,8 @@ class FrameSource:
     Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
     """
 
-    def __init__(self, kind: Source, folder: Path, limit_sec: float = 0.0, frame_name: str | None = None) -> None:
+    def __init__(self, kind: Source, folder: StrPath, limit_sec: float = 0.0, frame_name: str | None = None) -> None:
+        folder = Path(folder)
         self.kind = kind
         self.limit_sec = limit_sec
         self.frame_name = frame_name  # of the frames, where what the index calls a video is a folder of them
@@ -226,7 +228,7 @@ def seen_clip(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Seen:
     return Seen(np.ascontiguousarray(views_VSCHW[centre].transpose(0, 2, 3, 1)), whole, boxes)
 
 
-def views_of_file(path: Path, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:
+def views_of_file(path: StrPath, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:
     """Evaluation views [V*S, 3, H, W] of a video (file or frames, as `open_clip`) or of a part of it, normalised.
 
     Raises:

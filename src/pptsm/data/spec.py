@@ -4,6 +4,7 @@ A card (`pptsm.weights.card`) and an exported file carry it as JSON; docs/clip.m
 """
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -27,6 +28,16 @@ class ClipSpec(BaseModel):
     """From a video's frames to a clip [S, 3, H, W]: which frames, which pixels, which numbers.
 
     Fields that params.yaml has too mean the same there (section clip).
+
+    Example:
+        >>> from pptsm import ClipSpec, Predictor
+        >>> spec = Predictor("models/export/model.onnx").metadata.clip
+        >>> spec.shape
+        (8, 3, 56, 56)
+        >>> spec == ClipSpec.model_validate_json(spec.model_dump_json())
+        True
+        >>> print(*str(spec).split()[:4])  # fields that have their default, such as mean and std, are not shown
+        segments=8 sampling='uniform' frame_rule='official' crops='center'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -65,6 +76,11 @@ class ClipSpec(BaseModel):
         if max(self.crop_px, self.test_crop_px) > self.resize_px:
             raise ValueError(f"crops of {self.crop_px} and {self.test_crop_px} px, of frames of {self.resize_px} px")
         return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Fields with their default are left out: what is shown still makes the same value."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        return ((name, value) for name, value in super().__repr_args__() if value != defaults.get(name or ""))
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

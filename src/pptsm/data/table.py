@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from pptsm.runtime.errors import UserError, unusable
+from pptsm.runtime.paths import StrPath
 
 SPLITS = ("train", "val", "test")
 
@@ -114,18 +115,18 @@ def _as_cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and re.match(FORMULA, value) else value
 
 
-def save_index(table: pd.DataFrame, path: Path) -> None:
+def save_index(table: pd.DataFrame, path: StrPath) -> None:
     """Write the table as CSV."""
-    write_csv(table, path, float_format="%.6g")
+    write_csv(table, Path(path), float_format="%.6g")
 
 
-def load_index(path: Path) -> pd.DataFrame:
+def load_index(path: StrPath) -> pd.DataFrame:
     """Read a table that `save_index` wrote; labels such as "nan" or "None" stay words.
 
     Raises:
         UserError: as `read_table`.
     """
-    return read_table(path, "the index", "index", COLUMNS, COLUMNS, keep_default_na=False)
+    return read_table(Path(path), "the index", "index", COLUMNS, COLUMNS, keep_default_na=False)
 
 
 def read_table(
@@ -161,12 +162,13 @@ def read_table(
     return table
 
 
-def save_labels(labels: list[str], path: Path) -> None:
+def save_labels(labels: list[str], path: StrPath) -> None:
     """Write class names, one a line.
 
     Raises:
         UserError: as `refuse_unfit_names`.
     """
+    path = Path(path)
     refuse_unfit_names(labels)
     path.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="\n")
 
@@ -180,7 +182,7 @@ def refuse_unfit_names(labels: Sequence[str]) -> None:
         )
 
 
-def load_labels(path: Path, index: pd.DataFrame | None = None) -> list[str]:
+def load_labels(path: StrPath, index: pd.DataFrame | None = None) -> list[str]:
     """Class names, one a line; only a line feed ends a line, all that Unicode also calls a line break is text.
 
     Args:
@@ -190,6 +192,7 @@ def load_labels(path: Path, index: pd.DataFrame | None = None) -> list[str]:
     Raises:
         UserError: the file is missing, empty, cut off or no text, or does not name the index's classes.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")  # which takes Windows' line ends too
     except OSError as error:

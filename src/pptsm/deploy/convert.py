@@ -9,15 +9,17 @@ from paddle.static import InputSpec
 
 from pptsm.evaluation.model_file import DIGEST, NO_DIGEST, with_digest
 from pptsm.model.network import VideoNetwork
+from pptsm.runtime.paths import StrPath
 
 INFERENCE_NAME = "model"
 
 
-def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int, int, int]) -> None:
+def save_inference(model: VideoNetwork, folder: StrPath, clip_shape: tuple[int, int, int, int]) -> None:
     """Write Paddle's inference model (program and weights) for clips of `clip_shape` (T, 3, H, W), any batch.
 
     The model itself is changed: it is put into evaluation mode, with its parallel convolutions fused.
     """
+    folder = Path(folder)
     model.eval()
     model.fuse()
     spec = [InputSpec([None, *clip_shape], "float32", name="clips")]
@@ -25,8 +27,9 @@ def save_inference(model: VideoNetwork, folder: Path, clip_shape: tuple[int, int
     paddle.jit.save(static, str(folder / INFERENCE_NAME))
 
 
-def convert_to_onnx(inference: Path, target: Path, opset: int, properties: dict[str, str]) -> None:
+def convert_to_onnx(inference: StrPath, target: StrPath, opset: int, properties: dict[str, str]) -> None:
     """Convert a folder that `save_inference` wrote; `properties` become the file's metadata, with its digest."""
+    inference, target = Path(inference), Path(target)
     paddle2onnx.export(
         str(inference / f"{INFERENCE_NAME}.json"),
         str(inference / f"{INFERENCE_NAME}.pdiparams"),

@@ -16,6 +16,7 @@ from pptsm.data.transforms import ClipArray, Pixels, normalise
 from pptsm.evaluation.model_file import read_exported, unloadable
 from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.paths import StrPath
 
 if TYPE_CHECKING:
     import paddle
@@ -41,7 +42,7 @@ def choose_engine(wanted: Literal["auto", "onnx", "paddle"], device: str) -> Lit
     return wanted
 
 
-def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSession:
+def open_session(model: StrPath, device: str = "cpu") -> onnxruntime.InferenceSession:
     """A session for an ONNX file: on the cores of this process, or on a GPU where this ONNX Runtime can use one.
 
     ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
@@ -49,6 +50,7 @@ def open_session(model: Path, device: str = "cpu") -> onnxruntime.InferenceSessi
     Raises:
         UserError: there is no such file, it cannot be loaded, or `read_exported` refuses it.
     """
+    model = Path(model)
     data = read_exported(model)  # what was looked into is what is opened
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.paths import StrPath
 
 DIGEST = "pptsm.sha256"
 NO_DIGEST = "0" * 64
@@ -45,13 +46,14 @@ def has_right_digest(data: bytes) -> bool | None:
     return zeroed.hexdigest().encode() == said
 
 
-def read_exported(model: Path) -> bytes:
+def read_exported(model: StrPath) -> bytes:
     """The bytes of an ONNX file, looked into.
 
     Raises:
         UserError: there is no such file, or it is no ONNX file, or is not as it was exported, or keeps arrays in other
             files, or an array of it holds what is not a number.
     """
+    model = Path(model)
     if not model.is_file():
         raise UserError(
             f"no exported model {model} (looked from {Path.cwd()}). `dvc repro export` makes one; --model of "

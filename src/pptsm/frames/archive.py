@@ -21,6 +21,7 @@ from PIL import Image
 
 from pptsm.params.schema import Frames as Settings
 from pptsm.runtime.files import whole_file
+from pptsm.runtime.paths import StrPath
 from pptsm.video.pixels import decode_jpeg, encode_jpeg, resized
 from pptsm.video.types import DecodedWhenAsked, Frames, Size, resized_size
 from pptsm.video.video import VideoError
@@ -121,12 +122,13 @@ def scaled_down(frame: NDArray[np.uint8], short_side_px: int | None) -> NDArray[
     return resized(frame, resized_size(native, short_side_px, "kept"))
 
 
-def read_frames(archive: Path, indices: NDArray[np.int64]) -> Frames:
+def read_frames(archive: StrPath, indices: NDArray[np.int64]) -> Frames:
     """The frames at 0-based `indices` of an archive, all decoded.
 
     Raises:
         VideoError: the archive is missing, damaged or of an older version, or has no such frame.
     """
+    archive = Path(archive)
     frames = frames_in(archive, indices)
     return Frames(list(frames.images), frames.native)
 
@@ -211,13 +213,14 @@ def native_size(comment: bytes | str) -> Size:
         ) from None
 
 
-def unpack(path: Path, folder: Path) -> int:
+def unpack(path: StrPath, folder: StrPath) -> int:
     """Write an archive's frames as files of their own below `folder`, byte for byte; how many they are.
 
     Raises:
         VideoError: the archive is missing, damaged or something else.
         OSError: the frames cannot be written.
     """
+    path, folder = Path(path), Path(folder)
     folder.mkdir(parents=True)
     count = 0
     for name, frame in _members(path):

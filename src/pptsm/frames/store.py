@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pptsm.frames import archive, short_gop
 from pptsm.params.choices import Kept
 from pptsm.params.schema import Frames as Settings
+from pptsm.runtime.paths import StrPath
 from pptsm.video.image_sequence import FrameFolder, open_clip
 from pptsm.video.types import Frames, Size
 from pptsm.video.video import Span, Video, VideoError
@@ -35,13 +36,14 @@ def kept_name(kind: Kept, clip_id: str) -> str:
     return archive.archive_name(clip_id) if kind == "archive" else short_gop.clip_name(clip_id)
 
 
-def read_kept(kind: Kept, file: Path, indices: NDArray[np.int64]) -> Frames:
+def read_kept(kind: Kept, file: StrPath, indices: NDArray[np.int64]) -> Frames:
     """The frames at 0-based `indices` of a file of this form; those of an archive are decoded when they are asked for.
 
     Raises:
         VideoError: the file is missing, damaged or of an older version, or has no such frame; when a frame is asked for
             that is no whole JPEG.
     """
+    file = Path(file)
     return archive.frames_in(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
 
 
@@ -95,7 +97,7 @@ def _state_of(file: Path, num_frames: int) -> bytes:
     return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
 
 
-def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> None:
+def write_kept(video: StrPath, wanted: Sequence[Wanted], settings: Settings) -> None:
     """Decode a video once, in order, as far as it is needed, and write a file for each part of it.
 
     Each is whole or absent, but for a power cut: `is_whole` tells.
@@ -103,6 +105,7 @@ def write_kept(video: Path, wanted: Sequence[Wanted], settings: Settings) -> Non
     Raises:
         VideoError: fewer frames decode.
     """
+    video = Path(video)
     kind, waiting = settings.kept, deque(sorted(wanted, key=lambda each: each.span.first))
     count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
     with ExitStack() as unfinished:
@@ -130,9 +133,9 @@ def _shared(kind: Kept, opened: Video | FrameFolder, number: int, frame: NDArray
     return archive.jpeg_of(frame, settings)
 
 
-def write_archive(file: Path, video: Path, num_frames: int, settings: Settings) -> None:
+def write_archive(file: StrPath, video: StrPath, num_frames: int, settings: Settings) -> None:
     """Decode the first `num_frames` frames of a video into an archive, as `write_kept`."""
-    write_kept(video, [Wanted(file, Span(0, num_frames))], settings.model_copy(update={"source": "archive"}))
+    write_kept(video, [Wanted(Path(file), Span(0, num_frames))], settings.model_copy(update={"source": "archive"}))
 
 
 def _writer(

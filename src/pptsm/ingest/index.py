@@ -22,6 +22,7 @@ from pptsm.ingest.time_spans import cut_into_parts
 from pptsm.params.schema import Index
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import Workers
 from pptsm.video.scan import is_folder, shut, videos_below
 from pptsm.video.video import VIDEO_SUFFIXES, shown
@@ -114,7 +115,7 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
     return table, labels
 
 
-def find_videos(root: Path, frame_name: str | None = None) -> dict[str, Path]:
+def find_videos(root: StrPath, frame_name: str | None = None) -> dict[str, Path]:
     """All videos below `root` by their id, sorted: the path of the file (or of the folder of such frames) below it.
 
     An id has / between folders and is always text: in place of bytes that are none it has a backslash and their
@@ -123,6 +124,7 @@ def find_videos(root: Path, frame_name: str | None = None) -> dict[str, Path]:
     Raises:
         UserError: no such folder, or no video in it.
     """
+    root = Path(root)
     if problem := shut(root):
         raise UserError(
             f"index.root is {str(root)!r}, but there is no such folder that can be looked into ({problem}; looked from "

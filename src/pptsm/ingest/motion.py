@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pptsm.params.schema import Motion
 from pptsm.runtime.console import progress
+from pptsm.runtime.paths import StrPath
 from pptsm.video.video import write_video
 
 Image = NDArray[np.float64]  # [H, W, 3] or [H, W], 0..1
@@ -35,7 +36,7 @@ class Pose:
     angle: float
 
 
-def draw_dataset(folder: Path, params: Motion) -> int:
+def draw_dataset(folder: StrPath, params: Motion) -> int:
     """Write `videos_per_class` videos of each class as folder/<class>/<scene>_<number>.mp4.
 
     A scene fixes the look of the ground and of the shape; videos of one scene belong on the same side of
@@ -44,6 +45,7 @@ def draw_dataset(folder: Path, params: Motion) -> int:
     Returns:
         The number of videos written.
     """
+    folder = Path(folder)
     jobs = [(name, number) for number in range(params.videos_per_class) for name in CLASSES]
     for name, number in progress(jobs, "motion", "videos"):
         scene = number % params.groups

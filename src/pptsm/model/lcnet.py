@@ -49,7 +49,7 @@ class ConvNorm(nn.Layer):
 
     `shift` is what the norm adds at first. Ahead of an activation, 1 lets most values pass: with 0, as usual, the
     gradients of a random start grow a thousandfold on their way back through these layers without shortcuts
-    (docs/experiments.md). Weights from a file replace it.
+    (docs/log/2026-11.md). Weights from a file replace it.
     """
 
     def __init__(

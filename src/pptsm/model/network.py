@@ -12,6 +12,7 @@ section 4 (ResNet-D). The state dict of the 50-layer network has the names and s
 PP-TSM checkpoints, so that those load as they are.
 """
 
+import math
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ from typing import Any, Literal, get_args
 import paddle
 from paddle import nn
 
+from pptsm.model.cost import count_parameters
 from pptsm.model.layers import scaled, temporal_shift
 from pptsm.model.lcnet import Block, LCNetV2
 from pptsm.params.choices import Activation, Depth, Network
@@ -226,7 +228,7 @@ class VideoNetwork(nn.Layer):
     frames, so several clips of one video can be scored together.
 
     `classifier` names the last layer in the state dict; `head` is a layer, or a method of the trunk where that
-    layer is the trunk's.
+    layer is the trunk's. `print(network.backbone)` shows the layers.
     """
 
     def __init__(
@@ -235,12 +237,18 @@ class VideoNetwork(nn.Layer):
         head: Callable[[paddle.Tensor, int], paddle.Tensor],
         num_segments: int,
         classifier: str,
+        description: str,
     ) -> None:
         super().__init__()
+        self.description = description
         self.backbone = backbone
         self.head = head
         self.num_segments = num_segments
         self.head_names = [f"{classifier}.weight", f"{classifier}.bias"]
+
+    def __repr__(self) -> str:
+        """What network it is, in a line; Paddle's own has one for each of hundreds of layers."""
+        return f"VideoNetwork({self.description}: {count_parameters(self) / 1e6:.1f} million parameters)"
 
     def forward(self, clips: paddle.Tensor) -> paddle.Tensor:
         _, num_frames, channels, height, width = clips.shape
@@ -311,14 +319,24 @@ def build_model(
         logits [N, K].
 
     Raises:
-        ValueError: for an unknown network or depth, a number out of range, or attention where there is none.
+        ValueError: for an unknown network, depth or activation, a number out of range, or attention where there is
+            none.
+
+    Example:
+        >>> from pptsm import build_model
+        >>> build_model("pptsm", depth=50, num_classes=400, num_segments=8)
+        VideoNetwork(pptsm, 50 layers, width 1, 8 segments, 400 classes: 24.3 million parameters)
+        >>> build_model("pptsm", depth=18, num_classes=8, width=0.25, shift=False)  # no sense of order
+        VideoNetwork(pptsm, 18 layers, width 0.25, no shift, 8 segments, 8 classes: 0.7 million parameters)
     """
     if network not in get_args(Network):
         raise ValueError(f'network is "{network}"; known are {", ".join(get_args(Network))}')
     if depth not in BLOCKS_PER_STAGE:
         raise ValueError(f"depth is {depth}; known are {', '.join(map(str, BLOCKS_PER_STAGE))}")
-    if num_classes < 1 or num_segments < 1 or width <= 0:
-        raise ValueError("num_classes and num_segments must be at least 1, width above 0")
+    if activation not in (None, *get_args(Activation)):
+        raise ValueError(f'activation is "{activation}"; known are {", ".join(get_args(Activation))}')
+    if num_classes < 1 or num_segments < 1 or not 0 < width < math.inf:
+        raise ValueError("num_classes and num_segments must be at least 1, width a number above 0")
     if shift_ratio == "auto":
         shift_ratio = published_shift_ratio(network, num_segments)
     if not 0 < shift_ratio < 0.5:
@@ -330,12 +348,16 @@ def build_model(
     if dropout is None:
         dropout = 0.2 if network == "pptsm_v2" else 0.5
     chosen = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
+    layers = [] if network == "pptsm_v2" else [f"{depth} layers"]
+    unusual = [*(["attention"] if attention else []), *([] if shift else ["no shift"])]
+    sizes = [f"{num_segments} segments", f"{num_classes} classes"]
+    description = ", ".join([network, *layers, f"width {width:g}", *unusual, *sizes])
     shifting: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio}
     if network == "pptsm_v2":
         lcnet = LCNetV2(
             num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shifting
         )
-        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc")
+        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description)
     trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shifting)
     head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
-    return VideoNetwork(trunk, head, num_segments, "head.fc")
+    return VideoNetwork(trunk, head, num_segments, "head.fc", description)

@@ -2,7 +2,6 @@
 
 import difflib
 import reprlib
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from pydantic_core import ErrorDetails
 from pptsm.params.reading import read_sections
 from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
+from pptsm.runtime.paths import StrPath, as_path
 
 MAX_FAULTS = 20  # more help nobody
 RENAMED = {  # keys of older versions, and what took their place
@@ -20,13 +20,14 @@ RENAMED = {  # keys of older versions, and what took their place
 }
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: StrPath) -> Params:
     """Read and check the whole of params.yaml.
 
     Raises:
         ParamsError: the file is missing or no YAML, or a key or value is wrong; each fault is named with
             its key, the value found, and what is allowed.
     """
+    path = as_path(path, "the file of parameters")
     return check_params(read_sections(path), str(path))
 
 

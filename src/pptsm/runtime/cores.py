@@ -89,7 +89,7 @@ def training_threads(processes: int | None = None) -> int:
     """How many threads each of so many processes (None: those of now) computes with; `PPTSM_THREADS` overrides it.
 
     Elsewhere its part of the cores. On AMD's processors one: there a second thread shortens the step of a full-size
-    network by a tenth, and makes that of a small one several times as long (docs/experiments.md). Beside a GPU one.
+    network by a tenth, and makes that of a small one several times as long (docs/log/2026-11.md). Beside a GPU one.
 
     Raises:
         UserError: `PPTSM_THREADS` is no number of threads.

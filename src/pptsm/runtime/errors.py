@@ -3,6 +3,7 @@
 from pathlib import Path
 
 TEMPORARY = 75  # exit code for what may succeed if it is tried again later; EX_TEMPFAIL of sysexits.h
+TRY_AGAIN = "The same command may succeed later."  # its sentence, which a command that runs another one looks for
 
 
 class UserError(Exception):

@@ -64,11 +64,11 @@ def predict_arrived(
         rows = read_results(results)
         due, unsettled = due_videos(folder, rows)
         answers = predict_files(list(due), model, predictor.sampling, top_k, timeout_sec)
-        for number, answer in enumerate(answers, start=1):
-            identity = due[answer.file]
+        for number, (file, answer) in enumerate(zip(due, answers, strict=True), start=1):
+            identity = due[file]
             before = rows.pop(identity, None)  # its new row comes last
             tries = 1 + (before["tries"] if before else 0)
-            if name_fault(answer.file):  # no try will mend a name; with a new one it is another video
+            if name_fault(file):  # no try will mend a name; with a new one it is another video
                 tries = MAX_TRIES
             row = _row_of(answer, identity, predictor.metadata.revision, tries)
             rows[identity] = row

@@ -14,7 +14,7 @@ from pptsm.runtime.console import progress
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.pool import Unfinished, killable
 
-HASH_SIDE = 16  # 256 bits a frame: with 64, plain backgrounds are taken for copies (docs/experiments.md)
+HASH_SIDE = 16  # 256 bits a frame: with 64, plain backgrounds are taken for copies (docs/log/2026-11.md)
 HASH_BITS = HASH_SIDE**2
 THIRDS = 3  # frames a clip, in the middle of each third
 CLIPS_OF_A_JOB = 64

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pptsm.params.choices import NUMBERED_FRAMES
 from pptsm.runtime.files import sha256_of
+from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import sign_of_life
 from pptsm.video.pixels import decode_sound_jpeg
 from pptsm.video.timing import Timing
@@ -47,7 +48,8 @@ class FrameFolder:
     rate = 0.0  # nothing tells
     promised = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
+        path = Path(path)
         pattern = members_pattern(path.name)
         assert pattern is not None
         self.folder = path.parent
@@ -156,7 +158,7 @@ class FrameFolder:
         return [self.folder / name for name in self._names]
 
 
-def open_clip(path: Path, *, decord: bool = False) -> Video | FrameFolder:
+def open_clip(path: StrPath, *, decord: bool = False) -> Video | FrameFolder:
     """A video file, or the frames of a folder by a name with %05d or the like.
 
     Args:
@@ -166,10 +168,11 @@ def open_clip(path: Path, *, decord: bool = False) -> Video | FrameFolder:
     Raises:
         VideoError: as either.
     """
+    path = Path(path)
     return FrameFolder(path) if _is_of_frames(path) else Video(path, decord=decord)
 
 
-def probe_clip(path: Path, *, decord: bool = False) -> Probe:
+def probe_clip(path: StrPath, *, decord: bool = False) -> Probe:
     """Decode a whole video, or all frames of a folder, and say what is in it, as `video.probe`."""
     return probe(path, partial(open_clip, decord=decord))
 

@@ -69,7 +69,7 @@ def decode_sound_jpeg(data: bytes) -> NDArray[np.uint8]:
     """The frame [H, W, 3] of a JPEG from elsewhere: the pixels of `decode_jpeg`, but only of a file without a fault.
 
     Where libjpeg goes on with a warning (data that ends early or late, codes that do not exist), OpenCV and Pillow make
-    a picture of it. A change that leaves another valid picture nobody can notice (docs/experiments.md).
+    a picture of it. A change that leaves another valid picture nobody can notice (docs/log/2026-11.md).
 
     Raises:
         ValueError: saying what is wrong.

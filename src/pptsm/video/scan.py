@@ -6,11 +6,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pptsm.runtime.paths import StrPath
 from pptsm.video.image_sequence import members_pattern
 from pptsm.video.video import VIDEO_SUFFIXES
 
 
-def videos_below(folder: Path, frame_name: str | None = None) -> list[Path]:
+def videos_below(folder: StrPath, frame_name: str | None = None) -> list[Path]:
     """The video files of a folder and its subfolders, sorted; links are followed, hidden names are not taken.
 
     With `frame_name` (img_%05d.jpg) the folders with such frames instead, as `folder/img_%05d.jpg`.
@@ -18,6 +19,7 @@ def videos_below(folder: Path, frame_name: str | None = None) -> list[Path]:
     What only a reader will find bad is listed too: a link to nothing, a pipe, a file that goes while this looks, and in
     the place of its videos a folder that cannot be looked into. A dataset that is there in part must not shrink unseen.
     """
+    folder = Path(folder)
     if frame_name is None:
         return sorted(_walk(folder, frozenset()))
     found = _walk(folder, frozenset(), members_pattern(frame_name))

@@ -22,6 +22,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import sign_of_life
 from pptsm.video.orientation import AS_STORED, Orientation, orientation_in, says_orientation
 from pptsm.video.timing import Timing, timing_of
@@ -73,7 +75,7 @@ class Seconds(NamedTuple):
 Part = Span | Seconds | None  # None: the whole file
 
 
-class VideoError(Exception):
+class VideoError(UserError):
     """A file cannot be decoded; the message says why."""
 
 
@@ -143,7 +145,8 @@ class Video:
         VideoError: the file cannot be opened, or has no frames.
     """
 
-    def __init__(self, path: Path, *, decord: bool = False) -> None:
+    def __init__(self, path: StrPath, *, decord: bool = False) -> None:
+        path = Path(path)
         _require_content(path)
         self.path = path
         self._may_use_decord = decord
@@ -263,14 +266,14 @@ class Video:
                 raise VideoError(found.reason)
 
 
-def probe(path: Path, open_video: Callable[[Path], Any] = Video) -> Probe:
+def probe(path: StrPath, open_video: Callable[[Path], Any] = Video) -> Probe:
     """Decode a whole file and say what is in it; never raises for a bad file.
 
     A broken container can keep a decoder busy without end: call this in a process that can be killed, and within
     `ended_if_silent`.
     """
     try:
-        video = open_video(path)
+        video = open_video(Path(path))
         count, height, width, problem = 0, 0, 0, ""
         try:
             for frame in video:
@@ -731,7 +734,7 @@ def _rgb(frame: Image) -> Image:
     return frame.reshape(height, width * channels)[:, : width * 3].reshape(height, width, 3)
 
 
-def write_video(path: Path, frames: Images, fps: int, codec: str) -> None:
+def write_video(path: StrPath, frames: Images, fps: int, codec: str) -> None:
     """Encode frames [T, H, W, 3] (H and W even) into an .mp4 file; the same frames give the same bytes.
 
     Args:
@@ -747,7 +750,7 @@ def write_video(path: Path, frames: Images, fps: int, codec: str) -> None:
         "h264": ("libx264", {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0:aq-mode=0"}),
         "mpeg4": ("mpeg4", {"qscale": "3"}),
     }[codec]
-    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    with av.open(os.fspath(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(encoder, rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"

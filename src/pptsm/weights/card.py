@@ -1,7 +1,6 @@
 """A network in a folder: its weights, and a card from which it is built again without any other file."""
 
 import json
-from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +12,7 @@ from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.params.choices import Activation, Depth, Network
 from pptsm.params.schema import Role
 from pptsm.runtime.errors import UserError, unusable
+from pptsm.runtime.paths import StrPath, as_path
 from pptsm.weights.adapters import Arrays
 from pptsm.weights.loading import as_float32, load_weights
 from pptsm.weights.state_dict import WEIGHTS, WeightsError, write_arrays
@@ -107,7 +107,7 @@ def make_card(role: str, section: Role, classes: list[str], clip: ClipSpec, **fa
     )
 
 
-def save_network(folder: Path, card: Card, weights: Arrays | None) -> None:
+def save_network(folder: StrPath, card: Card, weights: Arrays | None) -> None:
     """Write weights, readable by `paddle.load`, and card into an existing folder; the same give the same bytes.
 
     Args:
@@ -118,6 +118,7 @@ def save_network(folder: Path, card: Card, weights: Arrays | None) -> None:
     Raises:
         UserError: an array holds what is not a number, so that nobody could use it.
     """
+    folder = Path(folder)
     if weights is not None:
         try:
             values = {name: as_float32(name, array) for name, array in weights.items()}
@@ -127,12 +128,13 @@ def save_network(folder: Path, card: Card, weights: Arrays | None) -> None:
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def read_card(folder: Path) -> Card:
+def read_card(folder: StrPath) -> Card:
     """The card that `save_network` wrote.
 
     Raises:
         UserError: there is none, it is damaged, or of an older version, from which no network can be built.
     """
+    folder = Path(folder)
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
         json.loads(text)
@@ -162,7 +164,7 @@ def network_folders(teacher: Path, student: Path, baseline: Path) -> dict[str, P
     return {role: folder for role, folder in folders.items() if not read_card(folder).skipped}
 
 
-def load_network(folder: str | PathLike[str]) -> VideoNetwork:
+def load_network(folder: StrPath) -> VideoNetwork:
     """The network of a folder with its weights, in evaluation mode; needs nothing but the folder.
 
     Args:
@@ -170,8 +172,17 @@ def load_network(folder: str | PathLike[str]) -> VideoNetwork:
 
     Raises:
         UserError: as `read_card`, or the folder has no weights, or `load_weights` refuses them.
+
+    Example:
+        >>> from pptsm import load_network
+        >>> network = load_network("models/student")
+        >>> network
+        VideoNetwork(pptsm, 18 layers, width 0.25, 8 segments, 8 classes: 0.7 million parameters)
+        >>> import paddle
+        >>> network(paddle.zeros([2, 8, 3, 56, 56])).shape  # clips [N, T, 3, H, W] -> logits [N, K]
+        [2, 8]
     """
-    folder = Path(folder)
+    folder = as_path(folder, "the folder of a network")
     card = read_card(folder)
     if card.skipped:
         raise UserError(f"{folder} has no weights: {card.skipped}.")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.model.network import VideoNetwork
+from pptsm.runtime.paths import StrPath
 from pptsm.weights.adapters import Arrays, state_dict_in, to_own_names
 from pptsm.weights.state_dict import WeightsError, read_weights
 
@@ -41,7 +42,9 @@ class LoadReport:
         )
 
 
-def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, new_head: bool = False) -> LoadReport:
+def load_weights(
+    model: VideoNetwork, path: StrPath, min_coverage: float = 1.0, *, new_head: bool = False
+) -> LoadReport:
     """Fill a network from a weights file of any known dialect (see `pptsm.weights.adapters`).
 
     Args:
@@ -58,6 +61,7 @@ def load_weights(model: VideoNetwork, path: Path, min_coverage: float = 1.0, *, 
             another shape for, or values that are no numbers; the model is then unchanged.
     """
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    path = Path(path)
     content = read_weights(path)
     try:
         found = state_dict_in(content)

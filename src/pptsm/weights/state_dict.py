@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pptsm.runtime.paths import StrPath
 from pptsm.weights.unpickle import ArrayUnpickler, BoundedFile, WeightsError
 
 __all__ = ["WEIGHTS", "WeightsError", "as_arrays", "read_weights", "write_arrays"]
@@ -41,12 +42,13 @@ DAMAGED = (
 )  # fmt: skip
 
 
-def read_weights(path: Path) -> Any:
+def read_weights(path: StrPath) -> Any:
     """The object in a weights file of Paddle or PyTorch, tensors as numpy arrays, bfloat16 as float32.
 
     Raises:
         WeightsError: the file is missing, damaged, too large, or refers to anything but arrays.
     """
+    path = Path(path)
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -81,8 +83,9 @@ def _holds_static_graph(path: Path) -> bool:
         return False
 
 
-def write_arrays(path: Path, values: Any) -> None:
+def write_arrays(path: StrPath, values: Any) -> None:
     """Pickle arrays and containers of them; the same values give the same bytes, and `paddle.load` reads it."""
+    path = Path(path)
     with path.open("wb") as file:
         pickle.dump(values, file, protocol=4)
 

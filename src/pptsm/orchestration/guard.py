@@ -1,6 +1,6 @@
 """Runs a command that must not outlive whoever started it, not even one that is killed.
 
-    python flows/guard.py COMMAND [ARGUMENT ...]
+    python -m pptsm.orchestration.guard COMMAND [ARGUMENT ...]
 
 The starter holds this process's standard input open. When that closes (because the starter wants the command stopped,
 or is no more), the command's whole process group is first asked as by Ctrl-C, so that it can save and tidy up, then

@@ -13,15 +13,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows import guard
 from prefect import State, get_run_logger
 from prefect.exceptions import FailedRun
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
-from pptsm.runtime.errors import TEMPORARY, UserError
+from pptsm.orchestration import guard
+from pptsm.runtime.errors import TRY_AGAIN, UserError
 
-ROOT = Path(__file__).parent.parent
 LAST_LINES = 30
 
 
@@ -35,9 +34,8 @@ class CommandError(Exception):
 
     @property
     def temporary(self) -> bool:
-        """Whether the command, or the stage that DVC ran for it, said that trying again may help."""
-        told = [self.reason, *self.last_lines[-5:]]
-        return any(line.endswith((f"exit code {TEMPORARY}", f"exited with {TEMPORARY}")) for line in told)
+        """Whether the command, or the stage that DVC ran for it, said that the same command may succeed later."""
+        return any(TRY_AGAIN in line for line in self.last_lines)
 
 
 def run_streaming(command: list[str], log: Callable[[str], None], **options: Any) -> list[str]:
@@ -61,7 +59,7 @@ def run_streaming(command: list[str], log: Callable[[str], None], **options: Any
 def lines_of(
     command: list[str],
     *,
-    cwd: Path = ROOT,
+    cwd: Path,
     timeout_sec: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Generator[str, None, None]:

@@ -1,4 +1,4 @@
-"""Lets a flow's file run as a script without a server: imported first, before Prefect reads its settings.
+"""Lets a flow's file run as a script without a server.
 
     python flows/train_pptsm.py [-p NAME=VALUE ...]     # the parameters as of `prefect deployment run`
 
@@ -16,29 +16,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect import Flow, State
 
-ROOT = Path(__file__).resolve().parent.parent
-
-sys.path.insert(0, str(ROOT))
-
-from flows.waiting import SERVER_START_SEC, waiting_for
-
 from pptsm.orchestration.access import ADDRESS, NO_TRACKING, keep_private, known_access
+from pptsm.orchestration.waiting import SERVER_START_SEC, waiting_for
 
 STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault(NO_TRACKING, "1")
-os.environ.setdefault(STARTUP, str(SERVER_START_SEC))
-if ADDRESS in os.environ:
-    os.environ |= known_access(ROOT / ".prefect")  # Prefect's plugin would do so only for a script started in ROOT
-else:
-    home = ROOT / ".prefect/scripts"
-    keep_private(keep_private(home.parent) / home.name)
-    os.environ["PREFECT_HOME"] = str(home)
-    # Prefect reads prefect.toml where it is started; from elsewhere the server named there, where perhaps nobody
-    # listens, is not asked for
-    os.chdir(ROOT / "flows")
+
+def prepare(file: str) -> None:
+    """Choose the server of a script; called before Prefect is imported, because it reads its settings then.
+
+    Args:
+        file: of the script, in the folder flows of the project.
+    """
+    folder = Path(file).resolve().parent
+    root = folder.parent
+    sys.path.insert(0, str(root))  # a script finds the folder's other files as a worker does, as flows.NAME
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault(NO_TRACKING, "1")
+    os.environ.setdefault(STARTUP, str(SERVER_START_SEC))
+    if ADDRESS in os.environ:
+        os.environ |= known_access(root / ".prefect")  # Prefect's plugin does so only for a script started in root
+    else:
+        home = root / ".prefect/scripts"
+        keep_private(keep_private(home.parent) / home.name)
+        os.environ["PREFECT_HOME"] = str(home)
+        # Prefect reads prefect.toml in the working folder. Elsewhere it does not ask for the server named there, where
+        # perhaps nobody listens.
+        os.chdir(folder)
 
 
 def run(flow: "Flow[Any, Any]") -> int:

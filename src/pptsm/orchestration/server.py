@@ -1,10 +1,11 @@
 """`make flow` and `make serve`: server on loopback, the deployments of prefect.yaml, and a worker that runs them.
 
-    python flows/watched.py [OPTIONS OF prefect deployment run, such as -p overrides='["sampling=dense"]']
-    python flows/watched.py --stay
+    python -m pptsm.orchestration.server [OPTIONS OF prefect deployment run, such as -p overrides='["sampling=dense"]']
+    python -m pptsm.orchestration.server --stay
 
 The first runs `train-pptsm` once, watched, and ends with the run's exit code; the second stays until Ctrl-C. Either
-leaves no process behind. Cost beside the stages: about half a minute. While it runs, the address it prints shows the
+leaves no process behind. Typed in the project's folder. Cost beside the
+stages: about half a minute. While it runs, the address it prints shows the
 runs in a browser; database and logs are in .prefect/.
 """
 
@@ -23,14 +24,11 @@ from typing import Any
 import psutil
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from flows import guard
-from flows.waiting import SERVER_START_SEC, waiting_for
-
+from pptsm.orchestration import guard
 from pptsm.orchestration.access import ADDRESS, OWNER_ALONE, SERVERS_PASSWORD, access_file, grant_access, keep_private
+from pptsm.orchestration.waiting import SERVER_START_SEC, waiting_for
 
+ROOT = Path.cwd()  # the project's folder
 HOME = ROOT / ".prefect"
 DEPLOYMENT = "train-pptsm"
 POOL = "pptsm"
@@ -39,6 +37,8 @@ USUAL_PORT = 4200
 
 def main() -> int:
     """Start server and worker, watch one run or stay, stop everything."""
+    if not (ROOT / "prefect.yaml").exists():
+        sys.exit(f"error: no prefect.yaml in {ROOT}, so there is no deployment to serve. Go to the project's folder.")
     for asked in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(asked, lambda number, _: sys.exit(128 + number))  # asked to stop, it stops its children too
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background
