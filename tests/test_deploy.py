@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, as_anyone, moving_square, pptsm, spec_with, write_params
-from foreign import in_mmaction2_names, random_tsm, torch_zip, write
+from helpers.foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from pptsm.data.spec import ClipSpec
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.deploy.parity import Agreement, compare, middle_view, require

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from foreign import (
+from helpers.foreign import (
     in_mit_han_lab_names,
     in_mmaction2_names,
     numpy_tsm,

@@ -131,7 +131,7 @@ def network():
 
 def download():
     import threading
-    from badserver import BadServer
+    from helpers.badserver import BadServer
     from pptsm.weights.download import download
     with BadServer(bytes(3_000_000)) as server:
         threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, run, write_params
-from imports import SOURCE, imported_modules
+from helpers.imports import SOURCE, imported_modules
 from pptsm.cli import STAGES
 from pptsm.params.reading import read_sections
 from pptsm.runtime import fingerprint

@@ -31,7 +31,7 @@ from flows.graph import Stages, graph, outputs_of
 from flows.predict_folder import newest_rows
 from flows.sweep import experiment_names, values_with
 
-from imports import imported_modules
+from helpers.imports import imported_modules
 from pptsm.data.table import write_csv
 from pptsm.orchestration import waiting
 from pptsm.orchestration.access import (

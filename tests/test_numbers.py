@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from conftest import params_with, spec_with
-from foreign import torch_stream, torch_zip, write
+from helpers.foreign import torch_stream, torch_zip, write
 from pptsm.deploy.parity import Agreement, compare, require
 from pptsm.evaluation.metrics import accuracy, class_accuracy, cross_entropy, in_top, ranking, softmax, video_logits
 from pptsm.evaluation.scoring import score_videos

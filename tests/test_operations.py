@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util.retry import Retry
 
-from badserver import BadServer
+from helpers.badserver import BadServer
 from conftest import ROOT, TINY, commit, copy_tree, run, write_params
 from pptsm.orchestration.access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
 from pptsm.weights.state_dict import write_arrays

@@ -1,4 +1,6 @@
-"""What two processes find together, for tests/test_parallel.py: `python tests/companions.py OUT` writes it as JSON.
+"""What two processes find together, for tests/test_parallel.py, written as JSON.
+
+In folder tests: `python -m helpers.companions OUT`.
 
 A second word names their devices as `compute.devices` does: 2 processes on CPUs, or GPUs as in [0,1].
 """
@@ -112,6 +114,6 @@ def work(out: str, devices: Devices) -> None:
 
 
 if __name__ == "__main__":
-    from companions import work as by_its_name  # a rank cannot find what is in __main__
+    from helpers.companions import work as by_its_name  # a rank cannot find what is in __main__
 
     by_its_name(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else 2)
