@@ -9,16 +9,16 @@
 set -euo pipefail
 epochs=${1:-5}
 mkdir -p .pptsm
-base=(-S teacher.enabled=false -S student.distillation_weight=0.0 -S "student.epochs=$epochs")
+base=(-S teacher.enabled=false -S student.distillation.weight=0.0 -S "student.epochs=$epochs")
 variants=(
     "base"
-    "no-shift -S student.shift=false"
-    "relu -S student.activation=relu"
+    "no-shift -S student.network.shift=false"
+    "relu -S student.network.activation=relu"
     "no-label-smoothing -S training.label_smoothing=0.0"
     "mixup -S training.mix=mixup"
     "no-precise-bn -S training.precise_bn_every=0"
     "bn-decay -S training.decay_norm_and_bias=true"
-    "plain-tsm -S student.network=tsm -S student.activation=relu"
+    "plain-tsm -S student.network.network=tsm -S student.network.activation=relu"
     "head-lr-1 -S training.head_weight_lr=1.0 -S training.head_bias_lr=1.0"
 )
 

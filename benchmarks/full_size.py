@@ -28,7 +28,6 @@ from pptsm.runtime.files import sha256_of
 from pptsm.training.checkpoint import STATE
 from pptsm.weights.state_dict import as_arrays, write_arrays
 
-ROOT = Path(__file__).resolve().parent.parent
 PRESET = "k400-r50-uniform-distilled"
 VIDEOS = {
     "train/abseiling": ["clips/abseiling_k400.mp4"],
@@ -40,7 +39,7 @@ VIDEOS = {
 }
 SETTINGS = [
     "index.root=videos", "index.annotations=null", "index.label_file=presets/none", "frames.source=video",
-    "teacher.start=teacher.pdparams", "student.start=null", "student.epochs=1",
+    "teacher.start.weights=teacher.pdparams", "student.start.weights=null", "student.epochs=1",
     "training.batch_size=2", "training.amp=bf16", "training.warmup_epochs=0", "training.precise_bn_every=0",
     "compute.devices=1", "compute.workers=0", "compute.save_every_min=0", "export.latency_runs=3",
 ]  # fmt: skip
@@ -62,13 +61,12 @@ def main() -> None:
         classes = {Path(place).name for place in VIDEOS}
         teacher = build_model("pptsm", depth=101, num_classes=len(classes), num_segments=8)
         write_arrays(Path("teacher.pdparams"), as_arrays(teacher.state_dict()))
-        settings = [*SETTINGS, f"teacher.start_sha256={sha256_of(Path('teacher.pdparams'))}"]
+        settings = [*SETTINGS, f"teacher.start.sha256={sha256_of(Path('teacher.pdparams'))}"]
         for name, clips in (("params.yaml", 1), ("at_once.yaml", 2)):
             words = [w for s in [*settings, f"training.batch_norm_clips={clips}"] for w in ("--set", s)]
-            # presets are read in the project's folder
-            pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words, cwd=ROOT)
+            pptsm("preset", PRESET, "--params", str(Path(folder, name)), *words)
         pptsm("index", "--out", "index.csv", "--labels", "labels.txt")
-        pptsm("teacher_start", "--out", "start")
+        pptsm("start", "--role", "teacher", "--out", "start")
         pptsm("teacher", *INPUTS, "--start", "start", "--out", "teacher", "--history", "teacher.csv")
         outputs = ["--out", "baseline", "--history", "baseline.csv"]
         pptsm("baseline", *INPUTS, "--start", "none", *outputs)

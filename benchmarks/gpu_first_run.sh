@@ -96,12 +96,12 @@ else
 fi
 
 # ---- the stages: clips as they come, killed and resumed, exported --------------------------------------------------
-common=(teacher.enabled=false student.distillation_weight=0.0 student.epochs=2 training.precise_bn_batches=2
+common=(teacher.enabled=false student.distillation.weight=0.0 student.epochs=2 training.precise_bn_batches=2
     training.warmup_epochs=0 compute.save_every_min=0)
 if ((gpus)); then
     common+=(motion.frame_px=256 motion.videos_per_class=40 motion.groups=20 training.clips_per_video=4
         clip.resize_px=256 clip.crop_px=224 clip.test_crop_px=224
-        student.depth=50 student.width=1.0 student.segments=8 training.batch_size=16 "$one")
+        student.network.depth=50 student.network.width=1.0 student.network.num_segments=8 training.batch_size=16 "$one")
 else
     common+=(motion.videos_per_class=8 motion.groups=8 compute.devices=1)
 fi

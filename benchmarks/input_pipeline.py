@@ -42,11 +42,11 @@ from pptsm.frames.archive import archive_name
 from pptsm.frames.store import write_archive
 from pptsm.params.checking import load_params
 from pptsm.params.schema import Params
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.video.types import resized_size
 from pptsm.video.video import Video
 
-PRESETS, PRESET = Path(__file__).resolve().parent.parent / "presets", "k400-r50-uniform"
+PRESET = "k400-r50-uniform"
 CLIPS = 8  # of a training batch: one turn
 
 Steps = Callable[[int], object]  # does the turn of this number
@@ -79,7 +79,8 @@ def main() -> None:
 
 def ways_of(video: Path, params: Params, folder: Path, most: int) -> dict[str, Steps]:
     """Each way by name; every one reads frames that are on disk (or the video itself) anew."""
-    uniform, dense = (clip_spec(params.clip, params.student.segments, sampling) for sampling in ("uniform", "dense"))
+    segments = params.student.network.num_segments
+    uniform, dense = (clip_spec(params.clip, segments, sampling) for sampling in ("uniform", "dense"))
     num_frames = len(Video(video))
     row = pd.DataFrame(
         {"id": [video.name], "path": video.name, "first_frame": 0, "num_frames": num_frames, "label_index": 0}

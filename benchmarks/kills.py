@@ -28,15 +28,15 @@ import psutil
 from pptsm.training.checkpoint import STATE, read_state
 from pptsm.weights.state_dict import read_weights
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
     "motion.videos_per_class=4", "motion.groups=4", "motion.frame_px=32", "motion.num_frames=16",
     "index.train_share=0.5", "index.val_share=0.25", "index.test_share=0.25",
     "frames.source=video", "clip.resize_px=32", "clip.crop_px=32", "clip.test_crop_px=32",
     "training.batch_size=4", "training.batch_norm_clips=2", "training.mix=videomix", "training.keep=best",
     "training.precise_bn_batches=2",
-    "teacher.depth=18", "teacher.width=0.125", "teacher.segments=4", "student.segments=4",
-    "teacher.epochs=12", "teacher.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
+    "teacher.network.depth=18", "teacher.network.width=0.125", "teacher.network.num_segments=4",
+    "student.network.num_segments=4",
+    "teacher.epochs=12", "teacher.network.dropout=0.5", "compute.workers=1", "compute.save_every_min=0",
 ]  # fmt: skip
 INPUTS = ["--index", "index.csv", "--labels", "labels.txt", "--frames", "none", "--start", "none"]
 KINDS = ("tree", "one", "SIGTERM", "SIGINT")
@@ -98,8 +98,7 @@ def training(out: str) -> list[str]:
 
 def pptsm(*words: str) -> None:
     """Run a command to its end."""
-    place = ROOT if words[0] == "preset" else None  # presets are read there
-    done = subprocess.run(["pptsm", *words], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(["pptsm", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"pptsm {words[0]} ended with exit code {done.returncode}:\n{done.stderr}")
 

@@ -36,8 +36,8 @@ from pptsm.weights.state_dict import WEIGHTS, read_weights
 
 HEAD = "| processes asked | computed with | seed | loss | validation | test top-1 | minutes | largest difference |"
 PLAIN: dict[str, Any] = {
-    "teacher": {"enabled": False, "start": None},
-    "student": {"distillation": "hinton", "distillation_weight": 0.0, "baseline": False},
+    "teacher": {"enabled": False, "start": {"weights": None}},
+    "student": {"distillation": {"kind": "hinton", "weight": 0.0}, "baseline": False},
 }
 
 

@@ -30,14 +30,12 @@ from pptsm.evaluation.tables import metric_values
 from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
 from pptsm.params.schema import Params
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes
 from pptsm.training.fit import Inputs, fit_role
 from pptsm.weights.card import load_network
 from pptsm.weights.pretrained import fetch_start
-
-PRESETS = Path(__file__).resolve().parent.parent / "presets"
 
 
 def main(
@@ -80,14 +78,14 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
     for role, section in {"teacher": params.teacher, "student": params.student}.items():
         if role == "teacher" and not params.teacher.enabled:
             continue
-        fetch_start(role, section.start, section.start_sha256, folder / f"{role}_start")
+        fetch_start(role, section.start.weights, section.start.sha256, folder / f"{role}_start")
         inputs = Inputs(index, names, frames, folder / f"{role}_start")
         fit_role(role, section, params, inputs, folder / role, folder / f"{role}.csv", teacher=teacher)
-        teacher = folder / role if params.student.distillation_weight > 0 else None
+        teacher = folder / role if params.student.distillation.weight > 0 else None
     minutes = (time.monotonic() - started) / 60
     videos = in_split(table, "test")
     score = paddle_pixel_scorer(load_network(folder / "student"))
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     row: dict[str, Any] = {"minutes": minutes, "groups": videos["group"].tolist()}
     row["clips_per_sec"] = pd.read_csv(folder / "student.csv")["clips_per_sec"].mean()
     for sampling in params.evaluate.samplings:

@@ -121,7 +121,7 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
         rng = np.random.default_rng(ranks.rank)
         in_all = number_of_groups(recipe.batch_size, recipe, ranks.size)
         for number in map(len, ranks.share(divided(range(recipe.batch_size), in_all))):
-            shape = (number, student.segments, 3, clip.crop_px, clip.crop_px)
+            shape = (number, student.network.num_segments, 3, clip.crop_px, clip.crop_px)
             ones = np.ones((number, 3), dtype=np.float32)
             fields = rng.integers(0, 256, shape, dtype=np.uint8), ones / 64, 2 * ones
             groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
@@ -130,13 +130,13 @@ def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
             objective: Objective = Plain(model, recipe.label_smoothing)
             if not kind:
                 values["learns_from"] = "labels alone"
-            if not kind and student.distillation_weight > 0:
-                values["learns_from"] = "labels and peer" if student.distillation == "mutual" else "labels and teacher"
-                if student.distillation == "mutual":
-                    objective = Mutual(model, other, recipe.label_smoothing, student.distillation_weight)
+            if not kind and student.distillation.weight > 0:
+                values["learns_from"] = f"labels and {'peer' if student.distillation.kind == 'mutual' else 'teacher'}"
+                if student.distillation.kind == "mutual":
+                    objective = Mutual(model, other, recipe.label_smoothing, student.distillation.weight)
                 else:
                     other.eval()
-                    weights = (student.distillation_weight, student.temperature)
+                    weights = (student.distillation.weight, student.distillation.temperature)
                     objective = Hinton(model, other, recipe.label_smoothing, *weights)
             for learner in objective.learners:
                 prepare(learner, recipe, ranks.size, recipe.batch_size)

@@ -23,7 +23,7 @@ from pptsm.data.spec import clip_spec
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.ingest.texts import read_label_file
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.weights.card import network_arguments
 
@@ -33,9 +33,9 @@ NAMES = [BASE, "pptsmv2-8-k400-uniform", "pptsmv2-16-k400-uniform-distilled"]
 
 def exported(name: str, folder: Path) -> tuple[Path, tuple[int, int, int, int]]:
     """The ONNX file of a known network, with random weights, and the shape of its clip."""
-    params = chosen_params(Path("presets"), Choice("eval", name))
+    params = chosen_params(PRESETS, Choice("eval", name))
     labels = read_label_file(str(params.index.label_file))
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     save_inference(network_arguments(params.student, len(labels)).build(), folder, spec.shape)
     convert_to_onnx(folder, folder / "model.onnx", 17, ModelMetadata(labels, spec, "random").to_properties())
     return folder / "model.onnx", spec.shape

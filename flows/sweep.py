@@ -1,6 +1,6 @@
 """Flow `sweep`: experiments one after another, and a table that compares them.
 
-    prefect deployment run sweep --watch -p runs='[["sampling=dense"], ["student.shift=false", "training.mix=mixup"]]'
+    prefect deployment run sweep --watch -p runs='[["sampling=dense"], ["student.network.shift=false", "seed=1"]]'
     python flows/sweep.py -p runs='[["sampling=dense"]]'    # once, no server needed
 
 Each set of overrides is one DVC experiment, named after the sweep and its overrides. A sweep that ended early and is
@@ -47,7 +47,7 @@ def sweep(
     """Run one experiment for each set of overrides, and compare them with each other and with this checkout.
 
     Args:
-        runs: sets of overrides, such as [["sampling=dense"], ["student.shift=false"]].
+        runs: sets of overrides, such as [["sampling=dense"], ["student.network.shift=false"]].
         name: begins the names of the experiments.
         timeout_hours: an experiment that takes longer is stopped, its state kept.
 
@@ -95,7 +95,9 @@ def experiment_names(sweep_name: str, runs: list[list[str]], done: dict[str, str
             name was done with other parameters.
     """
     if not runs:
-        raise UserError('runs: expected sets of overrides, such as [["sampling=dense"], ["student.shift=false"]].')
+        raise UserError(
+            'runs: expected sets of overrides, such as [["sampling=dense"], ["student.network.shift=false"]].'
+        )
     names: dict[str, list[str]] = {}
     for overrides in runs:
         check_overrides(overrides)

@@ -21,6 +21,7 @@ from pptsm.params.checking import check_params
 from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
 from pptsm.presets.compose import merged
+from pptsm.video.video import Decoder, has_decord
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)
@@ -31,14 +32,23 @@ ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")
 
+if "PPTSM_TEST_WITHOUT_DECORD" in os.environ:  # as on arm64; processes that tests start are without it too
+    HIDDEN = ROOT / "tests" / "without_decord"
+    sys.path.insert(0, str(HIDDEN))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDDEN), os.environ.get("PYTHONPATH")]))
+DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
+
 # The embedded dataset, small enough that the whole pipeline takes seconds.
 TINY = {
     "motion": {"videos_per_class": 6, "groups": 6, "frame_px": 32, "num_frames": 16},
     "index": {"train_share": 0.5, "val_share": 0.17, "test_share": 0.33, "split_seed": 2027},  # 3, 1 and 2 scenes
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "batch_norm_clips": 4, "precise_bn_batches": 2},
-    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 2},
-    "student": {"width": 0.125, "segments": 4, "shift_ratio": 0.125, "epochs": 6},  # enough to be interrupted in
+    "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4, "shift_ratio": 0.125}, "epochs": 2},
+    "student": {
+        "network": {"width": 0.125, "num_segments": 4, "shift_ratio": 0.125},
+        "epochs": 6,
+    },  # enough to be interrupted in
     "export": {"check_clips": 4, "latency_runs": 1},
     "compute": {"devices": 1},  # another process costs seconds; tests/test_parallel.py has them
     "evaluate": {"served_agreement": 0.5},  # it hardly learns: what a JPEG changes turns some of its answers
@@ -67,7 +77,7 @@ def write_params(path: Path, *changes: dict[str, Any]) -> None:
 
 def spec_with(sampling: Sampling = "uniform", segments: int = 4, **changes: Any) -> ClipSpec:
     """The default clip with changes of section clip, for a network of so many segments."""
-    roles = {role: {"segments": segments} for role in ("teacher", "student")}
+    roles = {role: {"network": {"num_segments": segments}} for role in ("teacher", "student")}
     return clip_spec(params_with(clip=changes, **roles).clip, segments, sampling)
 
 

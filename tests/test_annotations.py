@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from conftest import ROOT, params_with, pptsm, write_params
+from conftest import params_with, pptsm, write_params
 from pptsm.data.table import UNANNOTATED, UNLABELLED, load_index
 from pptsm.ingest.annotations import annotated_labels, read_annotations
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.splits import advice
+from pptsm.presets.compose import PRESETS
 from pptsm.runtime.errors import ParamsError, UserError
 
 Write = Callable[[str, str], str]
@@ -925,7 +926,7 @@ def test_a_label_that_is_no_text_is_refused_before_any_video_is_opened(write: Wr
 
 def test_a_video_without_a_group_is_one_even_if_another_has_its_name(write: Write) -> None:
     """By the pattern of the base, and by annotations: the group is the path."""
-    pattern = YAML(typ="safe").load((ROOT / "presets" / "base.yaml").read_text())["index"]["pattern"]
+    pattern = YAML(typ="safe").load((PRESETS / "base.yaml").read_text())["index"]["pattern"]
     table, _ = plan_index(RUNS, params_with(index={"root": "videos", "pattern": pattern}).index)
     assert table["group"].tolist() == RUNS
     assert plan(write("mine.csv", rows(RUNS)), RUNS, pattern="")["group"].tolist() == RUNS

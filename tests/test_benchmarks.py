@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 import measure  # found by the line above
+from conftest import ROOT
 
 SCRIPTS = sorted(path for path in (ROOT / "benchmarks").iterdir() if path.suffix in (".py", ".sh"))
 BUSY_SEC = 0.4

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+from flows.graph import graph
 
 from conftest import ROOT, TINY, commit, copy_tree, moving_square, pptsm, run, write_params
 from pptsm.video.video import write_video
 
-GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+GRAPH = graph()
 ARGUMENTS = ("check", "--drawn", "drawn", "--out", "data/checked")
 
 

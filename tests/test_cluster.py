@@ -340,7 +340,7 @@ main()
     use(few, "tcp://127.0.0.1:9")
     done = subprocess.run([sys.executable, "-c", program, *INDEX], cwd=few, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "the package distributed is not installed here: pip install" in done.stderr
+    assert "needs the extra `cluster`: distributed is not installed here. Install: python -m pip install" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["host:8786", "tcp://host", "http://host:8786", "", "tcp:// host:1", 8786])

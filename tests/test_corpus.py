@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import params_with, spec_with, write_params
+from conftest import DECORD, params_with, spec_with, write_params
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.table import load_index
 from pptsm.frames.extract import extract_all
@@ -27,7 +27,7 @@ from pptsm.runtime.errors import UserError
 from test_video import AV1, HEVC, MPEG2, MPEG4, VP9, X264, Kind, encode
 
 COUNT = 40
-H264 = Kind(".mp4", "libx264", "decord", {**X264, "g": "10"}, 128, 96, count=COUNT)
+H264 = Kind(".mp4", "libx264", DECORD, {**X264, "g": "10"}, 128, 96, count=COUNT)
 LIMIT_SEC = 20
 SCANS = 60_000  # of a progressive JPEG of 8192x8192: 2.3 MB, ten minutes to decode
 MOST_BYTES = 1 << 30  # that a process may take for any of the files

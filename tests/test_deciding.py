@@ -44,11 +44,20 @@ MIXUP, CUTMIX = {"mix": "mixup"}, {"mix": "cutmix"}
         ({"training": {"precise_bn_every": 0}}, {"training": {"precise_bn_batches": 3}}),
         ({}, {"training": {"min_clips": 7}}),  # clips_per_video has it
         ({"compute": {"device": "cpu"}}, {"training": {"deterministic": False}}),
-        ({}, {"student": {"weak_teacher": "stop", "temperature": 9.0, "baseline": True, "min_coverage": 0.1}}),
-        ({}, {"student": {"shift_ratio": 0.125}}),  # what auto is with eight segments
-        ({"student": {"shift": False}}, {"student": {"shift_ratio": 0.25}}),
-        ({"student": {"network": "pptsm_v2"}}, {"student": {"depth": 50}}),
-        ({}, {"teacher": {"depth": 50}}),  # its weights and its network are inputs
+        (
+            {},
+            {
+                "student": {
+                    "distillation": {"weak_teacher": "stop", "temperature": 9.0},
+                    "baseline": True,
+                    "start": {"min_coverage": 0.1},
+                }
+            },
+        ),
+        ({}, {"student": {"network": {"shift_ratio": 0.125}}}),  # what auto is with eight segments
+        ({"student": {"network": {"shift": False}}}, {"student": {"network": {"shift_ratio": 0.25}}}),
+        ({"student": {"network": {"network": "pptsm_v2"}}}, {"student": {"network": {"depth": 50}}}),
+        ({}, {"teacher": {"network": {"depth": 50}}}),  # its weights and its network are inputs
         ({}, {"evaluate": {"sampling": "uniform"}, "report": {"title": "x"}, "compute": {"workers": 1}}),
     ],
 )
@@ -80,16 +89,17 @@ def test_what_a_form_does_not_use_is_in_no_key(form: dict[str, Any], changes: di
         ({}, "training.keep", "best"),
         ({}, "training.deterministic", False),
         ({}, "student.epochs", 11),
-        ({}, "student.depth", 34),
-        ({}, "student.new_head", True),
-        ({}, "student.shift_ratio", 0.25),
-        ({}, "student.shift", False),
+        ({}, "student.network.depth", 34),
+        ({}, "student.start.new_head", True),
+        ({}, "student.network.shift_ratio", 0.25),
+        ({}, "student.network.shift", False),
     ],
 )
 def test_what_a_form_uses_is_in_the_key(form: dict[str, Any], key: str, value: object) -> None:
     """Each by its name, so that a run which starts anew can say why."""
-    section, _, name = key.rpartition(".")
-    changes = {section: {name: value}} if section else {name: value}
+    changes: Any = value
+    for part in reversed(key.split(".")):
+        changes = {part: changes}
     before, after = deciding("student", "labels", **form), deciding("student", "labels", **merged(form, changes))
     assert before[key] != after[key]
 
@@ -97,10 +107,10 @@ def test_what_a_form_uses_is_in_the_key(form: dict[str, Any], key: str, value: o
 @pytest.mark.parametrize(
     ("learns_from", "changes", "decides"),
     [
-        ("teacher", {"temperature": 9.0}, True),
-        ("teacher", {"distillation_weight": 0.1}, True),
-        ("teacher", {"weak_teacher": "stop"}, False),
-        ("labels", {"distillation_weight": 0.1}, False),
+        ("teacher", {"distillation": {"temperature": 9.0}}, True),
+        ("teacher", {"distillation": {"weight": 0.1}}, True),
+        ("teacher", {"distillation": {"weak_teacher": "stop"}}, False),
+        ("labels", {"distillation": {"weight": 0.1}}, False),
     ],
 )
 def test_what_is_about_the_teacher_decides_where_one_teaches(
@@ -117,10 +127,15 @@ def test_a_parameter_that_no_rule_names_decides() -> None:
     seen = set[str]()
     for form in forms:
         seen |= deciding("student", "teacher", **form).keys() | deciding("student", "peer", **form).keys()
-    keys = {f"{name}.{key}" for name in ("training", "student") for key in default_values()[name]}
+    values = default_values()
+    keys = {f"training.{key}" for key in values["training"]}
+    for key, value in values["student"].items():
+        keys |= {f"student.{key}.{inner}" for inner in value} if isinstance(value, dict) else {f"student.{key}"}
     assert keys - seen == {
         "training.min_clips",
-        *(f"student.{key}" for key in ("start", "start_sha256", "min_coverage", "baseline", "weak_teacher")),
+        *(f"student.start.{key}" for key in ("weights", "sha256", "min_coverage")),
+        "student.distillation.weak_teacher",
+        "student.baseline",
     }
 
 

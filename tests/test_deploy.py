@@ -431,12 +431,8 @@ def test_a_foreign_checkpoint_becomes_a_predictor_without_a_dataset(place: Path)
     changes = {
         "clip": clip,
         "student": {
-            "network": "tsm",
-            "activation": "relu",
-            "depth": 50,
-            "width": 0.125,
-            "segments": 4,
-            "distillation_weight": 0.0,
+            "network": {"network": "tsm", "activation": "relu", "depth": 50, "width": 0.125, "num_segments": 4},
+            "distillation": {"weight": 0.0},
         },
     }
     write_params(place / "tsm.yaml", changes)

@@ -19,6 +19,7 @@ from typer._click.exceptions import MissingParameter
 import pptsm
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, moving_square, run, write_params
 from pptsm.cli import app
+from pptsm.presets.compose import PRESETS
 from pptsm.video.video import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
@@ -30,7 +31,7 @@ HEAVY = ("numpy", "pandas", "paddle", "onnxruntime", "great_expectations", "deco
 
 def typed() -> Iterator[Any]:
     """Every command line that a document or a preset shows, as words, with the place where it stands."""
-    for document in [*DOCUMENTS, *sorted((ROOT / "presets").glob("*.yaml"))]:
+    for document in [*DOCUMENTS, *sorted(PRESETS.glob("*.yaml"))]:
         if document in DIARY:
             continue
         text = document.read_text(encoding="utf-8")
@@ -150,7 +151,7 @@ NOT_RUN = {
     "prefect deployment run train-pptsm --watch": "tests/test_operations.py types it",
     "prefect deployment run train-pptsm -p overrides='[\"sampling=dense\"]' --watch": "tests/test_operations.py",
     'prefect deployment run train-pptsm -p stages=\'{"from": "evaluate"}\' --watch': "tests/test_operations.py",
-    'prefect deployment run sweep -p runs=\'[["sampling=dense"], ["student.shift=false"]]\' --watch': (
+    'prefect deployment run sweep -p runs=\'[["sampling=dense"], ["student.network.shift=false"]]\' --watch': (
         "two trainings; tests/test_operations.py sweeps over the report"
     ),
     "prefect deployment run predict-folder -p folder=/videos/arriving --watch": "tests/test_operations.py",

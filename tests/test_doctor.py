@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import ROOT, params_with, pptsm, write_params
+from conftest import params_with, pptsm, write_params
 from pptsm.commands.doctor import largest_batch_bytes, paddle_fault, shared_memory
 from pptsm.data.prefetch import collate
 from pptsm.data.transforms import Pixels
 from pptsm.params.schema import MOST_PROCESSES
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 
 SMALL = {
     "clip": {"resize_px": 64, "crop_px": 64, "test_crop_px": 64, "dense_clips": 5, "dense_crops": "three"},
     "training": {"batch_size": 10},
-    "teacher": {"segments": 8},
-    "student": {"segments": 8},
+    "teacher": {"network": {"num_segments": 8}},
+    "student": {"network": {"num_segments": 8}},
     "evaluate": {"sampling": "uniform"},
 }
 
@@ -41,7 +41,7 @@ def test_the_largest_batch_counts(changes: dict[str, dict[str, object]], clips: 
 def test_the_published_recipe_needs_what_its_loader_takes() -> None:
     """128 clips of 8 frames as uint8, two of them for each of eight processes, and one to spare."""
     choice = Choice("k400-r50-uniform", settings=("training.batch_norm_clips=128",))
-    params = chosen_params(ROOT / "presets", choice)
+    params = chosen_params(PRESETS, choice)
     assert largest_batch_bytes(params) == 154_144_768
     assert "8 processes of the loader hold up to 2620 MB" in shared_memory(params, 8, 10**10).found
 

@@ -14,7 +14,8 @@ import pytest
 from helpers.badserver import BadServer
 from pptsm.runtime.files import sha256_of
 from pptsm.weights import download as module
-from pptsm.weights.download import DownloadError, download, known_by_file, known_weights, locate_weights
+from pptsm.weights.download import DownloadError, download, locate_weights
+from pptsm.weights.registry import known_by_file, known_weights
 from pptsm.weights.state_dict import WeightsError, read_weights
 
 BODY = bytes(range(256)) * 4000  # a megabyte

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flows.graph import graph
 
 from conftest import ROOT, run, write_params
 from helpers.imports import SOURCE, imported_modules
-from pptsm.cli import STAGES
 from pptsm.params.reading import read_sections
 from pptsm.runtime import fingerprint
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.fingerprint import DECIDING, NOT_DECIDING, PLUMBING, of_files, of_stage, syntax_of
 
-RUN = [stage for stage in STAGES if stage != "code"]
+RUN = [stage for stage in graph() if stage != "code"]
 
 
 @pytest.fixture
@@ -75,13 +75,13 @@ def test_an_edit_changes_the_stages_that_run_the_file_and_no_others(
 def test_a_row_more_of_the_known_weights_changes_nothing_and_the_row_in_use_does(package: Path) -> None:
     """Where it is fetched from and what it must hash to; not what is said of it."""
     file, name = package / "weights/known_weights.yaml", "pptsm-r50-k400-uniform"
-    before = of_stage("teacher_start", name)
+    before = of_stage("start@teacher", name)
     append(file, "another:\n  url: https://example.org/a.pdparams\n  note: of nobody\n")
     file.write_text(file.read_text().replace("PP-TSM, ResNet50-vd, uniform sampling", "better words"))
-    assert of_stage("teacher_start", name) == before
+    assert of_stage("start@teacher", name) == before
     file.write_text(file.read_text().replace("ppTSM_k400_uniform.pdparams", "another.pdparams"))
-    assert of_stage("teacher_start", name) != before
-    assert of_stage("teacher_start", "own.pdparams") == of_stage("teacher_start", None)
+    assert of_stage("start@teacher", name) != before
+    assert of_stage("start@teacher", "own.pdparams") == of_stage("start@teacher", None)
 
 
 def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> 
 @pytest.mark.parametrize(
     ("library", "stages"),
     [
-        ("av", [stage for stage in RUN if stage not in ("check", "teacher_start", "student_start")]),
+        ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student")]),
         ("onnx", [*TRAINED, "export", "evaluate"]),  # what opens exported files lies beside what scores a network
         ("paddle2onnx", ["export"]),
         ("onnxruntime", [*TRAINED, "export", "evaluate"]),
@@ -135,7 +135,7 @@ def test_every_library_that_a_stage_imports_is_known_to_compute_or_not() -> None
     assert known <= imported
     of_stages = set[str]()
     for stage in RUN:
-        opened = {f"stages/{stage}.py", *of_stage(stage)}
+        opened = {f"stages/{stage.partition('@')[0]}.py", *of_stage(stage)}
         for name in (name for name in opened if name.endswith(".py")):
             of_stages |= fingerprint._read(SOURCE / "pptsm" / name).libraries
     standard = set(sys.stdlib_module_names)

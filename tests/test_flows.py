@@ -16,13 +16,6 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from rich.console import Console
-from ruamel.yaml import YAML
-
-from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
-
-sys.path.insert(0, str(ROOT))
-
 from flows import revisions
 from flows.artifacts import STAGE
 from flows.compare import WIDTH, compared
@@ -30,7 +23,9 @@ from flows.experiments import check_name, check_overrides, environment_of_copy
 from flows.graph import Stages, graph, outputs_of
 from flows.predict_folder import newest_rows
 from flows.sweep import experiment_names, values_with
+from rich.console import Console
 
+from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
 from helpers.imports import imported_modules
 from pptsm.data.table import write_csv
 from pptsm.orchestration import waiting
@@ -218,8 +213,8 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
     [
         ("index.val_groups=[a,b]", "index", "val_groups", ["a", "b"]),
         ("report.title='a, b=c'", "report", "title", "a, b=c"),
-        ("student.shift=false", "student", "shift", False),
-        ("student.start=null", "student", "start", None),
+        ("student.network.shift=false", "student.network", "shift", False),
+        ("student.start.weights=null", "student.start", "weights", None),
     ],
 )
 def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:
@@ -387,7 +382,7 @@ def test_a_range_of_stages_ends_after_it_begins() -> None:
 
 def test_the_graph_names_stages_in_the_order_in_which_they_need_each_other() -> None:
     """A flow runs them one by one: none may need what a later one makes."""
-    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = graph()
     made = {
         next(iter(out)) if isinstance(out, dict) else out: number
         for number, stage in enumerate(stages.values())

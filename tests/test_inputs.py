@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
+from flows.graph import graph
 from typer.testing import CliRunner
 
 from conftest import ROOT, good_index, params_with, write_params
@@ -30,10 +30,10 @@ LABELS = ["jump", "run"]
 SETTINGS = {
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"warmup_epochs": 0},
-    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
-    "student": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
+    "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
+    "student": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
 }
-GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+GRAPH = graph()
 COMMANDS = {stage: shlex.split(values["cmd"])[1:] for stage, values in GRAPH.items()}
 COMMANDS["predict"] = ["predict", "any.mp4", "--model", "models/export/model.onnx"]
 

@@ -23,7 +23,7 @@ from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
 
 # Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.
 RECIPE: dict[str, Any] = {
-    "teacher": {"epochs": 3, "dropout": 0.5},
+    "teacher": {"epochs": 3, "network": {"dropout": 0.5}},
     "training": {"batch_size": 4, "batch_norm_clips": 2, "mix": "videomix", "keep": "best", "precise_bn_every": 2},
 }
 STEPS = 12

@@ -16,11 +16,11 @@ from conftest import GOLDEN, params_with, spec_with
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.lcnet import ConvNorm, TemporalAttention
+from pptsm.model.lcnet import FoldableConvNorm, TemporalAttention
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.params.choices import Network
 from pptsm.training.objectives import Hinton, Mutual
-from pptsm.weights.card import NetworkArguments, load_network, make_card, network_arguments, save_network
+from pptsm.weights.card import BuildableNetwork, load_network, make_card, network_arguments, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, as_arrays, write_arrays
 
@@ -172,7 +172,7 @@ def test_a_random_start_can_be_trained(seed: int) -> None:
 def test_many_small_images_are_convolved_as_paddle_does(kernel: int, stride: int) -> None:
     """In training, by matrices: values and gradients of Paddle's own convolution."""
     paddle.seed(1)
-    layer = ConvNorm(8, 8, kernel, stride=stride, groups=8)
+    layer = FoldableConvNorm(8, 8, kernel, stride=stride, groups=8)
     layer.train()
     layer.bn.eval()  # or it would hide the scale of a 1x1 kernel
     images = paddle.randn((40, 8, 4, 3))
@@ -260,8 +260,16 @@ def test_attention_is_no_part_of_the_other_networks() -> None:
 def test_a_folder_of_weights_builds_the_network_again(tmp_path: Path) -> None:
     """From the card alone, with the shift's ratio as a number; the logits are those of what was saved."""
     student = params_with(
-        student={"network": "pptsm_v2", "segments": 4, "width": 0.25, "attention": True, "shift_ratio": "auto"},
-        teacher={"segments": 4},
+        student={
+            "network": {
+                "network": "pptsm_v2",
+                "num_segments": 4,
+                "width": 0.25,
+                "attention": True,
+                "shift_ratio": "auto",
+            }
+        },
+        teacher={"network": {"num_segments": 4}},
     ).student
     model = filled(network_arguments(student, 3).build())
     card = make_card("student", student, ["a", "b", "c"], spec_with(), revision="r")
@@ -274,7 +282,7 @@ def test_a_card_from_before_the_attention_builds_its_network() -> None:
     """Yesterday's folders stay readable."""
     arguments = network_arguments(params_with().student, 3).model_dump()
     del arguments["attention"]
-    NetworkArguments.model_validate(arguments).build()
+    BuildableNetwork.model_validate(arguments).build()
 
 
 def fresh(**options: Any) -> VideoNetwork:

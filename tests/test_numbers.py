@@ -184,7 +184,9 @@ def test_what_float32_cannot_hold_and_what_is_no_real_number_is_refused(tmp_path
 
 def test_a_network_of_no_numbers_is_not_kept(tmp_path: Path) -> None:
     """Training that diverged in its last step leaves no weights behind."""
-    roles = params_with(student={"depth": 18, "width": 0.125, "segments": 4}, teacher={"segments": 4})
+    roles = params_with(
+        student={"network": {"depth": 18, "width": 0.125, "num_segments": 4}}, teacher={"network": {"num_segments": 4}}
+    )
     card = make_card("student", roles.student, ["a", "b"], spec_with(), revision="1")
     state = {name: value.numpy() for name, value in card.network.build().state_dict().items()}
     save_network(tmp_path, card, state)
@@ -204,7 +206,9 @@ def test_a_network_of_no_numbers_is_not_kept(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_card_of_what_no_machine_can_build_is_a_sentence(tmp_path: Path, change: dict[str, Any]) -> None:
     """Refused before anything is built."""
-    roles = params_with(student={"depth": 18, "width": 0.125, "segments": 4}, teacher={"segments": 4})
+    roles = params_with(
+        student={"network": {"depth": 18, "width": 0.125, "num_segments": 4}}, teacher={"network": {"num_segments": 4}}
+    )
     card = make_card("student", roles.student, ["a", "b"], spec_with(), revision="1")
     values = json.loads(card.model_dump_json())
     values["network"] |= change

@@ -20,18 +20,15 @@ import pandas as pd
 import psutil
 import pytest
 import requests
+from flows.graph import graph
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util.retry import Retry
 
+from conftest import TINY, commit, copy_tree, run, write_params
 from helpers.badserver import BadServer
-from conftest import ROOT, TINY, commit, copy_tree, run, write_params
 from pptsm.orchestration.access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
 from pptsm.weights.state_dict import write_arrays
-
-sys.path.insert(0, str(ROOT))
-
-from flows.graph import graph
 
 CLIENT = requests.Session()  # asks again on 503, which the server answers while its SQLite is locked
 CLIENT.mount(
@@ -447,10 +444,10 @@ def test_weights_are_fetched_over_a_bad_line(operation: Operation, weights: BadS
 def test_weights_with_a_wrong_hash_never_reach_the_pipeline(
     operation: Operation, project: Path, weights: BadServer
 ) -> None:
-    """The stage `student_start` fails at once, says why, and leaves no output."""
-    wanted = {"start": weights.url("good"), "start_sha256": "0" * 64}
+    """The stage `start@student` fails at once, says why, and leaves no output."""
+    wanted = {"start": {"weights": weights.url("good"), "sha256": "0" * 64}}
     write_params(project / "params.yaml", TINY, {"student": wanted})
-    run_id = operation.submit(stages={"from": "student_start", "to": "student_start"})
+    run_id = operation.submit(stages={"from": "start@student", "to": "start@student"})
     operation.wait_for(run_id, "Failed")
     operation.wait_for_line(run_id, "it is another or a damaged file")
     assert weights.requests["good"] == 1
@@ -483,7 +480,7 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
 
 def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: Path) -> None:
     """The training goes on meanwhile, and the run completes."""
-    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.4}})
+    write_params(project / "params.yaml", TINY, {"student": {"network": {"dropout": 0.4}}})
     running = operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     operation.server.terminate()
@@ -499,7 +496,7 @@ def test_a_run_survives_a_restart_of_the_server(operation: Operation, project: P
 
 def test_after_a_killed_worker_the_next_run_goes_on(operation: Operation, project: Path) -> None:
     """Worker and run are killed without warning: the stage ends too; `make flow` takes up its training."""
-    write_params(project / "params.yaml", TINY, {"student": {"dropout": 0.3}})
+    write_params(project / "params.yaml", TINY, {"student": {"network": {"dropout": 0.3}}})
     operation.submit(stages=ONLY_STUDENT)
     student = operation.pause_student()
     family = [operation.worker, *operation.worker.children()]

@@ -10,22 +10,22 @@ import pytest
 from pydantic import BaseModel
 
 from conftest import ROOT, default_values, merged, params_with, pptsm, write_params
-from pptsm.params.checking import MAX_FAULTS, check_params, load_params
+from pptsm.params.checking import MAX_FAULTS, MOVED, check_params, load_params
 from pptsm.params.reading import MAX_BYTES
 from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
 
 STEPS = {"schedule": "piecewise", "warmup_epochs": 0}
-NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}}
+NO_TEACHER = {"teacher": {"enabled": False}, "student": {"distillation": {"weight": 0.0}}}
 MUTUAL = {
-    "student": {"distillation": "mutual", "temperature": 1.0},
+    "student": {"distillation": {"kind": "mutual", "temperature": 1.0}},
     "teacher": {"epochs": 10},
     "training": {"label_smoothing": 0.0},
 }
 WRONG = [
     ({"sampling": "dens"}, "sampling is 'dens', but should be 'uniform' or 'dense'"),
     ({"training": {"batch_size": 0}}, "training.batch_size is 0, but should be greater than or equal to 1"),
-    (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation_weight"),
+    (merged(NO_TEACHER, {"student": {"baseline": True}}), "student.baseline is true, but student.distillation.weight"),
     ({"training": {"batch_norm_clips": 17}}, "training: batch_norm_clips (17) is above batch_size (16)"),
     (
         {"training": {"mix": "mixup", "batch_norm_clips": 1}},
@@ -42,19 +42,22 @@ WRONG = [
     ({"training": {"batchsize": 16}}, 'unknown key training.batchsize; did you mean "batch_size"?'),
     (
         {"training": {"mix_alpha": 0.2}},
-        "in its place stand training.mixup_alpha, for blended clips, and training.cutmix",
+        "now it is training.mixup_alpha, for blended clips, and training.cutmix",
     ),
     ({"samplings": "dense"}, 'unknown key samplings; did you mean "sampling"?'),
     ({"clip": {"crop_px": 300}}, "crop_px (300) is larger than resize_px"),
-    ({"teacher": {"enabled": False}}, "distillation_weight is above 0, but teacher.enabled is false"),
+    ({"teacher": {"enabled": False}}, "distillation.weight is above 0, but teacher.enabled is false"),
     ({"index": {"pattern": "(?P<group>.*)"}}, "no named group (?P<label>...)"),
     ({"index": {"test_share": 0.5}}, "do not add up to 1"),
     ({"training": {"schedule": "piecewise"}}, "step_epochs names no epoch"),
     ({"student": {"epochs": 0}}, "student.epochs is 0, but student.start names no weights"),
-    ({"student": {"shift_ratio": 0.6}}, "student.shift_ratio is 0.6, but should be 'auto' or should be less"),
     (
-        {"student": {"attention": True}},
-        "student: attention is true, but only network: pptsm_v2 has one, and network is",
+        {"student": {"network": {"shift_ratio": 0.6}}},
+        "student.network.shift_ratio is 0.6, but should be 'auto' or should be less",
+    ),
+    (
+        {"student": {"network": {"attention": True}}},
+        "student.network: attention is true, but only network: pptsm_v2 has one, and network is",
     ),
     (
         {"training": {**STEPS, "step_epochs": [3], "warmup_epochs": 1}},
@@ -65,26 +68,36 @@ WRONG = [
     ({"training": {**STEPS, "step_epochs": [3, 10]}}, "ends with 10, but teacher.epochs is 10"),
     ({"training": {**STEPS, "step_epochs": [11]}, "teacher": {"epochs": 12}}, "ends with 11, but student.epochs is 10"),
     (
-        {"student": {"network": "pptsm_v2", "segments": 16}, "clip": {"dense_window": 16}},
-        "teacher.segments is 8 and student.segments 16, but a teacher teaches on the very clip that the student sees",
+        {"student": {"network": {"network": "pptsm_v2", "num_segments": 16}}, "clip": {"dense_window": 16}},
+        "teacher.network.num_segments is 8 and student.network.num_segments 16, but a teacher",
     ),
     ({"frames": {"short_side_px": 63}}, "frames.short_side_px (63) is below clip.resize_px (64)"),
-    (merged(NO_TEACHER, {"teacher": {"start": "x"}}), "teacher.start names weights, but teacher.enabled is false"),
-    ({"student": {"start_sha256": "0" * 64}}, "start_sha256 is given, but start names no weights"),
+    (
+        merged(NO_TEACHER, {"teacher": {"start": {"weights": "x"}}}),
+        "teacher.start names weights, but teacher.enabled is false",
+    ),
+    ({"student": {"start": {"sha256": "0" * 64}}}, "student.start: sha256 is given, but weights names none"),
     ({"compute": {"device": "gpu"}, "evaluate": {"engine": "onnx"}}, "engine: onnx computes on the CPU, but"),
-    (merged(MUTUAL, {"student": {"temperature": 2.0}}), "student.temperature is 2, but mutual learning has no"),
+    (
+        merged(MUTUAL, {"student": {"distillation": {"temperature": 2.0}}}),
+        "student.distillation.temperature is 2, but mutual learning has no",
+    ),
     (merged(MUTUAL, {"training": {"label_smoothing": 0.1}}), "training.label_smoothing is 0.1, but mutual learning"),
     (merged(MUTUAL, {"teacher": {"epochs": 7}}), "teacher.epochs is 7 and student.epochs 10: they must be equal"),
-    (merged(MUTUAL, {"student": {"distillation_weight": 0.0}}), "nothing would be learned from one another"),
+    (merged(MUTUAL, {"student": {"distillation": {"weight": 0.0}}}), "nothing would be learned from one another"),
 ]
 # What is allowed, beside the presets: the same rules must not refuse it.
 RIGHT = [
     MUTUAL,
     {"training": {**STEPS, "step_epochs": [3, 6]}},
-    {"training": {**STEPS, "step_epochs": [7]}, "teacher": {"enabled": False}, "student": {"distillation_weight": 0.0}},
-    {"student": {"network": "pptsm_v2", "attention": True}},
-    {"student": {"network": "pptsm_v2", "segments": 16}, "teacher": {"segments": 16}},
-    {"student": {"shift_ratio": 0.125}},
+    {
+        "training": {**STEPS, "step_epochs": [7]},
+        "teacher": {"enabled": False},
+        "student": {"distillation": {"weight": 0.0}},
+    },
+    {"student": {"network": {"network": "pptsm_v2", "attention": True}}},
+    {"student": {"network": {"network": "pptsm_v2", "num_segments": 16}}, "teacher": {"network": {"num_segments": 16}}},
+    {"student": {"network": {"shift_ratio": 0.125}}},
     {"frames": {"short_side_px": 64}},
     {"frames": {"short_side_px": 63, "source": "video"}},
     {"frames": {"short_side_px": None}},
@@ -292,14 +305,43 @@ def test_every_number_has_an_upper_bound() -> None:
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [
-    ("student", "width", 1e6), ("student", "epochs", 10**13), ("compute", "workers", 10**6),
+    ("student.network", "width", 1e6), ("student", "epochs", 10**13), ("compute", "workers", 10**6),
     ("index", "probe_timeout_sec", 1e300), ("motion", "videos_per_class", 10**12), ("training", "batch_size", 10**9),
-    ("student", "segments", 10**6), ("compute", "devices", 10**6), ("clip", "resize_px", 10**6),
+    ("student.network", "num_segments", 10**6), ("compute", "devices", 10**6), ("clip", "resize_px", 10**6),
     ("training", "base_lr", 1e30), ("compute", "save_every_min", 1e300), ("frames", "short_side_px", 10**9),
     ("training", "step_epochs", [10**13]), ("report", "wrong_clips", 10**9), ("validate", "max_duration_sec", 1e300),
 ])  # fmt: skip
 def test_what_no_machine_can_do_is_refused(section: str, key: str, value: object) -> None:
     """With the key, the value and the bound."""
+    changes: Any = {key: value}
+    for part in reversed(section.split(".")):
+        changes = {part: changes}
     with pytest.raises(ParamsError, match=rf"{section}\.{key}.*, but .*should be less than") as error:
-        params_with(**{section: {key: value}})
+        params_with(**changes)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_each_key_of_a_flat_role_is_named_with_its_new_place(tmp_path: Path) -> None:
+    """All at once, however many they are: such a file is one of an older version."""
+    role = {"network": "pptsm", "depth": 50, "width": 1.0, "segments": 8, "shift": True, "shift_ratio": "auto"}
+    role |= {"attention": False, "activation": "relu", "dropout": 0.5, "start": None, "start_sha256": None}
+    role |= {"new_head": False, "min_coverage": 0.9, "epochs": 8}
+    taught = {"distillation": "hinton", "distillation_weight": 0.5, "temperature": 2.0, "weak_teacher": "stop"}
+    values = default_values() | {"teacher": role | {"enabled": True}, "student": role | taught | {"baseline": False}}
+    with pytest.raises(ParamsError) as error:
+        check_params(values, "params.yaml")
+    moved = [f"teacher.{key}" for key in role if key != "epochs"]
+    moved += [f"student.{key}" for key in role | taught if key != "epochs"]
+    for key in moved:
+        new = f"{key.partition('.')[0]}.{MOVED[key.partition('.')[2]]}"
+        assert f"params.yaml: key {key} is no more; now it is {new}" in str(error.value).splitlines()
+        assert new in keys_of(default_values())
+    assert len(str(error.value).splitlines()) == len(moved)
+
+
+def keys_of(values: dict[str, Any], prefix: str = "") -> set[str]:
+    """All keys, those of sections in sections too."""
+    keys = set[str]()
+    for key, value in values.items():
+        keys |= keys_of(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return keys

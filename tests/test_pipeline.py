@@ -193,8 +193,11 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"student": {"start": "models/teacher/weights.pdparams"}}, ["student_start", "student", "baseline", "report"]),
-        ({"student": {"width": 0.25}}, ["student", "baseline", "report"]),
+        (
+            {"student": {"start": {"weights": "models/teacher/weights.pdparams"}}},
+            ["start@student", "student", "baseline", "report"],
+        ),
+        ({"student": {"network": {"width": 0.25}}}, ["student", "baseline", "report"]),
         ({"student": {"baseline": True}}, ["baseline", "report"]),
         ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
         ({"report": {"title": "Another"}}, ["report"]),
@@ -257,7 +260,7 @@ def digest(path: Path) -> str:
         {},
         {
             "teacher": {"epochs": 6},
-            "student": {"distillation": "mutual", "temperature": 1.0},
+            "student": {"distillation": {"kind": "mutual", "temperature": 1.0}},
             "training": {"mix": "videomix", "label_smoothing": 0.0},
         },
     ],
@@ -270,7 +273,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 
     As after a crash for want of memory: how clips are prepared is no part of what the state stands for.
     """
-    settings = merged(TINY, {"student": {"width": 0.125, "epochs": 6}, "compute": {"workers": 2 if extra else 0}})
+    settings = merged(
+        TINY, {"student": {"network": {"width": 0.125}, "epochs": 6}, "compute": {"workers": 2 if extra else 0}}
+    )
     settings = {**settings, **{key: {**settings.get(key, {}), **value} for key, value in extra.items()}}
     write_params(tmp_path / "params.yaml", settings)
     inputs = [

@@ -18,6 +18,7 @@ from pptsm.ingest.texts import read_label_file
 from pptsm.model.network import build_model
 from pptsm.params.checking import check_params
 from pptsm.presets.compose import (
+    PRESETS,
     Choice,
     as_yaml,
     chosen_params,
@@ -31,11 +32,10 @@ from pptsm.presets.compose import (
 )  # fmt: skip
 from pptsm.runtime.errors import UserError
 from pptsm.weights.card import network_arguments
-from pptsm.weights.download import known_weights
+from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import as_arrays, write_arrays
 from test_network import seeded_state
 
-PRESETS = ROOT / "presets"
 NAMES = list(preset_names(PRESETS))
 EVALUABLE = [name for name, row in known_weights().items() if row.params is not None]
 CHOICES = [*map(Choice, NAMES), *(Choice("eval", weights) for weights in EVALUABLE)]
@@ -109,7 +109,7 @@ def test_show_prints_the_difference_and_writes_nothing(place: Path) -> None:
     command = ["preset", "eval", "--weights", "pptsm-r101-k400-dense", "--set", "seed=1", "--show"]
     shown = pptsm(*command, cwd=place).stdout
     assert shown == as_yaml(difference(PRESETS, Choice("eval", "pptsm-r101-k400-dense", ("seed=1",))))
-    assert loaded(shown)["student"]["depth"] == 101
+    assert loaded(shown)["student"]["network"]["depth"] == 101
     assert loaded(shown)["seed"] == 1
     assert [path.name for path in place.iterdir()] == ["presets"]
 
@@ -123,7 +123,7 @@ def test_every_preset_builds_its_networks_and_names_what_exists(choice: Choice) 
         classes = len(read_label_file(str(ROOT / params.index.label_file)))
         assert classes == CLASSES[params.index.label_file]
     for role in [params.teacher, params.student] if params.teacher.enabled else [params.student]:
-        assert role.start is None or role.start in known_weights()
+        assert role.start.weights is None or role.start.weights in known_weights()
         network_arguments(role, classes).build()
 
 
@@ -154,8 +154,9 @@ def test_a_published_recipe_is_the_published_one_value_by_value(name: str) -> No
     """tests/golden/recipes.csv, from the official configurations; an empty cell is not published."""
     values = loaded(compose(PRESETS, Choice(name)))
     for row in table("recipes.csv"):
-        section, _, key = row["key"].partition(".")
-        value = values[section][key] if key else values[section]
+        value: Any = values
+        for part in row["key"].split("."):
+            value = value[part]
         if isinstance(value, list):
             value = f"[{' '.join(map(str, value))}]"
         if row[name]:
@@ -264,11 +265,12 @@ def test_the_table_of_recipes_covers_every_value_of_the_recipe() -> None:
 def test_a_checkpoint_is_evaluated_by_the_protocol_of_its_publisher(row: dict[str, str]) -> None:
     """tests/golden/protocols.csv; nothing is trained, all of the file is used, its own sampling is evaluated."""
     params = chosen_params(PRESETS, Choice("eval", row["weights"]))
-    values = {**params.clip.model_dump(), **params.student.model_dump(), "sampling": params.sampling}
+    values = {**params.clip.model_dump(), **params.student.network.model_dump(), "sampling": params.sampling}
     assert {key: str(values[key]) for key, text in row.items() if key != "weights" and text} == {
         key: text for key, text in row.items() if key != "weights" and text
     }
-    assert (params.student.epochs, params.student.min_coverage, params.student.start) == (0, 1.0, row["weights"])
+    start = params.student.start
+    assert (params.student.epochs, start.min_coverage, start.weights) == (0, 1.0, row["weights"])
     assert params.evaluate.sampling == params.sampling
     assert params.training.amp == "none"  # else no CPU could evaluate it
 
@@ -399,7 +401,7 @@ def test_a_preset_based_on_nothing_or_on_itself_is_refused(based_on: str, senten
         ("eval", "nosuch", "unknown name. Those that can be are pptsm-r50"),
         ("eval", "resnet50-vd-imagenet", "ImageNet start of a ResNet50-vd trunk"),
         ("eval", "lcnetv2-imagenet", "ImageNet start of PP-TSMv2's trunk"),
-        ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start=pptsm-r50-k400-dense"),
+        ("custom", "pptsm-r50-k400-dense", "preset custom trains, .* --set student.start.weights=pptsm-r50-k400-dense"),
     ],
 )
 def test_weights_that_cannot_be_evaluated_are_refused(name: str, weights: str, sentence: str) -> None:

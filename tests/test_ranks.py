@@ -21,8 +21,8 @@ __all__ = ["place"]  # a fixture
 
 # Two steps an epoch of 14 clips in groups of 4, 5 and 5; clips, mixing and dropout draw, statistics are measured anew.
 RECIPE: dict[str, Any] = {
-    "teacher": {"epochs": 2, "dropout": 0.3},
-    "student": {"epochs": 2, "dropout": 0.3},
+    "teacher": {"epochs": 2, "network": {"dropout": 0.3}},
+    "student": {"epochs": 2, "network": {"dropout": 0.3}},
     "training": {
         "batch_size": 14,
         "batch_norm_clips": 4,
@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {
     },
 }
 MUTUAL: dict[str, Any] = {
-    "student": {"distillation": "mutual", "temperature": 1.0, "distillation_weight": 1.0},
+    "student": {"distillation": {"kind": "mutual", "temperature": 1.0, "weight": 1.0}},
     "training": {"label_smoothing": 0.0},
 }
 COMMANDS = {

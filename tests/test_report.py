@@ -8,7 +8,6 @@ import io
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+from flows.artifacts import accuracy_rows
 from matplotlib.figure import Figure
 from PIL import Image
 
-from conftest import ROOT, TINY, moving_square, pptsm, spec_with, write_params
+from conftest import TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.table import Excerpt, load_labels, save_labels
 from pptsm.evaluation.tables import in_words
@@ -38,17 +38,14 @@ from pptsm.stages import (
     frames,
     index,
     report,
+    start,
     student,
-    student_start,
     teacher,
     validate,
     validate_frames,
 )
 from pptsm.video.types import Frames
 from pptsm.video.video import write_video
-
-sys.path.insert(0, str(ROOT))
-from flows.artifacts import accuracy_rows
 
 NAMES = [
     "001", "1", "nan", "None", "$x$ and $y$", "$\\bad{$", "$HOME", "<b>bold &amp;", "line\u2028separator",
@@ -60,7 +57,7 @@ SETTINGS = {
     "clip": {"dense_clips": 3},
     "training": {"warmup_epochs": 0},
     "teacher": {"enabled": False, "epochs": 0},
-    "student": {"epochs": 1, "distillation_weight": 0.0},
+    "student": {"epochs": 1, "distillation": {"weight": 0.0}},
     "validate": {"min_videos_per_class": 1},
     "report": {"wrong_clips": 3},
 }
@@ -84,7 +81,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the real stages have run over two test videos a class, its student one epoch old."""
     folder = tmp_path_factory.mktemp("names")
     table, labels, archives, checked = map(Path, ("index.csv", "labels.txt", "frames", "result.json"))
-    trained, start, untrained = Path("student"), Path("start"), Path("teacher")
+    trained, started, untrained = Path("student"), Path("start"), Path("teacher")
     with contextlib.chdir(folder):
         for number, name in enumerate(NAMES):
             (folder / "videos" / name).mkdir(parents=True)
@@ -96,9 +93,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         validate.run(table, labels, checked, Path("docs"))
         frames.run(table, checked, archives)
         validate_frames.run(table, archives, Path("frames_checked"), Path("frames.json"), Path("frames_docs"))
-        student_start.run(start)
-        teacher.run(table, labels, archives, start, untrained, Path("teacher.csv"))
-        student.run(table, labels, archives, start, untrained, start, trained, Path("student.csv"))
+        start.run("student", started)
+        teacher.run(table, labels, archives, started, untrained, Path("teacher.csv"))
+        student.run(table, labels, archives, started, untrained, started, trained, Path("student.csv"))
         card = json.loads((trained / "card.json").read_text())
         (trained / "card.json").write_text(json.dumps(card | {"verdict": AT_CHANCE}))
         networks = untrained, trained, Path("baseline")
@@ -417,7 +414,8 @@ def test_what_the_other_sampling_costs_is_computed(run: Path) -> None:
 def test_the_report_tells_what_was_done_not_what_params_say(run: Path) -> None:
     """Other values in params.yaml change neither what the student learned from, nor the split, nor the sampling."""
     params = load_params(run / "params.yaml")
-    student = params.student.model_copy(update={"distillation_weight": 0.9, "epochs": 7, "temperature": 9.0})
+    distillation = params.student.distillation.model_copy(update={"weight": 0.9, "temperature": 9.0})
+    student = params.student.model_copy(update={"distillation": distillation, "epochs": 7})
     evaluate_ = params.evaluate.model_copy(update={"split": "val"})
     changed = params.model_copy(update={"student": student, "evaluate": evaluate_})
     page = render("index.html", gathered(run, changed))

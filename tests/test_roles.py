@@ -42,11 +42,11 @@ SETTINGS: dict[str, Any] = {
     "frames": {"source": "video"},
     "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
     "training": {"batch_size": 8, "batch_norm_clips": 4, "warmup_epochs": 0, "precise_bn_batches": 2},
-    "teacher": {"depth": 18, "width": 0.125, "segments": 4, "epochs": 1},
-    "student": {"width": 0.125, "segments": 4, "epochs": 1},
+    "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
+    "student": {"network": {"width": 0.125, "num_segments": 4}, "epochs": 1},
     "compute": {"devices": 1},
 }
-MUTUAL = {"student": {"distillation": "mutual", "temperature": 1.0}, "training": {"label_smoothing": 0.0}}
+MUTUAL = {"student": {"distillation": {"kind": "mutual", "temperature": 1.0}}, "training": {"label_smoothing": 0.0}}
 STILL = {"training": {"base_lr": 1e-12}}  # weights stay where they start
 LABELS = ["dark", "light"]
 
@@ -86,7 +86,7 @@ def fit(role: str, *changes: dict[str, Any], **options: Any) -> tuple[dict[str, 
         settings = merged(settings | {key: settings.get(key, {}) for key in change}, change)
     params = params_with(**settings)
     inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
-    if params.student.distillation == "mutual" and role == "student":
+    if params.student.distillation.kind == "mutual" and role == "student":
         options["peer"] = Peer(params.teacher, Path("start/teacher"))
     fit_role(role, getattr(params, role), params, inputs, Path(role), Path(f"{role}.csv"), **options)
     return json.loads(Path(role, "card.json").read_text()), pd.read_csv(f"{role}.csv")
@@ -101,7 +101,7 @@ def weights_of(folder: str) -> dict[str, np.ndarray]:
 def write_start(role: str, seed: int, width: float, head_bias: list[float] | None = None) -> None:
     """A weights file to start from, as a stage of starts leaves it; with `head_bias` it says that of any clip."""
     paddle.seed(seed)
-    params = params_with(**merged(SETTINGS, {role: {"width": width}}))
+    params = params_with(**merged(SETTINGS, {role: {"network": {"width": width}}}))
     arrays = {
         name: value.numpy() for name, value in network_arguments(getattr(params, role), 2).build().state_dict().items()
     }
@@ -123,7 +123,7 @@ def test_without_a_teacher_the_loss_is_the_cross_entropy(place: Path, capsys: py
 def test_the_cross_entropy_of_a_distilled_student_is_that_of_the_labels_alone(place: Path) -> None:
     """With all the weight on the teacher's part the loss is another thing; the column stays comparable."""
     fit("teacher", STILL)
-    plain, distilled = {"student": {"distillation_weight": 0.0}}, {"student": {"distillation_weight": 1.0}}
+    plain, distilled = {"student": {"distillation": {"weight": 0.0}}}, {"student": {"distillation": {"weight": 1.0}}}
     _, alone = fit("student", plain, STILL)
     card, taught = fit("student", distilled, STILL, teacher=Path("teacher"))
     assert taught["cross_entropy"].tolist() == pytest.approx(alone["cross_entropy"].tolist(), rel=1e-4)
@@ -144,7 +144,7 @@ def test_mutual_learning_begins_with_the_weights_of_each_and_saves_both(place: P
     """The student's own start, and beside it a network as wide as the teacher with the teacher's."""
     write_start("teacher", 1, 0.25)
     write_start("student", 2, 0.125)
-    card, history = fit("student", MUTUAL, STILL, {"teacher": {"width": 0.25}})
+    card, history = fit("student", MUTUAL, STILL, {"teacher": {"network": {"width": 0.25}}})
     for role, folder in (("student", "student"), ("teacher", "student/peer")):
         start = read_weights(Path("start", role, "weights.pdparams"))
         for name, array in weights_of(folder).items():
@@ -172,9 +172,9 @@ def test_in_mutual_learning_two_random_starts_differ_and_both_learn(place: Path)
 
 def test_the_curve_of_mutual_learning_is_the_students_own(place: Path) -> None:
     """Its cross entropy and the divergence, not the sum of both networks."""
-    factor = {"student": {"distillation_weight": 1.0}}
+    factor = {"student": {"distillation": {"weight": 1.0}}}
     _, whole = fit("student", MUTUAL, STILL, factor)
-    _, half = fit("student", MUTUAL, STILL, {"student": {"distillation_weight": 0.5}})
+    _, half = fit("student", MUTUAL, STILL, {"student": {"distillation": {"weight": 0.5}}})
     divergence = whole["loss"][0] - whole["cross_entropy"][0]
     assert 0 < divergence < 0.5 * whole["cross_entropy"][0]  # the peer's own cross entropy would make it more
     assert half["loss"][0] - half["cross_entropy"][0] == pytest.approx(divergence / 2, rel=1e-3)
@@ -218,7 +218,7 @@ def test_a_teacher_that_is_not_known_to_be_at_chance_teaches(place: Path, above_
     """Above chance, or published weights that nobody judged."""
     fit("teacher")
     set_verdict(above_chance)
-    write_params(Path("params.yaml"), SETTINGS, {"student": {"weak_teacher": "stop"}})
+    write_params(Path("params.yaml"), SETTINGS, {"student": {"distillation": {"weak_teacher": "stop"}}})
     student_stage.run(**stage_options("student"))
     assert json.loads(Path("student/card.json").read_text())["distilled"] is True
 
@@ -227,9 +227,9 @@ def test_a_teacher_at_chance_stops_the_student_before_its_training(place: Path) 
     """One sentence: what it knows, what chance is, which parameter to change; nothing is written."""
     fit("teacher")
     set_verdict(False)
-    write_params(Path("params.yaml"), SETTINGS, {"student": {"weak_teacher": "stop"}})
+    write_params(Path("params.yaml"), SETTINGS, {"student": {"distillation": {"weak_teacher": "stop"}}})
     with pytest.raises(
-        UserError, match=r"has nothing to teach\.\nteacher: NOT ABOVE CHANCE: .*\n.*student\.weak_teacher"
+        UserError, match=r"has nothing to teach\.\nteacher: NOT ABOVE CHANCE: .*\n.*student\.distillation\.weak_teacher"
     ):
         student_stage.run(**stage_options("student"))
     assert not Path("student").exists()
@@ -240,7 +240,7 @@ def test_a_student_goes_on_without_a_teacher_at_chance(place: Path, capsys: pyte
     """On the labels alone, which the log and the card say."""
     fit("teacher")
     set_verdict(False)
-    write_params(Path("params.yaml"), SETTINGS, {"student": {"weak_teacher": "without"}})
+    write_params(Path("params.yaml"), SETTINGS, {"student": {"distillation": {"weak_teacher": "without"}}})
     student_stage.run(**stage_options("student"))
     history = pd.read_csv("student.csv")
     assert history["loss"].tolist() == history["cross_entropy"].tolist()
@@ -261,9 +261,9 @@ def test_the_verdict_is_on_the_card_and_a_bad_one_in_the_log(place: Path, capsys
 
 def test_the_gate_looks_at_clips_of_all_classes(place: Path) -> None:
     """Two clips of sixteen: one of each class, though the table is sorted by class."""
-    fit("student", {"student": {"distillation_weight": 0.0}}, STILL)
+    fit("student", {"student": {"distillation": {"weight": 0.0}}}, STILL)
     settings = {"export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}, "teacher": {"enabled": False}}
-    write_params(Path("params.yaml"), SETTINGS, settings, {"student": {"distillation_weight": 0.0}})
+    write_params(Path("params.yaml"), SETTINGS, settings, {"student": {"distillation": {"weight": 0.0}}})
     teacher_stage.run(**stage_options("teacher"))
     baseline_stage.run(**stage_options("baseline"))
     options = stage_options("scored")
@@ -308,8 +308,11 @@ def test_of_equally_good_epochs_the_last_is_kept_and_named(
 
 def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
     """Export and evaluation take the peer from the student's folder, in the teacher's place; either engine alike."""
-    fit("student", MUTUAL, {"teacher": {"width": 0.25}})
-    settings = {"teacher": {"width": 0.25}, "export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01}}
+    fit("student", MUTUAL, {"teacher": {"network": {"width": 0.25}}})
+    settings = {
+        "teacher": {"network": {"width": 0.25}},
+        "export": {"check_clips": 2, "latency_runs": 1, "tolerance": 0.01},
+    }
     options = stage_options("scored")
     options = {name: options[name] for name in ("index", "labels", "frames", "teacher", "baseline", "params_path")}
     options["student"] = Path("student")
@@ -333,9 +336,11 @@ def test_student_and_peer_are_scored_under_their_names(place: Path) -> None:
 
 def test_the_baseline_is_the_student_that_learns_without_a_teacher(place: Path) -> None:
     """Byte for byte the student of a training without distillation; whatever its teacher would be."""
-    fit("student", {"student": {"distillation_weight": 0.0}})
+    fit("student", {"student": {"distillation": {"weight": 0.0}}})
     write_params(
-        Path("params.yaml"), SETTINGS, {"student": {"baseline": True, "temperature": 5.0}, "teacher": {"width": 0.25}}
+        Path("params.yaml"),
+        SETTINGS,
+        {"student": {"baseline": True, "distillation": {"temperature": 5.0}}, "teacher": {"network": {"width": 0.25}}},
     )
     baseline_stage.run(**stage_options("baseline"))
     card = read_card(Path("baseline"))
@@ -382,7 +387,7 @@ def test_what_distillation_brought_is_told_with_an_interval(place: Path) -> None
 def test_a_role_that_is_not_trained_has_no_verdict(place: Path) -> None:
     """Published weights are taken as they are."""
     write_start("teacher", 1, 0.125)
-    card, _ = fit("teacher", {"teacher": {"epochs": 0, "start": "start"}})
+    card, _ = fit("teacher", {"teacher": {"epochs": 0, "start": {"weights": "start"}}})
     assert card["verdict"] is None
 
 
@@ -713,7 +718,7 @@ def test_a_card_of_an_older_version_is_refused_with_a_sentence(place: Path) -> N
 
 def test_a_weights_folder_rebuilds_its_network_without_params_yaml(place: Path) -> None:
     """Shape and answers: another width, another activation, no shift."""
-    changes = {"teacher": {"width": 0.25, "activation": "relu", "shift": False, "dropout": 0.3}}
+    changes = {"teacher": {"network": {"width": 0.25, "activation": "relu", "shift": False, "dropout": 0.3}}}
     fit("teacher", changes, STILL)
     model = load_network(Path("teacher"))
     arguments = read_card(Path("teacher")).network
@@ -730,6 +735,6 @@ def test_a_student_may_be_of_another_kind_than_its_teacher(place: Path) -> None:
     """Network, width, depth and activation are each role's own; the clip and its segments are shared."""
     fit("teacher")
     other = {"network": "tsm", "depth": 34, "width": 0.0625, "activation": "relu"}
-    card, _ = fit("student", {"student": other}, teacher=Path("teacher"))
+    card, _ = fit("student", {"student": {"network": other}}, teacher=Path("teacher"))
     assert {name: card["network"][name] for name in other} == other
     assert card["distilled"] is True

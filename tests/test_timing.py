@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import pptsm, write_params
+from conftest import DECORD, pptsm, write_params
 from pptsm.video.timing import timing_of
 from pptsm.video.video import Seconds, Span, Video, VideoError, probe
 from test_video import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
@@ -27,15 +27,15 @@ def uneven_ms(number: int) -> int:
 SMALL = {"width": 96, "height": 96, "count": 40, "every_ms": uneven_ms}
 BEGINS_SEC = np.cumsum([0, *map(uneven_ms, range(39))]) / 1000
 UNEVEN = {
-    "h264 mp4": Kind(".mp4", "libx264", "decord", X264, **SMALL),
-    "h264 mov": Kind(".mov", "libx264", "decord", X264, **SMALL),
-    "h264 mkv": Kind(".mkv", "libx264", "decord", X264, **SMALL),
+    "h264 mp4": Kind(".mp4", "libx264", DECORD, X264, **SMALL),
+    "h264 mov": Kind(".mov", "libx264", DECORD, X264, **SMALL),
+    "h264 mkv": Kind(".mkv", "libx264", DECORD, X264, **SMALL),
     "h264 mpg": Kind(".mpg", "libx264", "pyav", X264, container="mpegts", **SMALL),
     "hevc open groups, mp4": Kind(".mp4", "libx265", "pyav", OPEN, **SMALL),
     "hevc open groups, mkv": Kind(".mkv", "libx265", "pyav", OPEN, **SMALL),
     "vp8 webm": Kind(".webm", "libvpx", "pyav", VP9, **SMALL),
     "vp8 mkv": Kind(".mkv", "libvpx", "pyav", VP9, **SMALL),
-    "vp9 webm": Kind(".webm", "libvpx-vp9", "decord", VP9, **SMALL),
+    "vp9 webm": Kind(".webm", "libvpx-vp9", DECORD, VP9, **SMALL),
     "av1 mp4": Kind(".mp4", "libsvtav1", "pyav", AV1, **SMALL),
     "av1 webm": Kind(".webm", "libsvtav1", "pyav", AV1, **SMALL),
     "ffv1 mkv": Kind(".mkv", "ffv1", "pyav", **SMALL),

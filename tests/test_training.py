@@ -8,11 +8,11 @@ import paddle.nn.functional as F
 import pandas as pd
 import pytest
 
-from conftest import GOLDEN, ROOT, params_with
+from conftest import GOLDEN, params_with
 from pptsm.data.clips import clips_of_a_video
 from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.presets.compose import Choice, chosen_params
+from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
@@ -406,7 +406,7 @@ def test_the_boxes_of_the_fight_preset_are_the_published_ones() -> None:
 
     Boxes are cut off at the frame's edges, so a little fewer cover as much. With 0.2 it would be 42 %.
     """
-    recipe = chosen_params(ROOT / "presets", Choice("fight")).training
+    recipe = chosen_params(PRESETS, Choice("fight")).training
     assert (recipe.mix, recipe.mixup_alpha, recipe.cutmix_alpha) == ("videomix", 0.2, 1.0)
     cut = recipe.model_copy(update={"mix": "cutmix"})
     clips, labels = paddle.zeros([2, 1, 1, 32, 32]), paddle.arange(2)

@@ -11,6 +11,7 @@ file) and `ClipSpec` (what decides which pixels a network sees). docs/python.md 
 from typing import TYPE_CHECKING, Any
 
 from pptsm.runtime.cores import choose_kernels
+from pptsm.runtime.extras import watch_imports
 
 if TYPE_CHECKING:
     from pptsm.data.spec import ClipSpec
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pptsm.weights.card import load_network
 
 __all__ = ["ClipSpec", "Predictor", "build_model", "load_network"]
-__version__ = "0.1.0"
 
+watch_imports()
 choose_kernels()  # here, because it must come before the first import of Paddle, whichever entrance was taken
 
 
@@ -39,4 +40,8 @@ def __getattr__(name: str) -> Any:
         from pptsm.data.spec import ClipSpec
 
         return ClipSpec
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from pptsm import commands
+from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
     baseline,
@@ -33,10 +34,9 @@ from pptsm.stages import (
     index,
     motion,
     report,
+    start,
     student,
-    student_start,
     teacher,
-    teacher_start,
     validate,
     validate_frames,
 )
@@ -49,8 +49,7 @@ STAGES = {
     "validate": validate,
     "frames": frames,
     "validate_frames": validate_frames,
-    "teacher_start": teacher_start,
-    "student_start": student_start,
+    "start": start,
     "teacher": teacher,
     "student": student,
     "baseline": baseline,
@@ -58,6 +57,18 @@ STAGES = {
     "evaluate": evaluate,
     "report": report,
 }
+
+COMMANDS = (
+    commands.predict,
+    commands.views,
+    commands.unpack,
+    commands.convert,
+    commands.preset,
+    commands.weights,
+    commands.fetch,
+    commands.lists,
+    commands.doctor,
+)
 
 INTERRUPTED = 128 + signal.SIGINT
 ASKING = (signal.SIGTERM, signal.SIGHUP)  # by a process manager, by a terminal that is closed
@@ -79,7 +90,8 @@ def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
             from pptsm.params.reading import read_sections
             from pptsm.runtime.fingerprint import require
 
-            require(name, code, read_sections(arguments["params_path"]))
+            stage = f"{name}@{arguments['role']}" if "role" in arguments else name  # as dvc.yaml says "one of each"
+            require(stage, code, read_sections(arguments["params_path"]))
         run(**arguments)
 
     own = signature(run)
@@ -89,18 +101,22 @@ def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
     return run_that_code
 
 
+def _with_its_extras(name: str, run: Callable[..., None]) -> Callable[..., None]:
+    """A stage's or a command's function that says before it begins which extras it needs and does not have."""
+
+    @wraps(run)
+    def run_with_them(**arguments: Any) -> None:
+        extras.require_for(name)
+        run(**arguments)
+
+    return run_with_them
+
+
 for _name, _stage in STAGES.items():
     _run = _stage.run if _stage is code else _with_its_code(_name, _stage.run)
-    app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_run)
-app.command()(commands.predict)
-app.command()(commands.views)
-app.command()(commands.unpack)
-app.command()(commands.convert)
-app.command()(commands.preset)
-app.command()(commands.weights)
-app.command()(commands.fetch)
-app.command()(commands.lists)
-app.command()(commands.doctor)
+    app.command(_name, rich_help_panel="Stages (run by dvc repro)")(_with_its_extras(_name, _run))
+for _command in COMMANDS:
+    app.command(_command.__name__)(_with_its_extras(_command.__name__, _command))
 
 
 def main() -> None:
@@ -119,6 +135,10 @@ def main() -> None:
         sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(f"{error} {TRY_AGAIN}" if error.exit_code == TEMPORARY else str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (sentence := extras.explained(error)) is None:
+            raise
+        _fail(sentence, 1)
     except SystemExit as end:
         ending = {INTERRUPTED: "interrupted"} | {128 + asked: f"stopped by {asked.name}" for asked in ASKING}
         if isinstance(end.code, int) and end.code in ending:  # Typer has turned Ctrl-C into this

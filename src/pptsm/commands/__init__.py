@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
 DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
-PRESETS = Path("presets")
 
 
 def predict(
@@ -177,7 +176,7 @@ def views(
             f"--out {out} ends in neither .npy (the array) nor .png (a sheet to look at): name one of them."
         )
     params = load_params(params_path)
-    spec = clip_spec(params.clip, params.student.segments, sampling or params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, sampling or params.sampling)
     try:
         opened = open_clip(video)
         opened.require_whole()
@@ -285,14 +284,14 @@ def convert(
     if label_file is None:
         raise UserError("the parameters have no index.label_file: name the classes with --labels FILE.")
     names = read_label_file(str(label_file))
-    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start_sha256)
+    path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start.sha256)
     use_device("cpu")
     model = network_arguments(params.student, len(names)).build()
     report = load_weights(model, path)
     say(f"{path}: {report.summary()}")
     if report.reinitialised:
         raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     clips = []
     for video_path in check or []:
         try:
@@ -317,8 +316,8 @@ def convert(
 def _params_for(weights: str, params_path: Path | None, preset_name: str | None) -> "Params":
     """The parameters of weights: from a file, from a preset, or those that known weights bring along."""
     from pptsm.params.checking import load_params
-    from pptsm.presets.compose import Choice, chosen_params
-    from pptsm.weights.download import known_by_file
+    from pptsm.presets.compose import PRESETS, Choice, chosen_params
+    from pptsm.weights.registry import known_by_file
 
     if params_path is not None and preset_name is not None:
         raise UserError("--params and --preset both describe the network: give one of them.")
@@ -336,16 +335,14 @@ def _params_for(weights: str, params_path: Path | None, preset_name: str | None)
 
 
 def preset(
-    name: Annotated[str | None, typer.Argument(help="Name of a file in presets/.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a preset; --list shows them.")] = None,
     weights_name: Annotated[
         str | None, typer.Option("--weights", help="For preset eval: a name that `pptsm weights` lists.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, laid over the preset; repeatable.")
     ] = None,
-    show: Annotated[
-        bool, typer.Option("--show", help="Print what differs from presets/base.yaml; write nothing.")
-    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print what differs from the base; write nothing.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="List the presets.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace params.yaml even if it was edited.")] = False,
     params_path: Annotated[Path, typer.Option("--params", help="The file to write.")] = Path("params.yaml"),
@@ -354,7 +351,16 @@ def preset(
 
     A file that was edited since is not replaced without --force.
     """
-    from pptsm.presets.compose import Choice, as_yaml, chosen_params, compose, difference, preset_names, written_by
+    from pptsm.presets.compose import (
+        PRESETS,
+        Choice,
+        as_yaml,
+        chosen_params,
+        compose,
+        difference,
+        preset_names,
+        written_by,
+    )
     from pptsm.runtime.console import say
     from pptsm.runtime.files import require_writable, whole_file
 
@@ -380,13 +386,14 @@ def preset(
     with whole_file(params_path) as partial:
         partial.write_text(text, encoding="utf-8")
     was = "" if replaced in (None, choice.command) else f" (it was `{replaced}`)"
-    say(f"{params_path} is now preset {name}{was}. Next: dvc repro")
+    here = Path("dvc.yaml").is_file()
+    say(f"{params_path} is now preset {name}{was}. Next: dvc repro{'' if here else ', in a clone of the project'}")
 
 
 def weights() -> None:
     """List the published weights that params.yaml can name."""
     from pptsm.runtime.console import say
-    from pptsm.weights.download import known_weights
+    from pptsm.weights.registry import known_weights
 
     for known in known_weights().values():
         say(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")

@@ -170,7 +170,7 @@ def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
 def largest_batch_bytes(params: Params) -> int:
     """The most that a process of the loader hands over at once: a group of training, or all views of a video."""
     recipe, clip = params.training, params.clip
-    segments = max(params.teacher.segments, params.student.segments)
+    segments = max(params.teacher.network.num_segments, params.student.network.num_segments)
     size = clip.test_crop_px, clip.test_crop_px
     crops = {name: len(crop_places(name, size, clip.test_crop_px)) for name in (clip.crops, clip.dense_crops)}
     views = {"uniform": crops[clip.crops], "dense": clip.dense_clips * crops[clip.dense_crops]}

@@ -25,7 +25,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import Workers
 from pptsm.video.scan import is_folder, shut, videos_below
-from pptsm.video.video import VIDEO_SUFFIXES, shown
+from pptsm.video.video import VIDEO_SUFFIXES, has_decord, shown
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 
@@ -45,6 +45,8 @@ def build_index(params: Index, min_frames: int, workers: Workers) -> tuple[pd.Da
         UserError: the root has no videos, or as `plan_index`.
     """
     note(f"index: looking for videos in {params.root}")
+    if not has_decord():
+        note("index: decord is not installed here, so PyAV reads every file (column decoder says who reads which)")
     found = find_videos(Path(params.root), params.frame_name)
     closed = [name for name, path in found.items() if is_folder(path)]
     table, labels = plan_index([name for name in found if name not in closed], params)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pptsm.params.packaged import packaged
 from pptsm.runtime.errors import UserError
 
 SHOWN = 5  # examples in a sentence
@@ -175,6 +176,6 @@ def _lines(name: str, what: str) -> list[tuple[int, str]]:
 
 def _text(name: str, what: str) -> str:
     try:
-        return Path(name).read_bytes().decode("utf-8-sig")
+        return packaged(Path(name)).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {what} {name!r} as UTF-8 text: {error}.") from None

@@ -44,7 +44,7 @@ LAST_CHANNELS = 1280  # of the features that are classified
 SQUEEZE_REDUCTION = 4
 
 
-class ConvNorm(nn.Layer):
+class FoldableConvNorm(nn.Layer):
     """Convolution, batch norm and, where one is given, the activation: [M, C_in, H, W] -> [M, C_out, H', W'].
 
     `shift` is what the norm adds at first. Ahead of an activation, 1 lets most values pass: with 0, as usual, the
@@ -137,7 +137,7 @@ class Block(nn.Layer):
             kernels = [kernel for kernel in range(stage.kernel, 0, -2) if kernel > 1 or stride == 1]
             self.dw_conv_list = nn.LayerList(
                 [
-                    ConvNorm(
+                    FoldableConvNorm(
                         channels_in, channels_in, kernel, stride=stride, groups=channels_in, shift=1 / len(kernels)
                     )
                     for kernel in kernels
@@ -157,15 +157,15 @@ class Block(nn.Layer):
             # paddle.jit.save reads the state dict in static mode, where computing ends the process
             self.register_state_dict_hook(lambda _: self._compute_fused() if paddle.in_dynamic_mode() else None)
         else:
-            self.dw_conv = ConvNorm(channels_in, channels_in, stage.kernel, stride=stride, groups=channels_in)
+            self.dw_conv = FoldableConvNorm(channels_in, channels_in, stage.kernel, stride=stride, groups=channels_in)
         self.se = SqueezeExcitation(channels_in, activation) if stage.squeeze else None
         if stage.split:
             half = channels_out // 2
-            self.pw_conv_1 = ConvNorm(channels_in, half, 1, activation=activation)
-            self.pw_conv_2 = ConvNorm(half, channels_out, 1, activation=activation)
+            self.pw_conv_1 = FoldableConvNorm(channels_in, half, 1, activation=activation)
+            self.pw_conv_2 = FoldableConvNorm(half, channels_out, 1, activation=activation)
             self.pointwise = [self.pw_conv_1, self.pw_conv_2]
         else:
-            self.pw_conv = ConvNorm(channels_in, channels_out, 1, activation=activation)
+            self.pw_conv = FoldableConvNorm(channels_in, channels_out, 1, activation=activation)
             self.pointwise = [self.pw_conv]
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -223,7 +223,8 @@ class LCNetV2(nn.Layer):
         self.activation = activation
         stem, channels = scaled(STEM_CHANNELS, width), scaled(STAGES[0].channels_in, width)
         self.stem = nn.Sequential(
-            ConvNorm(3, stem, 3, stride=2, activation=activation), Block(stem, channels, 1, STAGES[0], activation)
+            FoldableConvNorm(3, stem, 3, stride=2, activation=activation),
+            Block(stem, channels, 1, STAGES[0], activation),
         )
         self.stages = nn.LayerList()
         for stage in STAGES:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 from pptsm.orchestration.access import ADDRESS, NO_TRACKING, keep_private, known_access
 from pptsm.orchestration.waiting import SERVER_START_SEC, waiting_for
+from pptsm.runtime.extras import require_or_exit
 
 STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 NOT_UP = "Timed out while attempting to connect to ephemeral Prefect API server"  # Prefect raises no class of its own
@@ -31,6 +32,7 @@ def prepare(file: str) -> None:
     """
     folder = Path(file).resolve().parent
     root = folder.parent
+    require_or_exit(f"flows/{Path(file).name}", ["flows", "pipeline"])
     sys.path.insert(0, str(root))  # a script finds the folder's other files as a worker does, as flows.NAME
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault(NO_TRACKING, "1")

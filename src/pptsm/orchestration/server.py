@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
 
 from pptsm.orchestration import guard
 from pptsm.orchestration.access import ADDRESS, OWNER_ALONE, SERVERS_PASSWORD, access_file, grant_access, keep_private
 from pptsm.orchestration.waiting import SERVER_START_SEC, waiting_for
+from pptsm.runtime.extras import require_or_exit
 
 ROOT = Path.cwd()  # the project's folder
 HOME = ROOT / ".prefect"
@@ -37,6 +37,7 @@ USUAL_PORT = 4200
 
 def main() -> int:
     """Start server and worker, watch one run or stay, stop everything."""
+    require_or_exit("the server of the flows", ["flows", "pipeline"])
     if not (ROOT / "prefect.yaml").exists():
         sys.exit(f"error: no prefect.yaml in {ROOT}, so there is no deployment to serve. Go to the project's folder.")
     for asked in (signal.SIGTERM, signal.SIGHUP):
@@ -144,6 +145,8 @@ def _wait_for(server: "subprocess.Popen[Any]") -> None:
 
 
 def _answers(address: str) -> bool:
+    import requests
+
     try:
         return bool(requests.get(f"{address}/health", timeout=10).ok)
     except requests.RequestException:

@@ -2,25 +2,47 @@
 
 import difflib
 import reprlib
-from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import TYPE_CHECKING, Any
 
 from pptsm.params.reading import read_sections
-from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
 from pptsm.runtime.paths import StrPath, as_path
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from pptsm.params.schema import Params
+
+NO_MORE = "key {} is no more"
 MAX_FAULTS = 20  # more help nobody
+MOVED = {  # key of a role in older versions -> key there now
+    "network": "network.network",
+    "depth": "network.depth",
+    "width": "network.width",
+    "segments": "network.num_segments",
+    "shift": "network.shift",
+    "shift_ratio": "network.shift_ratio",
+    "attention": "network.attention",
+    "activation": "network.activation",
+    "dropout": "network.dropout",
+    "start": "start.weights",
+    "start_sha256": "start.sha256",
+    "new_head": "start.new_head",
+    "min_coverage": "start.min_coverage",
+    "distillation": "distillation.kind",
+    "distillation_weight": "distillation.weight",
+    "temperature": "distillation.temperature",
+    "weak_teacher": "distillation.weak_teacher",
+}
 RENAMED = {  # keys of older versions, and what took their place
+    **{f"{role}.{key}": f"{role}.{now}" for role in ("teacher", "student") for key, now in MOVED.items()},
     "training.micro_batch": "training.batch_norm_clips, the clips that are computed at once and whose batch norm "
     "statistics are taken together: for 0 write the value of batch_size",
     "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
 }
 
 
-def load_params(path: StrPath) -> Params:
+def load_params(path: StrPath) -> "Params":
     """Read and check the whole of params.yaml.
 
     Raises:
@@ -31,12 +53,16 @@ def load_params(path: StrPath) -> Params:
     return check_params(read_sections(path), str(path))
 
 
-def check_params(values: Any, source: str) -> Params:
+def check_params(values: Any, source: str) -> "Params":
     """Check already parsed values; `source` names where they came from in an error.
 
     Raises:
         ParamsError: as `load_params`.
     """
+    from pydantic import ValidationError  # it takes a tenth of a second, which `pptsm --help` has no need of
+
+    from pptsm.params.schema import Params
+
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -45,12 +71,14 @@ def check_params(values: Any, source: str) -> Params:
             key = _key(fault, values)
             before = faults.get(key)  # of another kind of value that the key may have
             faults[key] = f"{before} or {_message(fault)}" if before else _sentence(key, fault)
-        shown = [f"{source}: {fault}" for fault in faults.values()]
-        more = [f"and {len(shown) - MAX_FAULTS} more"] if len(shown) > MAX_FAULTS else []
-        raise ParamsError("\n".join(shown[:MAX_FAULTS] + more)) from None
+        moved = [key for key, fault in faults.items() if fault.startswith(NO_MORE.format(key))]
+        others = [key for key in faults if key not in moved]
+        shown = [f"{source}: {faults[key]}" for key in (*moved, *others[:MAX_FAULTS])]
+        more = [f"and {len(others) - MAX_FAULTS} more"] if len(others) > MAX_FAULTS else []
+        raise ParamsError("\n".join(shown + more)) from None
 
 
-def _key(fault: ErrorDetails, values: Any) -> str:
+def _key(fault: "ErrorDetails", values: Any) -> str:
     """Where a fault is, in the file's words: pydantic adds which kind of value it tried."""
     parts = []
     for part in fault["loc"]:
@@ -61,16 +89,16 @@ def _key(fault: ErrorDetails, values: Any) -> str:
     return ".".join(parts) or "the file"
 
 
-def _message(fault: ErrorDetails) -> str:
+def _message(fault: "ErrorDetails") -> str:
     return str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _sentence(key: str, fault: ErrorDetails) -> str:
+def _sentence(key: str, fault: "ErrorDetails") -> str:
     found = fault["input"]
     if fault["type"] == "missing":
         return f"key {key} is missing"
-    if key in RENAMED:
-        return f"key {key} is no more: in its place stand {RENAMED[key]}"
+    if key in RENAMED and not isinstance(found, dict):  # a section took the place of some
+        return f"{NO_MORE.format(key)}; now it is {RENAMED[key]}"
     if fault["type"] in ("extra_forbidden", "invalid_key"):
         known = _known_keys(fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
@@ -89,6 +117,8 @@ def _shown(value: Any) -> str:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    from pptsm.params.schema import Params
+
     section: Any = Params
     for part in location:
         field = next(f for name, f in section.model_fields.items() if (f.alias or name) == part)

@@ -8,20 +8,19 @@ import re
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pptsm.params.choices import (
     NUMBERED_FRAMES,
-    Activation,
     Aspect,
     Crops,
-    Depth,
     FrameRule,
     Kept,
-    Network,
     Sampling,
     Source,
 )
+from pptsm.params.network import NetworkArguments
+from pptsm.params.section import Section
 
 # Upper bounds: no machine could do more, no dataset has more. What is above them is a slip of the key, and would end in
 # a trace or run for ever.
@@ -101,10 +100,6 @@ def _frame_name(value: str) -> str:
     if not re.fullmatch(NUMBERED_FRAMES, value):
         raise ValueError("is no name of numbered frames: write it as img_%05d.jpg, one number, ending in .jpg or .jpeg")
     return value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Motion(Section):
@@ -300,46 +295,42 @@ class Training(Section):
         return self
 
 
+class Start(Section):
+    """The weights that a network starts from."""
+
+    weights: PathText | None
+    sha256: Sha256 | None
+    new_head: bool
+    min_coverage: Share
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.sha256 is not None and self.weights is None:
+            raise ValueError("sha256 is given, but weights names none, so nothing would be checked")
+        return self
+
+
 class Role(Section):
     """A network and where it starts: the same fields for teacher and student, each with values of its own."""
 
-    network: Network
-    depth: Depth
-    width: Annotated[float, Field(gt=0, le=16)]
-    segments: Annotated[int, Field(ge=1, le=1024)]
-    shift: bool
-    shift_ratio: Literal["auto"] | Annotated[float, Field(gt=0, lt=0.5)]
-    attention: bool
-    activation: Activation
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    start: PathText | None
-    start_sha256: Sha256 | None
-    new_head: bool
-    min_coverage: Share
+    network: NetworkArguments
+    start: Start
     epochs: Epochs
-
-    @model_validator(mode="after")
-    def _consistent_start(self) -> Self:
-        if self.start_sha256 is not None and self.start is None:
-            raise ValueError("start_sha256 is given, but start names no weights, so nothing would be checked")
-        return self
-
-    @model_validator(mode="after")
-    def _consistent_network(self) -> Self:
-        if self.attention and self.network != "pptsm_v2":
-            raise ValueError(f"attention is true, but only network: pptsm_v2 has one, and network is {self.network}")
-        return self
 
 
 class Teacher(Role):
     enabled: bool
 
 
-class Student(Role):
-    distillation: Literal["hinton", "mutual"]
-    distillation_weight: Share
+class Distillation(Section):
+    kind: Literal["hinton", "mutual"]
+    weight: Share
     temperature: Rate
     weak_teacher: Literal["stop", "without"]
+
+
+class Student(Role):
+    distillation: Distillation
     baseline: bool
 
 
@@ -402,18 +393,18 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.student.distillation_weight > 0 and not self.teacher.enabled:
-            raise ValueError("student.distillation_weight is above 0, but teacher.enabled is false")
-        if self.student.distillation == "mutual":
+        if self.student.distillation.weight > 0 and not self.teacher.enabled:
+            raise ValueError("student.distillation.weight is above 0, but teacher.enabled is false")
+        if self.student.distillation.kind == "mutual":
             self._check_mutual()
-        if self.student.baseline and (self.student.distillation_weight == 0 or self.student.epochs == 0):
+        if self.student.baseline and (self.student.distillation.weight == 0 or self.student.epochs == 0):
             raise ValueError(
-                "student.baseline is true, but student.distillation_weight or student.epochs is 0: the student is not "
+                "student.baseline is true, but student.distillation.weight or student.epochs is 0: the student is not "
                 "distilled, so there is nothing to compare. Set baseline to false"
             )
-        if self.teacher.start is not None and not self.teacher.enabled:
+        if self.teacher.start.weights is not None and not self.teacher.enabled:
             raise ValueError("teacher.start names weights, but teacher.enabled is false: nobody would use them")
-        used: dict[str, Teacher | Student] = {"teacher": self.teacher} if self.teacher.enabled else {}
+        used: dict[str, Role] = {"teacher": self.teacher} if self.teacher.enabled else {}
         used["student"] = self.student
         for role, section in used.items():
             if 0 < section.epochs <= self.training.warmup_epochs:
@@ -423,13 +414,13 @@ class Params(Section):
                     f"training.step_epochs ends with {self.training.step_epochs[-1]}, but {role}.epochs is "
                     f"{section.epochs}: that step would never come (epochs count from 0)"
                 )
-            if section.epochs == 0 and section.start is None:
+            if section.epochs == 0 and section.start.weights is None:
                 raise ValueError(f"{role}.epochs is 0, but {role}.start names no weights: it would be random")
-            if self.clip.dense_window < section.segments:
+            if self.clip.dense_window < (segments := section.network.num_segments):
                 raise ValueError(
-                    f"clip.dense_window ({self.clip.dense_window}) is below {role}.segments ({section.segments})"
+                    f"clip.dense_window ({self.clip.dense_window}) is below {role}.network.num_segments ({segments})"
                 )
-        if self.teacher.enabled and self.student.distillation_weight > 0:
+        if self.teacher.enabled and self.student.distillation.weight > 0:
             self._check_pair()
         if self.evaluate.sampling not in ("both", self.sampling):
             raise ValueError(
@@ -462,28 +453,30 @@ class Params(Section):
 
     def _check_pair(self) -> None:
         """Teacher and student see the same clip."""
-        if self.teacher.segments != self.student.segments:
+        teacher, student = self.teacher.network.num_segments, self.student.network.num_segments
+        if teacher != student:
             raise ValueError(
-                f"teacher.segments is {self.teacher.segments} and student.segments {self.student.segments}, but a "
+                f"teacher.network.num_segments is {teacher} and student.network.num_segments {student}, but a "
                 "teacher teaches on the very clip that the student sees: they must be equal"
             )
 
     def _check_mutual(self) -> None:
         """Both networks learn together, as published: temperature 1, no label smoothing, one number of epochs."""
         student, teacher = self.student, self.teacher
-        if student.distillation_weight == 0 or student.epochs == 0:
+        if student.distillation.weight == 0 or student.epochs == 0:
             raise ValueError(
-                "student.distillation is mutual, but student.distillation_weight or student.epochs is 0: nothing "
-                "would be learned from one another. Set distillation to hinton, or both above 0"
+                "student.distillation.kind is mutual, but student.distillation.weight or student.epochs is 0: nothing "
+                "would be learned from one another. Set kind to hinton, or both above 0"
             )
         if teacher.epochs != student.epochs:
             raise ValueError(
-                f"student.distillation is mutual, so both learn together, but teacher.epochs is {teacher.epochs} and "
-                f"student.epochs {student.epochs}: they must be equal"
+                f"student.distillation.kind is mutual, so both learn together, but teacher.epochs is {teacher.epochs} "
+                f"and student.epochs {student.epochs}: they must be equal"
             )
-        if student.temperature != 1:
+        if student.distillation.temperature != 1:
             raise ValueError(
-                f"student.temperature is {student.temperature:g}, but mutual learning has no temperature: set it to 1"
+                f"student.distillation.temperature is {student.distillation.temperature:g}, but mutual learning has no "
+                "temperature: set it to 1"
             )
         if self.training.label_smoothing != 0:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Presets: short files that say only what sets them apart, laid over the base to give a complete params.yaml.
 
-`presets/base.yaml` has every value with its meaning; a preset names values that differ, and may be laid over another
+`base.yaml` has every value with its meaning; a preset names values that differ, and may be laid over another
 one (`based_on: NAME`). Comments and order are the base's. The written file says in its head which command wrote it.
 """
 
@@ -18,8 +18,9 @@ from pptsm.params.checking import check_params
 from pptsm.params.reading import YamlError, parse_yaml, read_sections
 from pptsm.params.schema import Params
 from pptsm.runtime.errors import UserError
-from pptsm.weights.download import evaluable_weights
+from pptsm.weights.registry import evaluable_weights
 
+PRESETS = Path(__file__).parent  # the package's own
 BASE = "base"
 BASED_ON = "based_on"
 # Line breaks of YAML 1.1 and 1.2, control characters, and what is no UTF-8 text
@@ -63,7 +64,7 @@ def preset_names(folder: Path) -> dict[str, str]:
     """Name -> first line of each preset in a folder, sorted; the base is none of them."""
     files = sorted(folder.glob("*.yaml"))
     if not any(path.stem == BASE for path in files):
-        raise UserError(f"no presets here: looked for {folder.absolute()}/*.yaml. Run this in the project's folder.")
+        raise UserError(f"no presets: looked for {folder.absolute()}/*.yaml, with {BASE}.yaml among them.")
     texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
     first_lines = {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
     del first_lines[BASE]
@@ -105,11 +106,13 @@ def chosen_values(folder: Path, choice: Choice) -> Values:
         if values.get("student", {}).get("epochs") != 0:
             raise UserError(
                 f"preset {choice.name} trains, and --weights is for one that takes a checkpoint as it is (eval). To "
-                f"start the training from it: --set student.start={choice.weights}"
+                f"start the training from it: --set student.start.weights={choice.weights}"
             )
         row = evaluable_weights(choice.weights)
         values = merged(values, row.params or {})
-        values = merged(values, {"student": {"start": row.name}, "report": {"title": f"{row.note}, as published"}})
+        values = merged(
+            values, {"student": {"start": {"weights": row.name}}, "report": {"title": f"{row.note}, as published"}}
+        )
     return merged(values, parse_settings(choice.settings))
 
 

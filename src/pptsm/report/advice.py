@@ -37,7 +37,7 @@ def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str
     ):
         step = (
             "Its teacher is at chance as well, and the student was trained to copy it: improve the teacher first, or "
-            "train without it (student.distillation_weight: 0)."
+            "train without it (student.distillation.weight: 0)."
         )
         student["steps"] = [step, *student["steps"]]
     return found

@@ -31,6 +31,7 @@ from pebble import ProcessPool
 
 from pptsm.runtime import fingerprint
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.extras import require
 from pptsm.runtime.files import state_dir
 from pptsm.runtime.pool import Unfinished, outcome, process_pool, was_ended
 
@@ -103,13 +104,9 @@ def _begun(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -
 
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
-    try:
-        from distributed import Client
-    except ModuleNotFoundError:
-        raise UserError(
-            f"compute.cluster is {address}, but the package distributed is not installed here: "
-            'pip install "distributed>=2026.7,<2027", or set compute.cluster to null.'
-        ) from None
+    require(f"compute.cluster ({address})", ["cluster"])
+    from distributed import Client
+
     for name in (name for name in logging.root.manager.loggerDict if name.startswith("distributed")):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters is said in a sentence
     client = _in_time(Client, address)

@@ -29,9 +29,13 @@ NOT_DECIDING = {
     "params/__init__.py": "public names",
     "params/choices.py": "words that parameters may have: one more, or one less, changes no result",
     "params/schema.py": "checks values, which are DVC's parameters; of its properties those count that are used",
+    "params/network.py": "checks values, as params/schema.py",
+    "params/section.py": "the same",
     "params/reading.py": "reads values, which are DVC's parameters",
+    "params/packaged.py": "where a file lies; what is in it is a dependency of its own",
     "params/checking.py": "says what is wrong with them",
     "runtime/errors.py": "decides how a failure reads, not what a success writes",
+    "runtime/extras.py": "the same",
     "runtime/console.py": "progress bars and notes",
     "runtime/files.py": "puts files in place, not what is in them",
     "runtime/fingerprint.py": "decides what runs again, not what is written then",
@@ -102,12 +106,13 @@ def starts_of(sections: Mapping[Any, Any]) -> dict[str, str | None]:
         sections: those of params.yaml. What is in them, stage `check` judges.
     """
     files = sorted((PACKAGE / "stages").glob("*.py"))
-    stages = [file.stem for file in files if file.stem not in ("__init__", "options", "code")]
+    stages = [file.stem for file in files if file.stem not in ("__init__", "options", "code", "start")]
     starts: dict[str, str | None] = dict.fromkeys(stages)
     for role in ("teacher", "student"):
-        section = sections.get(role)
-        start = section.get("start") if isinstance(section, dict) else None
-        starts[f"{role}_start"] = start if isinstance(start, str) else None
+        found: Any = sections
+        for key in (role, "start", "weights"):
+            found = found.get(key) if isinstance(found, dict) else None
+        starts[f"start@{role}"] = found if isinstance(found, str) else None
     return starts
 
 
@@ -115,10 +120,10 @@ def of_stage(stage: str, start: str | None = None) -> dict[str, str]:
     """The code that running a stage imports: file or library -> digest or version.
 
     Args:
-        stage: its name.
+        stage: its name in dvc.yaml, NAME@ROLE where there is one for each role.
         start: the weights that a role starts from; where they are known by name, their row counts.
     """
-    code = of_files(f"stages/{stage}.py")
+    code = of_files(f"stages/{stage.partition('@')[0]}.py")
     if KNOWN_WEIGHTS in code:
         known = YAML(typ="safe").load((PACKAGE / "weights" / KNOWN_WEIGHTS).read_text(encoding="utf-8"))
         row = {key: known[start].get(key) for key in ("url", "sha256")} if start in known else None

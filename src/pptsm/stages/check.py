@@ -8,15 +8,17 @@ DVC, which reads params.yaml before any stage, calls "unexpected error" or "[Err
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pptsm.params.checking import load_params
-from pptsm.params.schema import NO_FILE, Params
+from pptsm.params.packaged import packaged
 from pptsm.runtime.errors import ParamsError
-from pptsm.runtime.files import whole_file
 from pptsm.stages.options import DEFAULT_PARAMS, ParamsPath, writable
+
+if TYPE_CHECKING:
+    from pptsm.params.schema import Params
 
 CONTENT = "params.yaml can be used.\n"
 ANNOTATIONS = Path("data/annotations")  # a dependency of stage index (dvc.yaml)
@@ -33,6 +35,10 @@ def run(
 ) -> None:
     """Check the whole of params.yaml, and that the folder and the lists that it names are there."""
     params = load_params(params_path)
+
+    from pptsm.params.schema import NO_FILE
+    from pptsm.runtime.files import whole_file
+
     faults = (
         [] if _will_be_drawn(params, drawn) else _missing("root", params.index.root, "folder", "one, best absolute")
     )
@@ -51,7 +57,7 @@ def run(
             partial.write_text(CONTENT, encoding="utf-8")
 
 
-def _will_be_drawn(params: Params, drawn: Path | None) -> bool:
+def _will_be_drawn(params: "Params", drawn: Path | None) -> bool:
     """Whether the root may be missing; where nobody says which folder is drawn, the root is taken to be it."""
     if drawn is None:
         return params.motion.videos_per_class > 0
@@ -72,7 +78,7 @@ def _unseen(file: str, root: str) -> list[str]:
 
 def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str) -> list[str]:
     """A sentence if this key names no such folder or file."""
-    path = Path(text)
+    path = packaged(Path(text))
     if path.is_dir() if kind == "folder" else path.is_file():
         return []
     found = f"that is no {kind}" if path.exists() else f"there is no such {kind}"

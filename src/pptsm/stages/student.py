@@ -41,18 +41,19 @@ def run(
 
     student = params.student
     inputs = Inputs(index, labels, frames, start)
-    if student.distillation == "mutual":
+    if student.distillation.kind == "mutual":
         fit_role("student", student, params, inputs, out, history, peer=Peer(params.teacher, teacher_start))
         return
-    taught = student.distillation_weight > 0 and student.epochs > 0
+    taught = student.distillation.weight > 0 and student.epochs > 0
     verdict = read_card(teacher).verdict if taught else None
     if verdict is not None and verdict["above_chance"] is False:
         found = sentence("teacher", verdict)
-        if student.weak_teacher == "stop":
+        if student.distillation.weak_teacher == "stop":
             raise UserError(
                 f"student: no training, for its teacher ({teacher}) has nothing to teach.\n{found}\nTo train "
-                "without it set student.weak_teacher to without, or student.distillation_weight to 0."
+                "without it set student.distillation.weak_teacher to without, or student.distillation.weight to 0."
             )
-        note(f"student: trains on the labels alone, as student.weak_teacher says: its teacher knows nothing.\n{found}")
+        why = "as student.distillation.weak_teacher says: its teacher knows nothing"
+        note(f"student: trains on the labels alone, {why}.\n{found}")
         taught = False
     fit_role("student", student, params, inputs, out, history, teacher=teacher if taught else None)

@@ -30,8 +30,8 @@ def run(
     if not params.teacher.enabled:
         skip_role("teacher", params.teacher, params, labels, out, history, "teacher.enabled is false")
         return
-    if params.student.distillation == "mutual":
-        why = "student.distillation is mutual: it learns together with the student, in that stage, as its peer"
+    if params.student.distillation.kind == "mutual":
+        why = "student.distillation.kind is mutual: it learns together with the student, in that stage, as its peer"
         skip_role("teacher", params.teacher, params, labels, out, history, why)
         return
     fit_role("teacher", params.teacher, params, Inputs(index, labels, frames, start), out, history)

@@ -98,7 +98,7 @@ def _learning(
         clips_per_video=recipe.clips_per_video,
         floor_decides=recipe.min_clips > 0 and floor >= recipe.clips_per_video,
         rising=still_rising(history["val_top1"].tolist(), val_videos) if "val_top1" in history else None,
-        random_start=section.start is None,
+        random_start=section.start.weights is None,
         mirrored=recipe.flip != "none",
         videos=len(train_videos),
         groups=int(train_videos["group"].nunique()),

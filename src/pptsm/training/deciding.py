@@ -6,7 +6,7 @@ decides nothing. A parameter that no rule names decides.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +15,15 @@ import pandas as pd
 from pptsm.data.spec import clip_spec
 from pptsm.frames.store import kept_name
 from pptsm.params.choices import Kept
-from pptsm.params.schema import Clip, Params, Role, Student, Training
+from pptsm.params.schema import Clip, Distillation, Params, Role, Student, Training
+from pptsm.params.section import Section
 from pptsm.training.validation import one_view
 from pptsm.weights.card import network_arguments
 
 LearnsFrom = Literal["labels", "teacher", "peer"]
 
 # Of a role's section: what is in the card alone or only refuses, and weights, of which the hash is among the inputs.
-NOT_OF_TRAINING = {"start", "start_sha256", "min_coverage", "enabled", "baseline"}
-OF_A_TEACHER = {"distillation", "distillation_weight", "temperature", "weak_teacher"}
+NOT_OF_TRAINING = {"start.weights", "start.sha256", "start.min_coverage", "enabled", "baseline"}
 
 
 def deciding_parameters(params: Params, sections: Mapping[str, Role], learns_from: LearnsFrom) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def deciding_parameters(params: Params, sections: Mapping[str, Role], learns_fro
         learns_from: whether another network has a part in the loss.
     """
     values = {"seed": params.seed, "sampling": params.sampling, "frames.source": params.frames.source}
-    (segments,) = {section.segments for section in sections.values()}
+    (segments,) = {section.network.num_segments for section in sections.values()}
     seen = one_view(clip_spec(params.clip, segments, params.sampling))  # also what the curve and the verdict look at
     unused = {"dense_window"} if params.sampling == "uniform" else {"frame_rule"}
     values |= {f"clip.{name}": getattr(seen, name) for name in Clip.model_fields if name not in unused}
@@ -43,9 +43,21 @@ def deciding_parameters(params: Params, sections: Mapping[str, Role], learns_fro
     unused = _unused_in(params.training) | ({"deterministic"} if on_cpus else set())
     values |= {f"training.{key}": value for key, value in params.training.model_dump(exclude=unused).items()}
     for name, section in sections.items():
-        chosen = section.model_dump(exclude=NOT_OF_TRAINING | _unused_of(section, learns_from))
-        chosen["shift_ratio"] = network_arguments(section, 1).shift_ratio if section.shift else None
-        values |= {f"{name}.{key}": value for key, value in chosen.items()}
+        unused = NOT_OF_TRAINING | _unused_of(section, learns_from)
+        chosen = _values_of(section, unused)
+        ratio = network_arguments(section, 1).shift_ratio if section.network.shift else None
+        values |= {f"{name}.{key}": value for key, value in (chosen | {"network.shift_ratio": ratio}).items()}
+    return values
+
+
+def _values_of(section: Section, unused: Set[str], prefix: str = "") -> dict[str, Any]:
+    """The values of a section and of those in it, as "section.key": value, but for those that are `unused`."""
+    values: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        key = f"{prefix}{name}"
+        if key not in unused:
+            value = getattr(section, name)
+            values |= _values_of(value, unused, f"{key}.") if isinstance(value, Section) else {key: value}
     return values
 
 
@@ -64,12 +76,10 @@ def _unused_in(training: Training) -> set[str]:
 
 
 def _unused_of(section: Role, learns_from: LearnsFrom) -> set[str]:
-    unused = {"depth"} if section.network == "pptsm_v2" else set[str]()
-    if isinstance(section, Student):
-        unused |= {"labels": OF_A_TEACHER, "teacher": {"weak_teacher"}, "peer": {"weak_teacher", "temperature"}}[
-            learns_from
-        ]
-    return unused
+    unused = {"network.depth"} if section.network.network == "pptsm_v2" else set[str]()
+    of_a_teacher = set(Distillation.model_fields) if isinstance(section, Student) else set[str]()
+    used = {"labels": set[str](), "teacher": {"kind", "weight", "temperature"}, "peer": {"kind", "weight"}}[learns_from]
+    return unused | {f"distillation.{key}" for key in of_a_teacher - used}
 
 
 def digest_of_kept(kind: Kept, folder: Path, clips: pd.DataFrame) -> str:

@@ -80,7 +80,7 @@ def fit_role(
     device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
     table = load_index(inputs.index)
     labels = load_labels(inputs.labels, table)
-    spec = clip_spec(params.clip, section.segments, params.sampling)
+    spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
     train_videos = in_split(table, "train")
     params = _with_enough_clips(role, params, len(train_videos), section.epochs)
     paddle.seed(params.seed)
@@ -92,13 +92,13 @@ def fit_role(
     objective: Objective = Plain(model, smoothing)
     if teacher is not None:
         taught_by = load_network(teacher)
-        objective = Hinton(model, taught_by, smoothing, student.distillation_weight, student.temperature)
+        objective = Hinton(model, taught_by, smoothing, student.distillation.weight, student.distillation.temperature)
         hashes["the teacher's weights"] = sha256_of(teacher / WEIGHTS)
         hashes["the teacher's network"] = read_card(teacher).network.model_dump_json()
     if peer is not None:
         other, start = _starting(PEER, peer.section, len(labels), peer.start)
         hashes["the peer's starting weights"] = start or "random"
-        objective = Mutual(model, other, smoothing, student.distillation_weight)
+        objective = Mutual(model, other, smoothing, student.distillation.weight)
         networks[PEER] = peer.section, other
 
     if params.frames.source != "video":
@@ -112,7 +112,7 @@ def fit_role(
     most = most_processes(batch, params.training, on_gpu=device == "gpu") if section.epochs > 0 else 1
     with (
         checkpoint.held(),
-        told_if_it_runs_out(role, params, section.segments),
+        told_if_it_runs_out(role, params, section.network.num_segments),
         together(fit_role, call, params.compute, most, role) as ranks,
     ):
         checkpoint.ranks = ranks
@@ -152,8 +152,12 @@ def fit_role(
                     "clips_per_step": trained.clips_per_step,
                 }
                 if distilled:
-                    parts = ("distillation", "distillation_weight", "temperature")
-                    facts["distillation"] = {part: getattr(student, part) for part in parts}
+                    how = student.distillation
+                    facts["distillation"] = {
+                        "distillation": how.kind,
+                        "distillation_weight": how.weight,
+                        "temperature": how.temperature,
+                    }
                 save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
         with whole_file(history) as partial:
             trained.history.to_csv(partial, index=False, float_format="%.6g")
@@ -164,7 +168,7 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
     """The outputs of a role that is not trained: a card that says why, and a history without rows."""
     note(f"{role}: nothing is trained here: {why}")
     with whole_folder(out) as folder:
-        spec = clip_spec(params.clip, section.segments, params.sampling)
+        spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
     with whole_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
@@ -186,7 +190,7 @@ def _starting(role: str, section: Role, num_classes: int, start: Path) -> tuple[
         model = network_arguments(section, num_classes).build()
     if not weights.exists():
         return model, None
-    report = load_weights(model, weights, section.min_coverage, new_head=section.new_head)
+    report = load_weights(model, weights, section.start.min_coverage, new_head=section.start.new_head)
     note(f"{role}: {weights}: {report.summary()}")
     if section.epochs == 0 and report.reinitialised:
         raise UserError(

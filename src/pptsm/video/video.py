@@ -483,7 +483,9 @@ class _Decord:
 
     @staticmethod
     def open(path: Path, num_packets: int) -> "_Decord | None":
-        """None where decord refuses the file, or where its own list has other packets than those to be shown."""
+        """None where decord is absent or refuses the file, or where its own list has other packets than are shown."""
+        if not has_decord():
+            return None
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
@@ -713,6 +715,15 @@ def _container(path: Path) -> Iterator[tuple[Any, Any]]:
         if width * height > MOST_PIXELS:
             raise VideoError(f"not a readable video: its header promises frames of {width}x{height} pixels")
         yield container, stream
+
+
+def has_decord() -> bool:
+    """Whether decord is installed. It has no wheel for arm64; where it is absent, PyAV reads every file."""
+    try:
+        import decord  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def _decord_errors() -> tuple[type[Exception], ...]:

@@ -4,12 +4,20 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from pptsm.data.spec import ClipSpec
 from pptsm.distributed.device import computed_with
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
-from pptsm.params.choices import Activation, Depth, Network
+from pptsm.params.network import NetworkArguments
 from pptsm.params.schema import Role
 from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath, as_path
@@ -18,25 +26,23 @@ from pptsm.weights.loading import as_float32, load_weights
 from pptsm.weights.state_dict import WEIGHTS, WeightsError, write_arrays
 
 CARD = "card.json"
-MOST_CLASSES, MOST_SEGMENTS, MOST_WIDTH = 1_000_000, 4096, 64  # more is a slip, or made to fill memory
+MOST_CLASSES = 1_000_000  # more is a slip, or made to fill memory
 PEER = "peer"  # folder below the student's, of the network that learned beside it
 
 
-class NetworkArguments(BaseModel):
-    """What `build_model` is given, within what a machine can do: a card may come from elsewhere."""
+class BuildableNetwork(NetworkArguments):
+    """All that `build_model` takes. A card may come from elsewhere, so each value has its bounds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    network: Network
-    depth: Depth
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
-    num_segments: Annotated[int, Field(ge=1, le=MOST_SEGMENTS)]
-    width: Annotated[float, Field(gt=0, le=MOST_WIDTH)]
-    shift: bool
     shift_ratio: Annotated[float, Field(ge=0, lt=0.5)]
     attention: bool = False  # so in cards of older versions
-    activation: Activation
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_serializer(mode="wrap")
+    def _in_order(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep the order of the fields that cards have always had, so that equal cards are equal files."""
+        values: dict[str, Any] = handler(self)
+        first = ("network", "depth", "num_classes", "num_segments")
+        return {name: values[name] for name in (*first, *(name for name in values if name not in first))}
 
     def build(self) -> VideoNetwork:
         """The network with fresh weights."""
@@ -50,7 +56,7 @@ class Card(BaseModel):
 
     version: Literal[1] = 1
     role: str  # teacher, student, peer, or baseline: the student without a teacher
-    network: NetworkArguments
+    network: BuildableNetwork
     classes: list[str]  # in the order of the logits
     clip: ClipSpec
     revision: str  # names the parameters and inputs of its training by their hash
@@ -73,23 +79,12 @@ class Card(BaseModel):
         return self
 
 
-def network_arguments(role: Role, num_classes: int) -> NetworkArguments:
+def network_arguments(role: Role, num_classes: int) -> BuildableNetwork:
     """The network that a role's section of params.yaml describes."""
-    shift_ratio = role.shift_ratio
-    if shift_ratio == "auto":  # the card says the number
-        shift_ratio = published_shift_ratio(role.network, role.segments)
-    return NetworkArguments(
-        network=role.network,
-        depth=role.depth,
-        num_classes=num_classes,
-        num_segments=role.segments,
-        width=role.width,
-        shift=role.shift,
-        shift_ratio=shift_ratio,
-        attention=role.attention,
-        activation=role.activation,
-        dropout=role.dropout,
-    )
+    values = role.network.model_dump()
+    if values["shift_ratio"] == "auto":  # the card says the number
+        values["shift_ratio"] = published_shift_ratio(role.network.network, role.network.num_segments)
+    return BuildableNetwork(**values, num_classes=num_classes)
 
 
 def make_card(role: str, section: Role, classes: list[str], clip: ClipSpec, **facts: Any) -> Card:
@@ -101,7 +96,7 @@ def make_card(role: str, section: Role, classes: list[str], clip: ClipSpec, **fa
         classes=classes,
         clip=clip,
         epochs=section.epochs,
-        start=section.start,
+        start=section.start.weights,
         computed_with=computed_with(),
         **facts,
     )

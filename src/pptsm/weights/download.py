@@ -8,24 +8,21 @@ libraries for downloads begin anew.
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from importlib import resources
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from filelock import FileLock
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from ruamel.yaml import YAML
 from urllib3.util.retry import Retry
 
 from pptsm.runtime.console import note, one_line, progress
 from pptsm.runtime.errors import TEMPORARY, UserError
 from pptsm.runtime.files import naming_full_disk, put_in_place, remove, sha256_of, state_dir, whole_file
+from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import read_weights
 
 CHUNK_BYTES = 1 << 16  # what is lost at most when a transfer breaks off
@@ -49,45 +46,6 @@ class TransferError(DownloadError):
     """The line or the server fails; later it may not."""
 
     exit_code = TEMPORARY
-
-
-@dataclass(frozen=True)
-class KnownWeights:
-    """A row of known_weights.yaml."""
-
-    name: str
-    url: str
-    note: str
-    published: str | None = None  # its publisher's figure
-    sha256: str | None = None  # the whole digest, or as many first digits as are published
-    params: dict[str, Any] | None = None  # what evaluating it needs beside preset `eval`; None: it cannot be
-
-
-def known_weights() -> dict[str, KnownWeights]:
-    """The registry of published weights, by name."""
-    text = resources.files("pptsm.weights").joinpath("known_weights.yaml").read_text(encoding="utf-8")
-    return {name: KnownWeights(name, **row) for name, row in YAML(typ="safe").load(text).items()}
-
-
-def known_by_file(source: str) -> KnownWeights | None:
-    """The row that a name, or a file or URL that ends in the published file's name, stands for."""
-    known = known_weights()
-    by_file = {Path(urlsplit(row.url).path).name: row for row in known.values()}
-    return known.get(source) or by_file.get(Path(urlsplit(source).path).name)
-
-
-def evaluable_weights(name: str) -> KnownWeights:
-    """The row of weights that tell actions with a network of this project.
-
-    Raises:
-        UserError: there is no such name, or it is a start for training, or its network is not built here.
-    """
-    known = known_weights()
-    if name in known and known[name].params is not None:
-        return known[name]
-    problem = f"they are {known[name].note}: only to be fetched, or to start from" if name in known else "unknown name"
-    rows = ", ".join(row.name for row in known.values() if row.params is not None)
-    raise UserError(f"weights {name!r} cannot be evaluated: {problem}. Those that can be are {rows}.")
 
 
 def locate_weights(source: str, sha256: str | None) -> Path:
@@ -115,7 +73,7 @@ def locate_weights(source: str, sha256: str | None) -> Path:
     if sha256 is None:
         raise DownloadError(
             f"{path} is a local file, and DVC would not notice if it changed: write its SHA-256 beside it in "
-            f"params.yaml (start_sha256): {digest}"
+            f"params.yaml (start.sha256): {digest}"
         )
     return path
 
