@@ -28,7 +28,8 @@ from pptsm.frames.store import Wanted, write_kept
 from pptsm.ingest.motion import CLASSES, draw_dataset
 from pptsm.params.checking import load_params
 from pptsm.video.pixels import encode_jpeg
-from pptsm.video.video import Span, Video
+from pptsm.video.types import Span
+from pptsm.video.video import Video
 
 PROJECT = Path(__file__).parent.parent
 COPIED = ("dvc.yaml", "params.yaml", "presets", "src", ".dvc/config", ".dvcignore", "data/annotations")

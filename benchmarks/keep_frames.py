@@ -35,7 +35,8 @@ from pptsm.frames.store import Wanted, read_kept, write_kept
 from pptsm.params.choices import Kept
 from pptsm.params.schema import Frames
 from pptsm.video.pixels import resized
-from pptsm.video.video import Span, Video
+from pptsm.video.types import Span
+from pptsm.video.video import Video
 
 FORMS = {
     "archive, quality 95": {"source": "archive", "jpeg_quality": 95},

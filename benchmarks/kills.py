@@ -25,7 +25,8 @@ from pathlib import Path
 
 import psutil
 
-from pptsm.training.checkpoint import STATE, read_state
+from pptsm.training.checkpoint import STATE
+from pptsm.training.state_file import read_state
 from pptsm.weights.state_dict import read_weights
 
 SETTINGS = [

@@ -33,7 +33,7 @@ from pptsm.params.schema import Params
 from pptsm.presets.compose import PRESETS, Choice, chosen_params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes
-from pptsm.training.fit import Inputs, fit_role
+from pptsm.training.fit import Inputs, Plan, fit
 from pptsm.weights.card import load_network
 from pptsm.weights.pretrained import fetch_start
 
@@ -80,7 +80,7 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
             continue
         fetch_start(role, section.start.weights, section.start.sha256, folder / f"{role}_start")
         inputs = Inputs(index, names, frames, folder / f"{role}_start")
-        fit_role(role, section, params, inputs, folder / role, folder / f"{role}.csv", teacher=teacher)
+        fit(Plan(role, section, inputs, folder / role, folder / f"{role}.csv", teacher=teacher), params)
         teacher = folder / role if params.student.distillation.weight > 0 else None
     minutes = (time.monotonic() - started) / 60
     videos = in_split(table, "test")

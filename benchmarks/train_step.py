@@ -23,11 +23,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from measure import machine
+
+if TYPE_CHECKING:
+    from pptsm.distributed.ranks import Ranks
+    from pptsm.params.schema import Params
 
 BENCHMARKS = Path(__file__).resolve().parent
 PARAMS = BENCHMARKS.parent / "params.yaml"
@@ -45,10 +49,8 @@ def main() -> None:
     parser.add_argument("--once", nargs=2, metavar=("DEVICES", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.once:
-        from train_step import measure  # by its name: other ranks cannot find what is in __main__
-
         devices, out = given.once
-        measure(params_path=given.params, devices=devices, steps=given.steps, out=out)
+        measure(given.params, devices, given.steps, Path(out))
         return
     found: dict[str, list[dict[str, Any]]] = {"auto": [], "1": []}
     for _ in range(given.rounds):
@@ -89,81 +91,88 @@ def measured(params_path: Path, devices: str, steps: int) -> dict[str, Any]:
         return values
 
 
-def measure(params_path: Path, devices: str, steps: int, out: str) -> None:
+def measure(params_path: Path, devices: str, steps: int, out: Path) -> None:
     """Take the steps, with all processes that `devices` means, and write what they took."""
+    from pptsm.distributed.device import gpus, use_device
+    from pptsm.distributed.launcher import launch
+    from pptsm.params.checking import load_params
+    from pptsm.training.groups import most_processes
+    from train_step import steps_taken as by_its_name  # a rank cannot find what is in __main__
+
+    params = load_params(params_path)
+    recipe, compute = params.training, params.compute
+    on_gpu = use_device(compute.device, compute.devices) == "gpu"
+    if devices == "1":
+        compute = compute.model_copy(update={"devices": gpus(compute.devices)[:1] if on_gpu else 1})
+    most = most_processes(recipe.batch_size, recipe, on_gpu=on_gpu)
+    if (values := launch(by_its_name, (params, steps), compute, most=most, what="benchmark")) is not None:
+        out.write_text(json.dumps(values))
+
+
+def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
+    """What steps take with and without the other network, in milliseconds per clip."""
     import paddle
 
     from pptsm.data.loader import normalise_on_device
     from pptsm.data.transforms import Pixels
-    from pptsm.distributed.device import computed_with, gpus, use_device
-    from pptsm.distributed.ranks import together
-    from pptsm.params.checking import load_params
+    from pptsm.distributed.device import computed_with
     from pptsm.training.accumulation import Accumulation
     from pptsm.training.batchnorm import into_training, prepare
-    from pptsm.training.groups import divided, most_processes, number_of_groups
+    from pptsm.training.groups import divided, number_of_groups
     from pptsm.training.mixing import mix_clips
     from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
     from pptsm.training.optimizer import build_optimizer, take_step
     from pptsm.training.precision import precision_of
     from pptsm.weights.card import network_arguments
 
-    params = load_params(params_path)
     recipe, student, clip = params.training, params.student, params.clip
-    compute = params.compute
-    on_gpu = use_device(compute.device, compute.devices) == "gpu"
-    if devices == "1":
-        compute = compute.model_copy(update={"devices": gpus(compute.devices)[:1] if on_gpu else 1})
-    call = {"params_path": params_path, "devices": devices, "steps": steps, "out": out}
-    most = most_processes(recipe.batch_size, recipe, on_gpu=on_gpu)
-    with together(measure, call, compute, most, "benchmark") as ranks:
-        values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}
-        groups = []  # pixels and labels of each that this rank computes
-        rng = np.random.default_rng(ranks.rank)
-        in_all = number_of_groups(recipe.batch_size, recipe, ranks.size)
-        for number in map(len, ranks.share(divided(range(recipe.batch_size), in_all))):
-            shape = (number, student.network.num_segments, 3, clip.crop_px, clip.crop_px)
-            ones = np.ones((number, 3), dtype=np.float32)
-            fields = rng.integers(0, 256, shape, dtype=np.uint8), ones / 64, 2 * ones
-            groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
-        for kind in ("", "_plain"):
-            model, other = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
-            objective: Objective = Plain(model, recipe.label_smoothing)
-            if not kind:
-                values["learns_from"] = "labels alone"
-            if not kind and student.distillation.weight > 0:
-                values["learns_from"] = f"labels and {'peer' if student.distillation.kind == 'mutual' else 'teacher'}"
-                if student.distillation.kind == "mutual":
-                    objective = Mutual(model, other, recipe.label_smoothing, student.distillation.weight)
-                else:
-                    other.eval()
-                    weights = (student.distillation.weight, student.distillation.temperature)
-                    objective = Hinton(model, other, recipe.label_smoothing, *weights)
-            for learner in objective.learners:
-                prepare(learner, recipe, ranks.size, recipe.batch_size)
-                into_training(learner, recipe)
-            optimizer, precision = build_optimizer(objective.learners, recipe), precision_of(recipe.amp, "benchmark")
-            accumulation = Accumulation(objective.learners)
-            for step in range(WARM_UP + steps):
-                if step == WARM_UP:
-                    finish_queue()
-                    ranks.barrier()
-                    started, cpu_started = time.perf_counter(), time.process_time()
-                with accumulation.step():
-                    for pixels, labels in groups:
-                        clips, mix = mix_clips(recipe, normalise_on_device(pixels), labels, rng)
-                        share = len(labels) / recipe.batch_size
-                        learn(objective, clips, labels, mix, share=share, precision=precision)
-                        accumulation.add(len(labels))
-                accumulation.finish(ranks)
-                take_step(optimizer, objective.learners, precision, recipe.clip_norm)
-            finish_queue()
-            ranks.barrier()
-            cpu_sec = ranks.sum_over_ranks(np.array([time.process_time() - cpu_started]))[0]
-            for name, seconds in (("ms", time.perf_counter() - started), ("cpu_ms", cpu_sec)):
-                values[f"{name}_a_clip{kind}"] = seconds * 1000 / steps / recipe.batch_size
-        values["gpu_gb"] = paddle.device.cuda.max_memory_reserved() / 1e9 if on_gpu else 0.0
-        if ranks.rank == 0:
-            Path(out).write_text(json.dumps(values))
+    values: dict[str, Any] = {"computed_with": computed_with(), "batch_size": recipe.batch_size}
+    groups = []  # pixels and labels of each that this rank computes
+    rng = np.random.default_rng(ranks.rank)
+    in_all = number_of_groups(recipe.batch_size, recipe, ranks.size)
+    for number in map(len, ranks.share(divided(range(recipe.batch_size), in_all))):
+        shape = (number, student.network.num_segments, 3, clip.crop_px, clip.crop_px)
+        ones = np.ones((number, 3), dtype=np.float32)
+        fields = rng.integers(0, 256, shape, dtype=np.uint8), ones / 64, 2 * ones
+        groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
+    for kind in ("", "_plain"):
+        model, other = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
+        objective: Objective = Plain(model, recipe.label_smoothing)
+        if not kind:
+            values["learns_from"] = "labels alone"
+        if not kind and student.distillation.weight > 0:
+            values["learns_from"] = f"labels and {'peer' if student.distillation.kind == 'mutual' else 'teacher'}"
+            if student.distillation.kind == "mutual":
+                objective = Mutual(model, other, recipe.label_smoothing, student.distillation.weight)
+            else:
+                other.eval()
+                weights = (student.distillation.weight, student.distillation.temperature)
+                objective = Hinton(model, other, recipe.label_smoothing, *weights)
+        for learner in objective.learners:
+            prepare(learner, recipe, ranks.size, recipe.batch_size)
+            into_training(learner, recipe)
+        optimizer, precision = build_optimizer(objective.learners, recipe), precision_of(recipe.amp, "benchmark")
+        accumulation = Accumulation(objective.learners)
+        for step in range(WARM_UP + steps):
+            if step == WARM_UP:
+                finish_queue()
+                ranks.barrier()
+                started, cpu_started = time.perf_counter(), time.process_time()
+            with accumulation.step():
+                for pixels, labels in groups:
+                    clips, mix = mix_clips(recipe, normalise_on_device(pixels), labels, rng)
+                    share = len(labels) / recipe.batch_size
+                    learn(objective, clips, labels, mix, share=share, precision=precision)
+                    accumulation.add(len(labels))
+            accumulation.finish(ranks)
+            take_step(optimizer, objective.learners, precision, recipe.clip_norm)
+        finish_queue()
+        ranks.barrier()
+        cpu_sec = ranks.sum_over_ranks(np.array([time.process_time() - cpu_started]))[0]
+        for name, seconds in (("ms", time.perf_counter() - started), ("cpu_ms", cpu_sec)):
+            values[f"{name}_a_clip{kind}"] = seconds * 1000 / steps / recipe.batch_size
+    values["gpu_gb"] = paddle.device.cuda.max_memory_reserved() / 1e9 if paddle.get_device() != "cpu" else 0.0
+    return values
 
 
 def finish_queue() -> None:

@@ -21,7 +21,8 @@ from pptsm.params.checking import check_params
 from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
 from pptsm.presets.compose import merged
-from pptsm.video.video import Decoder, has_decord
+from pptsm.video.decoders import has_decord
+from pptsm.video.types import Decoder
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only (its README says which)

@@ -6,7 +6,7 @@ import pytest
 from flows.graph import graph
 
 from conftest import ROOT, TINY, commit, copy_tree, moving_square, pptsm, run, write_params
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 
 GRAPH = graph()
 ARGUMENTS = ("check", "--drawn", "drawn", "--out", "data/checked")

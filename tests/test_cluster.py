@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from conftest import ROOT, moving_square, params_with, pptsm, write_params
 from pptsm.runtime.errors import ParamsError
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 from test_corpus import CORPUS
 from test_video import KINDS, encode
 

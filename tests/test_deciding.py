@@ -8,9 +8,10 @@ import pytest
 from conftest import default_values, merged, params_with
 from pptsm.params.choices import Source
 from pptsm.params.schema import Params, Role
-from pptsm.training.checkpoint import code_of
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
-from pptsm.training.fit import Inputs, fit_role
+from pptsm.training.fit import Inputs, Plan
+from pptsm.training.fit import fit as run_stage
+from pptsm.training.provenance import code_of
 from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture
@@ -168,7 +169,7 @@ def run(role: str, changes: dict[str, Any]) -> Params:
     params = params_with(**merged(SETTINGS, changes))
     section: Role = getattr(params, role)
     inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
-    fit_role(role, section, params, inputs, Path(role), Path(f"{role}.csv"))
+    run_stage(Plan(role, section, inputs, Path(role), Path(f"{role}.csv")), params)
     return params
 
 

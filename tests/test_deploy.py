@@ -27,7 +27,8 @@ from pptsm.model.network import VideoNetwork, build_model
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata, chance_warning
 from pptsm.serving.predictor import Predictor
-from pptsm.video.video import Video, probe, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.video import Video, probe
 from test_network import seeded_state
 from test_video import headers_first
 

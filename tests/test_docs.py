@@ -20,7 +20,7 @@ import pptsm
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, moving_square, run, write_params
 from pptsm.cli import app
 from pptsm.presets.compose import PRESETS
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
 DIARY = sorted((ROOT / "docs/log").glob("*.md"))  # what was typed at its time

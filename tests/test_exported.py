@@ -24,7 +24,8 @@ from pptsm.runtime.errors import UserError
 from pptsm.serving.inbox import read_results
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.predictor import Answer, Guess, Predictor, predict_files
-from pptsm.video.video import Seconds, Span, VideoError, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.types import Seconds, Span, VideoError
 from pptsm.weights.card import load_network
 from test_deploy import CLIP, LABELS, SHAPE, exported, network, properties_of
 

@@ -55,6 +55,8 @@ TRAINED = ["teacher", "student", "baseline"]
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
         ("runtime/cores.py", [*TRAINED, "export", "evaluate"]),
         ("deploy/parity.py", ["export"]),
+        ("distributed/ranks.py", [*TRAINED, "evaluate"]),
+        ("distributed/launcher.py", []),
         ("report/page.py", ["report"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),

@@ -18,10 +18,11 @@ from pptsm.frames.extract import extract_all
 from pptsm.ingest.index import build_index
 from pptsm.runtime.errors import ParamsError, UserError
 from pptsm.serving.parity import serve
+from pptsm.video.encode import write_video
 from pptsm.video.image_sequence import FrameFolder, hash_of, probe_clip
 from pptsm.video.pixels import decode_jpeg, encode_jpeg
 from pptsm.video.scan import videos_below
-from pptsm.video.video import Seconds, Span, VideoError, write_video
+from pptsm.video.types import Seconds, Span, VideoError
 from test_deploy import LABELS, exported, network
 
 NAME = "img_%05d.jpg"

@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, copy_project, merged, params_with, pptsm, run, write_params
 from pptsm.data.table import load_index
 from pptsm.ingest.motion import PAIRS, draw_video
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,10 @@ from pptsm.frames.extract import extract_all
 from pptsm.frames.store import write_archive
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of
+from pptsm.video.encode import write_video
 from pptsm.video.pixels import decode_jpeg
-from pptsm.video.video import Video, VideoError, probe, write_video
+from pptsm.video.types import VideoError
+from pptsm.video.video import Video, probe
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.table import Excerpt
 from pptsm.frames.archive import read_frames
 from pptsm.frames.store import write_archive
-from pptsm.video.video import Video, VideoError
+from pptsm.video.types import VideoError
+from pptsm.video.video import Video
 
 CLIP = {"resize_px": 256, "crop_px": 224, "test_crop_px": 224, "dense_window": 8, "dense_clips": 1}
 ASPECTS = ("kept", "distorted_2_1", "distorted_2_2")

@@ -124,6 +124,8 @@ def test_only_training_and_conversion_import_paddle() -> None:
         "pptsm.weights.loading",
         "pptsm.data.loader",
         "pptsm.deploy.convert",
+        "pptsm.deploy.export",
+        "pptsm.evaluation.run",
         "pptsm.commands.doctor",
     )
     files = sorted((SOURCE / "pptsm").rglob("*.py"))

@@ -13,8 +13,8 @@ from pptsm.ingest.index import build_index
 from pptsm.ingest.probe import _digest_if_any, probe_all
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import MARKER
+from pptsm.video.encode import write_video
 from pptsm.video.scan import videos_below
-from pptsm.video.video import write_video
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import spec_with
-from pptsm.data.clips import EvaluationVideos, FrameSource
+from conftest import params_with, spec_with
+from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import Pixels, normalise
@@ -38,6 +38,19 @@ def videos_of(sampling: str, spec: ClipSpec = CLIP) -> EvaluationVideos:
     columns = {"id": ids, "path": ids, "first_frame": 0, "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]}
     rows = pd.DataFrame(columns)
     return EvaluationVideos(rows, Noise(), spec, sampling)  # type: ignore[arg-type]
+
+
+def test_a_mirrored_training_clip_counts_as_what_it_shows() -> None:
+    """The label is that of the clip, not of its video: a left turn, mirrored, is a right one."""
+    rows = videos_of("uniform")
+    columns = {"id": list("01234"), "path": list("01234"), "first_frame": 0, "num_frames": NUM_FRAMES}
+    table = pd.DataFrame(columns | {"label_index": rows.label_indices})
+    training = {"flip": "horizontal", "flip_labels": {"left": "right", "right": "left"}, "clips_per_video": 4}
+    recipe = params_with(training=training).training
+    clips = TrainingClips(table, Noise(), ["left", "right", "up"], CLIP, recipe, 1, epoch=0)
+    _, labels = score_videos(Scorer(), clips, batch_views=4, workers=0, what="test")
+    assert labels.tolist() == [int(clips[number][1]) for number in range(len(clips))]
+    assert labels.tolist() != [rows.label_indices[number % 5] for number in range(len(clips))]
 
 
 class Scorer:

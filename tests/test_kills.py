@@ -17,8 +17,10 @@ import pytest
 from conftest import ROOT
 from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
-from pptsm.training.checkpoint import STATE, Checkpoint, read_state, write_state
+from pptsm.training.checkpoint import STATE, Checkpoint
 from pptsm.training.epoch_metrics import Tally
+from pptsm.training.provenance import MadeOf
+from pptsm.training.state_file import read_state, write_state
 from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
 
 # Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.
@@ -119,7 +121,7 @@ def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.
     """For the steps before it are saved, and validation of 20,000 videos takes longer than an orchestrator waits."""
     expected, whole = undisturbed()
     with monkeypatch.context() as patch:
-        scores = "pptsm.training.loop.validation_scores"
+        scores = "pptsm.training.loop.validation_logits"
         patch.setattr(scores, lambda *_: os.kill(os.getpid(), signal.SIGTERM) or pytest.fail("it went on"))
         with pytest.raises(Stopped, match="saved is epoch 0 and 4 steps"):
             fit_with()
@@ -222,7 +224,7 @@ def test_a_state_of_an_older_version_is_as_none(
 ) -> None:
     """A sentence, and the training starts anew."""
     monkeypatch.chdir(tmp_path)
-    checkpoint = Checkpoint("student", state_module.MadeOf({"student.epochs": 2}, {}, {}))
+    checkpoint = Checkpoint("student", MadeOf({"student.epochs": 2}, {}, {}))
     checkpoint.folder.mkdir(parents=True)
     (checkpoint.folder / "state.pdparams").write_bytes(b"a pickle")
     assert checkpoint.load([], None, None) is None

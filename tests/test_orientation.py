@@ -20,7 +20,8 @@ from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
 from pptsm.frames.store import Wanted, kept_name, write_kept
 from pptsm.video.orientation import ALL, Orientation, message_kinds, nearest
-from pptsm.video.video import Span, Video, probe
+from pptsm.video.types import Span
+from pptsm.video.video import Video, probe
 
 WIDTH, HEIGHT, COUNT = 96, 64, 12
 ONE, W = 1 << 16, 1 << 30

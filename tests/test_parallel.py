@@ -23,12 +23,15 @@ from conftest import ROOT, params_with, write_params
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index
-from pptsm.distributed.ranks import OPEN_FILES, SIZE, Ranks, store_listeners, together
+from pptsm.distributed.launcher import OPEN_FILES, SIZE, launch, store_listeners
+from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.metrics import accuracy
 from pptsm.runtime import cores as processor
 from pptsm.runtime.errors import UserError
+from pptsm.training import fit as fit_module
 from pptsm.training import loop
-from pptsm.training.validation import validation_scores
+from pptsm.training.run import Run
+from pptsm.training.validation import validation_logits
 from pptsm.weights.card import load_network
 from test_roles import SETTINGS, fit, place
 
@@ -55,7 +58,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "test: computes on 2 processes" in done.stderr
-    results: list[dict[str, Any]] = json.loads(out.read_text())
+    written = json.loads(out.read_text())
+    assert written["environment stays"]
+    results: list[dict[str, Any]] = written["ranks"]
     assert len(results) == 2
     return results
 
@@ -116,6 +121,22 @@ def test_looking_for_what_listens_to_outside_leaves_no_file_open(
         assert len(os.listdir(OPEN_FILES)) == before  # noqa: PTH208 (names, of what is no path)
 
 
+def test_ranks_read_no_table_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first reads index and class names, and hands over what it found: another run may replace them meanwhile."""
+    started = fit_module.launch
+
+    def without_tables(*arguments: Any, **options: Any) -> None:
+        for name in ("index.csv", "labels.txt"):
+            Path(name).rename(f"{name}.gone")
+        started(*arguments, **options)
+
+    monkeypatch.setattr(fit_module, "launch", without_tables)
+    before = dict(os.environ)
+    card, _ = fit("teacher", {"compute": {"devices": 2, "workers": 0}})
+    assert "2 processes of " in card["computed_with"]
+    assert dict(os.environ) == before
+
+
 def test_alone_nothing_is_sent() -> None:
     """Paddle's communication is not started, and every method gives back what it is given."""
     before = paddle.distributed.is_initialized()  # by another test of this process
@@ -158,11 +179,8 @@ def test_processes_threads_and_loaders_share_the_cores(
 def test_more_launched_ranks_than_have_something_to_do_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a sentence, before they wait for each other."""
     monkeypatch.setenv(SIZE, "9")
-    with (
-        pytest.raises(UserError, match=r"9 processes were launched, but at most 8 .*training\.batch_norm_clips"),
-        together(print, {}, params_with().compute, 8, "teacher"),
-    ):
-        pass
+    with pytest.raises(UserError, match=r"9 processes were launched, but at most 8 .*training\.batch_norm_clips"):
+        launch(print, (), params_with().compute, most=8, what="teacher")
 
 
 @contextmanager
@@ -200,9 +218,8 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     np.testing.assert_allclose(history["loss"], alone["loss"], rtol=1e-4)  # threads may differ
     params, videos = params_with(**SETTINGS), in_split(load_index(Path("index.csv")), "val")
     spec = clip_spec(params.clip, 4, params.sampling)
-    source = FrameSource("video", Path("videos"))
-    scores = validation_scores(load_network(Path("teacher")), videos, source, spec, params.compute, "test", Ranks())
-    figures = accuracy(*scores)
+    run = Run(params, spec, ["dark", "light"], videos, videos, FrameSource("video", Path("videos")))
+    figures = accuracy(*validation_logits(load_network(Path("teacher")), run, "test"))
     assert history["val_top1"].iloc[-1] == figures.top1
     assert history["val_loss"].iloc[-1] == pytest.approx(figures.loss, rel=1e-5)
 

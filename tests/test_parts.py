@@ -14,7 +14,9 @@ from pptsm.frames.archive import read_frames
 from pptsm.frames.extract import extract_all
 from pptsm.ingest.time_spans import cut_into_parts
 from pptsm.runtime.errors import UserError
-from pptsm.video.video import Seconds, Span, Video, VideoError, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.video import Video
 
 FPS, COUNT = 10, 60
 PARTS = [(0.0, 1.0), (0.5, 2.05), (2.05, 4.0), (5.0, 6.3)]  # the first two share frames, the last is rounded up

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
-from pptsm.training.checkpoint import read_state
+from pptsm.training.state_file import read_state
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +115,7 @@ def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_projec
     """The export runs, gives the same files, and the evaluation stands; a comment exports nothing."""
     project = copy_tree(tiny_project, tmp_path / "clone")
     for edit, expected in (("\n# a comment\n", ["code"]), ("\nX = 1\n", ["code", "export", "report"])):
-        with (project / "src" / "pptsm" / "deploy" / "gate.py").open("a") as file:
+        with (project / "src" / "pptsm" / "deploy" / "parity.py").open("a") as file:
             file.write(edit)
         lines = run("dvc", "repro", cwd=project).stdout.splitlines()
         assert [line.split("'")[1] for line in lines if line.startswith("Running stage")] == expected

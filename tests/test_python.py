@@ -24,9 +24,10 @@ from pptsm.ingest.motion import CLASSES
 from pptsm.params.checking import load_params
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.predictor import Predictor, predict_files
+from pptsm.video.encode import write_video
 from pptsm.video.image_sequence import open_clip
 from pptsm.video.scan import videos_below
-from pptsm.video.video import Video, probe, write_video
+from pptsm.video.video import Video, probe
 from pptsm.weights.card import make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import as_arrays

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from conftest import merged, params_with, write_params
-from pptsm.distributed.ranks import SIZE
+from pptsm.distributed.launcher import SIZE
 from pptsm.runtime import cores as processor
 from pptsm.runtime.errors import UserError
 from pptsm.training.groups import divided, most_processes, number_of_groups

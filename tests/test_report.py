@@ -44,8 +44,8 @@ from pptsm.stages import (
     validate,
     validate_frames,
 )
+from pptsm.video.encode import write_video
 from pptsm.video.types import Frames
-from pptsm.video.video import write_video
 
 NAMES = [
     "001", "1", "nan", "None", "$x$ and $y$", "$\\bad{$", "$HOME", "<b>bold &amp;", "line\u2028separator",

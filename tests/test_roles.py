@@ -16,7 +16,6 @@ from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import COLUMNS, in_split, load_index, save_index
 from pptsm.distributed.device import computed_with
-from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation import scoring as scoring_module
 from pptsm.runtime.errors import UserError
 from pptsm.stages import baseline as baseline_stage
@@ -29,11 +28,14 @@ from pptsm.training import eta as forecast_module
 from pptsm.training import fit as fit_module
 from pptsm.training import loop as loop_module
 from pptsm.training.chance_test import judge_network
-from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
-from pptsm.training.fit import Inputs, Peer, fit_role
+from pptsm.training.checkpoint import Checkpoint, Progress
+from pptsm.training.fit import Inputs, Peer, Plan
+from pptsm.training.fit import fit as run_stage
 from pptsm.training.optimizer import build_optimizer
 from pptsm.training.out_of_memory import told_if_it_runs_out
-from pptsm.video.video import write_video
+from pptsm.training.provenance import MadeOf, code_of
+from pptsm.training.run import Run
+from pptsm.video.encode import write_video
 from pptsm.weights.card import load_network, network_arguments, read_card
 from pptsm.weights.state_dict import read_weights, write_arrays
 
@@ -88,7 +90,7 @@ def fit(role: str, *changes: dict[str, Any], **options: Any) -> tuple[dict[str, 
     inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
     if params.student.distillation.kind == "mutual" and role == "student":
         options["peer"] = Peer(params.teacher, Path("start/teacher"))
-    fit_role(role, getattr(params, role), params, inputs, Path(role), Path(f"{role}.csv"), **options)
+    run_stage(Plan(role, getattr(params, role), inputs, Path(role), Path(f"{role}.csv"), **options), params)
     return json.loads(Path(role, "card.json").read_text()), pd.read_csv(f"{role}.csv")
 
 
@@ -410,18 +412,9 @@ def judged(table: pd.DataFrame, **changes: Any) -> dict[str, Any]:
     source = FrameSource("video", Path("videos"))
     train, val = in_split(table, "train"), in_split(table, "val")
     spec = clip_spec(params.clip, 4, params.sampling)
-    history = pd.DataFrame({"epoch": range(1, 11), "val_top1": 0.5})
-    data: dict[str, Any] = {"params": params, "spec": spec, "labels": LABELS, "train_videos": train, "val_videos": val}
-    return judge_network(
-        Brightness(),  # type: ignore[arg-type]
-        "teacher",
-        params.teacher,
-        history,
-        0.75,
-        source=source,
-        ranks=Ranks(),
-        **data,
-    )
+    history = pd.DataFrame({"epoch": range(1, 11), "val_top1": 0.5, "train_top1": 0.75})
+    run = Run(params, spec, LABELS, train, val, source)
+    return judge_network(Brightness(), "teacher", params.teacher, history, run)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
@@ -684,14 +677,14 @@ def test_a_state_of_other_code_names_the_files_and_the_way_to_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Anew unless the user wants it otherwise; then the epochs that are done count, and no state is left behind."""
-    code = checkpoint_module.code_of("teacher", "video")
+    code = code_of("teacher", "video")
     monkeypatch.setattr(fit_module, "code_of", lambda *_: code | {"training/losses.py": "another"})
     stop_after_the_first_epoch(monkeypatch)
     monkeypatch.undo()
     monkeypatch.chdir(place)
     capsys.readouterr()
     stop = pytest.MonkeyPatch()
-    stop.setattr(fit_module, "train", lambda *_, checkpoint, **__: checkpoint.load([], None, None) or sys.exit(5))
+    stop.setattr(fit_module, "train", lambda *given: given[-1].load([], None, None) or sys.exit(5))
     with pytest.raises(SystemExit):
         fit("teacher", epochs(2))
     stop.undo()

@@ -12,7 +12,8 @@ from conftest import moving_square, pptsm
 from pptsm.runtime.errors import UserError
 from pptsm.serving.parity import Served, _is_tie, serve
 from pptsm.serving.predictor import Predictor
-from pptsm.video.video import Span, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.types import Span
 from test_deploy import LABELS, exported, network
 
 

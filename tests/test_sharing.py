@@ -16,7 +16,7 @@ from pptsm.data.table import COLUMNS, Excerpt, save_index
 from pptsm.frames.archive import read_frames
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 
 STAGE = """
 stages:

@@ -12,8 +12,9 @@ from pptsm.frames.extract import extract_all
 from pptsm.frames.short_gop import clip_writer, fitting, read_frames
 from pptsm.frames.store import Wanted, is_whole, write_kept
 from pptsm.params.schema import Frames
-from pptsm.video.types import resized_size
-from pptsm.video.video import Span, Video, VideoError, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.types import Span, VideoError, resized_size
+from pptsm.video.video import Video
 from test_frames import rows_of, video  # noqa: F401
 from test_video import numbered, numbers_in
 

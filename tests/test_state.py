@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 
 from conftest import params_with
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.training.checkpoint import MADE_OF, OTHER_CODE, STATE, Checkpoint, MadeOf, Progress, read_state
+from pptsm.training.checkpoint import OTHER_CODE, STATE, Checkpoint, Progress
 from pptsm.training.optimizer import build_optimizer
+from pptsm.training.provenance import MADE_OF, MadeOf
+from pptsm.training.state_file import read_state
 
 PARAMETERS = {"student.epochs": 2, "training.schedule": "piecewise", "training.step_epochs": [1]}
 HOLDER = """

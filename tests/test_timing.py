@@ -13,7 +13,8 @@ import pytest
 
 from conftest import DECORD, pptsm, write_params
 from pptsm.video.timing import timing_of
-from pptsm.video.video import Seconds, Span, Video, VideoError, probe
+from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.video import Video, probe
 from test_video import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
 
 OPEN = {**HEVC, "x265-params": HEVC["x265-params"] + "1"}

@@ -17,7 +17,8 @@ from pptsm.frames.archive import archive_name, facts_of
 from pptsm.frames.store import Wanted, kept_name, write_archive, write_kept
 from pptsm.validation.frames import validate_frames
 from pptsm.validation.result import Result, sentences
-from pptsm.video.video import Span, VideoError, write_video
+from pptsm.video.encode import write_video
+from pptsm.video.types import Span, VideoError
 
 INDEX = Path("data/index.csv")
 SIDE = 32

@@ -33,7 +33,9 @@ from pptsm.frames.archive import read_frames
 from pptsm.frames.extract import extract_all
 from pptsm.frames.store import Wanted, kept_name, write_archive, write_kept
 from pptsm.runtime.files import sha256_of
-from pptsm.video.video import Span, Video, VideoError, _keys_divide, probe
+from pptsm.video.packets import keys_divide
+from pptsm.video.types import Span, VideoError
+from pptsm.video.video import Video, probe
 
 OF_DATASET = functools.partial(Video, decord=True)  # as the index opens a file
 WANTED = [5, 17, 29, 41, 53, 65, 77, 89]
@@ -373,7 +375,7 @@ def test_a_packet_that_shows_nothing_shifts_no_frame(tmp_path: Path, around: str
 )
 def test_key_frames_divide_what_is_stored(times: list[int], keys: list[int], divide: bool) -> None:
     """Only then is a key frame's place among the packets its number."""
-    assert _keys_divide(np.array(times), np.array(keys, dtype=int)) is divide
+    assert keys_divide(np.array(times), np.array(keys, dtype=int)) is divide
 
 
 def test_a_stored_frame_that_is_never_shown_counts_for_none(tmp_path: Path) -> None:

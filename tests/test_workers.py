@@ -1,18 +1,33 @@
 """Jobs in processes of their own: in order, killed when they take too long, and never left behind."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+from pebble import ProcessPool
+from pebble.pool.process import WORKERS_NAME
 
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import HUNG, JOB_BYTES, Unfinished, ended_if_silent, killable, limit_memory, sign_of_life
+from pptsm.runtime.jobs import _Pools, killable
+from pptsm.runtime.pool import (
+    HUNG,
+    JOB_BYTES,
+    Unfinished,
+    ended_if_silent,
+    finished,
+    limit_memory,
+    process_pool,
+    sign_of_life,
+    was_ended,
+)
 
 
 def double_or_misbehave(number: int) -> int:
@@ -72,6 +87,55 @@ def test_processes_that_are_ended_before_they_work_are_replaced(tmp_path: Path) 
     assert list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 2))) == [2, 4, 6]
     with pytest.raises(UserError, match=r"were ended from outside .* start again"):
         list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 1000)))
+
+
+def broken_with_a_forgotten_job(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Before a job: the pool is to lose its last process before it has come to that job; the rest of it, after."""
+    assert pool.active  # it has its processes
+    monkeypatch.setattr(pool._pool_manager, "schedule", lambda _: None)  # a job that was taken, and no more is known
+
+    def breaks() -> None:
+        for _ in range(600):
+            for worker in multiprocessing.active_children():
+                if worker.name == WORKERS_NAME:
+                    worker.kill()
+            if not pool.active:
+                return
+            time.sleep(0.1)
+        pytest.fail("the pool lives on")
+
+    return breaks
+
+
+@pytest.mark.timeout(120)
+def test_a_job_that_a_breaking_pool_forgot_is_done_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken in the moment in which the last process was ended, and another pool is there before one looks."""
+    pools = _Pools(1, None, ())
+    try:
+        breaks = broken_with_a_forgotten_job(pools._pool, monkeypatch)
+        forgotten = pools.schedule(double_or_misbehave, None, (1,))
+        breaks()
+        done = pools.schedule(double_or_misbehave, None, (2,))
+        assert pools.wait({forgotten, done}) == {forgotten, done}
+        assert (was_ended(forgotten), done.result()) == (True, 4)
+        assert pools.alone(double_or_misbehave, None, (1,)).result() == 2
+    finally:
+        pools.stop()
+
+
+@pytest.mark.timeout(120)
+def test_nobody_waits_for_what_a_broken_pool_forgot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where no other pool takes its place, as in the preparation of clips."""
+    pool = process_pool(1)
+    try:
+        breaks = broken_with_a_forgotten_job(pool, monkeypatch)
+        forgotten = pool.schedule(double_or_misbehave, args=(1,))
+        breaks()
+        assert finished(pool, [forgotten]) == {forgotten}
+        assert was_ended(forgotten)
+    finally:
+        pool.stop()
+        pool.join()
 
 
 def die_in_the_beginning(noted: Path, times: int) -> None:

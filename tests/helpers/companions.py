@@ -6,6 +6,7 @@ A second word names their devices as `compute.devices` does: 2 processes on CPUs
 """
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ import paddle
 
 from conftest import params_with
 from pptsm.distributed.device import use_device
-from pptsm.distributed.ranks import Ranks, store_listeners, together
+from pptsm.distributed.launcher import launch, store_listeners
+from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.params.schema import Devices
 from pptsm.training.accumulation import Accumulation
@@ -103,17 +105,21 @@ def found_by(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
-def work(out: str, devices: Devices) -> None:
-    """Write what each of two ranks has found, a list in their order."""
+def found_by_all(ranks: Ranks) -> list[dict[str, Any]]:
+    """What each rank has found, a list in their order."""
+    return ranks.gather([found_by(ranks)])
+
+
+def main(out: Path, devices: Devices) -> None:
+    """Write what two ranks have found, and whether this process is as it was before."""
+    from companions import found_by_all as by_its_name  # a rank cannot find what is in __main__
+
     compute = params_with(compute={"devices": devices}).compute
     use_device(compute.device, compute.devices)
-    with together(work, {"out": out, "devices": devices}, compute, CLIPS, "test") as ranks:
-        found = ranks.gather([found_by(ranks)])
-        if ranks.rank == 0:
-            Path(out).write_text(json.dumps(found))
+    before = dict(os.environ)
+    found = launch(by_its_name, (), compute, most=CLIPS, what="test")
+    out.write_text(json.dumps({"ranks": found, "environment stays": dict(os.environ) == before}))
 
 
 if __name__ == "__main__":
-    from helpers.companions import work as by_its_name  # a rank cannot find what is in __main__
-
-    by_its_name(sys.argv[1], json.loads(sys.argv[2]) if len(sys.argv) > 2 else 2)
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else 2)

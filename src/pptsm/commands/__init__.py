@@ -10,7 +10,7 @@ from pptsm.stages.options import OutFolder, writable
 
 if TYPE_CHECKING:
     from pptsm.params.schema import Params
-    from pptsm.video.video import Seconds
+    from pptsm.video.types import Seconds
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
 DEFAULT_INDEX, DEFAULT_LABELS = Path("data/index.csv"), Path("data/labels.txt")
@@ -57,7 +57,8 @@ def predict(
     from pptsm.serving.predictor import Predictor, predict_files
     from pptsm.video.image_sequence import members_pattern
     from pptsm.video.scan import is_folder, videos_below
-    from pptsm.video.video import VIDEO_SUFFIXES, shown
+    from pptsm.video.types import shown
+    from pptsm.video.video import VIDEO_SUFFIXES
 
     if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
         raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
@@ -119,7 +120,7 @@ def predict(
 
 
 def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":
-    from pptsm.video.video import Seconds
+    from pptsm.video.types import Seconds
 
     if start_sec is None and end_sec is None:
         return None
@@ -169,7 +170,7 @@ def views(
     from pptsm.runtime.console import say
     from pptsm.runtime.files import whole_file
     from pptsm.video.image_sequence import open_clip
-    from pptsm.video.video import Span, VideoError
+    from pptsm.video.types import Span, VideoError
 
     if out.suffix not in (".npy", ".png"):
         raise UserError(
@@ -221,7 +222,7 @@ def unpack(
     from pptsm.frames.store import call_damaged
     from pptsm.runtime.console import progress, say
     from pptsm.runtime.files import whole_folder
-    from pptsm.video.video import VideoError
+    from pptsm.video.types import VideoError
 
     suffix = archive_name("")
     archives = sorted(path for path in frames.rglob(f"*{suffix}") if path.is_file())
@@ -260,21 +261,18 @@ def convert(
     along; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (on a random
     clip without any), or no file is left.
     """
-    import tempfile
-
     import numpy as np
 
     from pptsm.data.clips import views_of_file
     from pptsm.data.spec import clip_spec
-    from pptsm.deploy.convert import convert_to_onnx, save_inference
-    from pptsm.deploy.parity import compare, middle_view, require
+    from pptsm.deploy.export import export_checked
+    from pptsm.deploy.parity import middle_view
     from pptsm.distributed.device import use_device
-    from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
     from pptsm.ingest.texts import read_label_file
     from pptsm.runtime.console import say
     from pptsm.runtime.files import sha256_of, whole_file
     from pptsm.serving.metadata import ModelMetadata
-    from pptsm.video.video import VideoError
+    from pptsm.video.types import VideoError
     from pptsm.weights.card import network_arguments
     from pptsm.weights.download import locate_weights
     from pptsm.weights.loading import load_weights
@@ -300,13 +298,10 @@ def convert(
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
     metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
-    with whole_file(out) as partial, tempfile.TemporaryDirectory() as folder:
-        save_inference(model, Path(folder), spec.shape)
-        convert_to_onnx(Path(folder), partial, params.export.opset, metadata.to_properties())
-        fresh = network_arguments(params.student, len(names)).build()
-        load_weights(fresh, path)
-        agreement = compare(paddle_scorer(fresh), onnx_scorer(open_session(partial)), clips)
-        require(agreement, params.export.tolerance)
+    unchanged = network_arguments(params.student, len(names)).build()
+    load_weights(unchanged, path)
+    with whole_file(out) as partial:
+        agreement = export_checked(model, unchanged, metadata, clips, params.export, partial)
     on = (
         f"{agreement.clips} clips of the --check videos" if check else "a random clip: --check VIDEO compares real ones"
     )

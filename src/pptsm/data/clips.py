@@ -26,8 +26,8 @@ from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import ended_if_silent
 from pptsm.video.image_sequence import open_clip, source_path
-from pptsm.video.types import Box, DecodedWhenAsked, Frames, resized_size
-from pptsm.video.video import Part, VideoError, silence_sec
+from pptsm.video.types import Box, DecodedWhenAsked, Frames, Part, VideoError, resized_size
+from pptsm.video.video import silence_sec
 
 
 class FrameSource:
@@ -91,6 +91,15 @@ def frame_source(params: Params, frames: Path) -> FrameSource:
     return FrameSource(params.frames.source, frames)
 
 
+@dataclass(frozen=True)
+class Dataset:
+    """Videos that networks are shown, with the names of their classes."""
+
+    videos: pd.DataFrame  # rows of the index, at least one
+    classes: list[str]
+    source: FrameSource
+
+
 def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:
     """Clips drawn from each of so many videos in an epoch: `clips_per_video`, or as many as `min_clips` asks for."""
     return max(training.clips_per_video, math.ceil(training.min_clips / max(1, videos * epochs)))
@@ -134,21 +143,32 @@ class TrainingClips:
         """The id of the row that clip `number` is drawn from."""
         return str(self.excerpts[number % len(self.excerpts)].id)
 
+    def label_of(self, number: int) -> int:
+        """The label of clip `number`: that of its video or, where the clip is mirrored, of what is seen then."""
+        _, flip, _ = self._sampled(number)
+        return self._label(number, flip)
+
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
-        rng = np.random.default_rng([*self.seed_epoch, number])
-        video = number % len(self.excerpts)
-        indices = self._indices(self.num_frames[video], rng)
-        flip = self.training.flip == "horizontal" and rng.random() < 0.5
+        indices, flip, rng = self._sampled(number)
         clip = training_clip(
-            self.source.read(self.excerpts[video], indices),
+            self.source.read(self.excerpts[number % len(self.excerpts)], indices),
             self.spec,
             rng,
             crop=self.training.crop,
             flip=flip,
             brightness=self.training.brightness,
         )
-        label = self.label_indices[video]
-        return clip, np.int64(self.mirrored[label] if flip else label)
+        return clip, np.int64(self._label(number, flip))
+
+    def _label(self, number: int, flip: bool) -> int:
+        label: int = self.label_indices[number % len(self.excerpts)]
+        return self.mirrored[label] if flip else label
+
+    def _sampled(self, number: int) -> tuple[NDArray[np.int64], bool, np.random.Generator]:
+        """The frames of clip `number`, whether it is mirrored, and the generator for all that is random after that."""
+        rng = np.random.default_rng([*self.seed_epoch, number])
+        indices = self._indices(self.num_frames[number % len(self.excerpts)], rng)
+        return indices, self.training.flip == "horizontal" and rng.random() < 0.5, rng
 
     def _indices(self, num_frames: int, rng: np.random.Generator) -> NDArray[np.int64]:
         if self.spec.sampling == "uniform":
@@ -178,6 +198,10 @@ class EvaluationVideos:
     def video_of(self, number: int) -> str:
         """The id of a row."""
         return self.excerpts[number].id
+
+    def label_of(self, number: int) -> int:
+        """The label of a row."""
+        return int(self.label_indices[number])
 
     def __getitem__(self, number: int) -> tuple[Pixels, np.int64]:
         indices = evaluation_indices(self.num_frames[number], self.spec, self.sampling)

@@ -26,7 +26,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from pptsm.data.transforms import Pixels
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import process_pool, was_silent
+from pptsm.runtime.pool import finished, process_pool, was_silent
 
 ALIGNED_BYTES = 64
 BATCHES_AHEAD = 2  # a process: the one that it prepares, and one that waits to be taken
@@ -114,21 +114,29 @@ def prepared_ahead(clips: Clips, batches: Iterable[Sequence[int]], workers: int)
         file.write_bytes(pickle.dumps(clips))
         while True:
             while len(waiting) < workers * BATCHES_AHEAD and (batch := next(numbers, None)) is not None:
-                if not pool.active:
-                    raise BrokenProcessPool("the pool is broken")
-                waiting.append(pool.schedule(_prepare, args=(file, batch)))
+                waiting.append(_scheduled(pool, file, batch))
             if not waiting:
                 return
+            finished(pool, [waiting[0]])
             yield _taken(waiting.popleft())
     except ProcessExpired as error:
         raise _hung(clips, file, error.pid) if was_silent(error) else _ended(error) from None
     except BrokenProcessPool as error:
         raise _ended(error) from None
     finally:
-        for future in waiting:  # nobody wants them any more, but their memory would stay
+        finished(pool, waiting)
+        for future in waiting:  # nobody takes them any more, but their memory would stay
             with contextlib.suppress(Exception):
                 SharedMemory(future.result()[0]).unlink()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scheduled(pool: ProcessPool, file: Path, batch: Sequence[int]) -> "Future[Handed]":
+    try:
+        future: Future[Handed] = pool.schedule(_prepare, args=(file, batch))
+    except RuntimeError as error:  # which a pool raises that is no longer active
+        raise BrokenProcessPool(str(error)) from None
+    return future
 
 
 def segments_of(process: int) -> str:

@@ -35,7 +35,7 @@ def score_videos(
         batch_views: views that are scored together; views of several videos may share a batch.
         workers: processes that prepare views; 0 is this one.
         what: name on the progress bar.
-        ranks: among which the videos are dealt; each of them is given all logits.
+        ranks: the processes that share the videos; each of them gets all logits.
 
     Returns:
         logits [N, K] and labels [N], in the order of `videos`.
@@ -45,10 +45,10 @@ def score_videos(
     """
     if not len(videos):
         raise UserError(f"{what}: there is no video to score.")
+    labels = np.array([videos.label_of(number) for number in range(len(videos))], dtype=np.int64)
     numbers: Sequence[int] = range(len(videos))
     if ranks is not None:
         numbers = ranks.share(numbers)
-    labels = np.zeros(len(numbers), dtype=np.int64)
     views_VK: list[NDArray[np.float32]] = []  # of the video at hand
     scored: list[NDArray[np.float32]] = []  # [K] of each video before it
 
@@ -58,7 +58,7 @@ def score_videos(
         bar.update()
 
     with progress(None, what, "videos", total=len(numbers)) as bar:
-        for owners, views in _batches(videos, numbers, labels, batch_views, workers):
+        for owners, views in _batches(videos, numbers, batch_views, workers):
             for owner, logits_K in zip(owners, score(views), strict=True):
                 if owner > len(scored):  # the first view of the next video
                     video_is_whole()
@@ -67,24 +67,21 @@ def score_videos(
         if views_VK:
             video_is_whole()
     if ranks is not None:
-        rows = ranks.gather(list(zip(scored, labels.tolist(), strict=True)))
-        scored, labels = [logits_K for logits_K, _ in rows], np.array([label for _, label in rows], dtype=np.int64)
+        scored = ranks.gather(scored)
     return np.stack(scored), labels
 
 
 def _batches(
     videos: EvaluationVideos | TrainingClips,
     numbers: Sequence[int],
-    labels: NDArray[np.int64],
     batch_views: int,
     workers: int,
 ) -> Iterator[tuple[list[int], Pixels]]:
-    """(place in `numbers` of each view's video, pixels [B, S, 3, H, W] as arrays), filling `labels` on the way."""
+    """(place in `numbers` of each view's video, pixels [B, S, 3, H, W] as arrays)."""
     waiting: list[tuple[list[int], Pixels]] = []  # fewer views than a batch has
     room = batch_views
     one_by_one = ([number] for number in numbers)
-    for place, (values, scale, offset, label) in enumerate(prepared(videos, one_by_one, workers)):
-        labels[place] = label.item()
+    for place, (values, scale, offset, _) in enumerate(prepared(videos, one_by_one, workers)):
         views = values.reshape(-1, videos.spec.segments, *values.shape[2:])
         while len(views):
             first, views = views[:room], views[room:]

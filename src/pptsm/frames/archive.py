@@ -23,8 +23,7 @@ from pptsm.params.schema import Frames as Settings
 from pptsm.runtime.files import whole_file
 from pptsm.runtime.paths import StrPath
 from pptsm.video.pixels import decode_jpeg, encode_jpeg, resized
-from pptsm.video.types import DecodedWhenAsked, Frames, Size, resized_size
-from pptsm.video.video import VideoError
+from pptsm.video.types import DecodedWhenAsked, Frames, Size, VideoError, resized_size
 
 # PKWARE's APPNOTE, 4.3.12 and 4.3.16: a record of a ZIP's directory with a name as long as ours; the directory's end.
 RECORD = np.dtype(

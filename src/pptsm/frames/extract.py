@@ -15,9 +15,11 @@ from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import remove, state_dir
-from pptsm.runtime.pool import Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.runtime.jobs import Workers, killable
+from pptsm.runtime.pool import Unfinished, ended_if_silent, limit_memory
 from pptsm.video.image_sequence import source_path
-from pptsm.video.video import Span, VideoError, silence_sec
+from pptsm.video.types import Span, VideoError
+from pptsm.video.video import silence_sec
 
 
 def extract_all(

@@ -19,8 +19,8 @@ from pptsm.frames.archive import KeptFacts, comment_of, native_size, scaled_down
 from pptsm.params.schema import Frames as Settings
 from pptsm.runtime.files import whole_file
 from pptsm.video.pixels import resized
-from pptsm.video.types import Frames, Size
-from pptsm.video.video import Video, VideoError
+from pptsm.video.types import Frames, Size, VideoError
+from pptsm.video.video import Video
 
 UNSEEN_FRAMES = 3  # in a row, to which no other frame looks back
 LAST_BOX = struct.Struct(

@@ -18,8 +18,8 @@ from pptsm.params.choices import Kept
 from pptsm.params.schema import Frames as Settings
 from pptsm.runtime.paths import StrPath
 from pptsm.video.image_sequence import FrameFolder, open_clip
-from pptsm.video.types import Frames, Size
-from pptsm.video.video import Span, Video, VideoError
+from pptsm.video.types import Frames, Size, Span, VideoError
+from pptsm.video.video import Video
 
 MARK = "user.pptsm.whole"  # an attribute of a file that was found whole: its frames, size and time then
 

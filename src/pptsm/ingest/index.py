@@ -22,10 +22,12 @@ from pptsm.ingest.time_spans import cut_into_parts
 from pptsm.params.schema import Index
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.jobs import Workers
 from pptsm.runtime.paths import StrPath
-from pptsm.runtime.pool import Workers
+from pptsm.video.decoders import has_decord
 from pptsm.video.scan import is_folder, shut, videos_below
-from pptsm.video.video import VIDEO_SUFFIXES, has_decord, shown
+from pptsm.video.types import shown
+from pptsm.video.video import VIDEO_SUFFIXES
 
 EMPTY = {name: "" if kind == "str" else 0 for name, kind in COLUMNS.items()}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pptsm.params.schema import Motion
 from pptsm.runtime.console import progress
 from pptsm.runtime.paths import StrPath
-from pptsm.video.video import write_video
+from pptsm.video.encode import write_video
 
 Image = NDArray[np.float64]  # [H, W, 3] or [H, W], 0..1
 

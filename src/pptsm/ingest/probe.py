@@ -15,9 +15,11 @@ from pptsm.params.schema import Index
 from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.files import remove, state_dir, whole_file
-from pptsm.runtime.pool import HUNG, Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.runtime.jobs import Workers, killable
+from pptsm.runtime.pool import HUNG, Unfinished, ended_if_silent, limit_memory
 from pptsm.video.image_sequence import hash_of, probe_clip, size_of
-from pptsm.video.video import Probe, VideoError, kind_fault, name_fault, silence_sec
+from pptsm.video.types import Probe, VideoError, kind_fault, name_fault
+from pptsm.video.video import silence_sec
 
 
 def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFrame:

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import Unfinished, Workers, ended_if_silent, killable, limit_memory
+from pptsm.runtime.jobs import Workers, killable
+from pptsm.runtime.pool import Unfinished, ended_if_silent, limit_memory
 from pptsm.video.image_sequence import FrameFolder, open_clip
-from pptsm.video.video import Seconds, Video, VideoError, silence_sec
+from pptsm.video.types import Seconds, VideoError
+from pptsm.video.video import Video, silence_sec
 
 SHOWN = 10  # faults in a sentence
 

@@ -68,7 +68,7 @@ def on_cluster(
     prepare: Callable[..., None] | None,
     prepare_with: tuple[Any, ...],
 ) -> Iterator[Result | Unfinished]:
-    """`workers.killable` on the cluster whose scheduler is at `address`.
+    """`jobs.killable` on the cluster whose scheduler is at `address`.
 
     Raises:
         UserError: no scheduler or worker is there or left, or one that cannot do what would be done here.

@@ -41,6 +41,8 @@ NOT_DECIDING = {
     "runtime/fingerprint.py": "decides what runs again, not what is written then",
     "stages/options.py": "help texts of options",
     "runtime/cluster.py": "on which machine work is done",
+    "distributed/launcher.py": "in how many processes work is done, and how they begin and end",
+    "runtime/jobs.py": "whether work is done here or there",
     "runtime/pool.py": "in which process work is done, and for how long at most",
 }
 # Of these the properties compute what a result depends on: as lines of their own, where their name is used.

@@ -1,10 +1,9 @@
-"""Jobs in processes that can be killed: some broken videos keep a decoder busy for ever, or crash it.
+"""Processes that can be killed: some broken videos keep a decoder busy for ever, or crash it.
 
-The only kind of pool in the project: probing, extracting and predicting use it, and so does the preparation of clips.
-How long a video takes to decode nobody can tell beforehand. So what decodes gives a sign of life with each frame, and
-is ended when none comes: a file of hours has hours, and one that hangs has a minute. A process that was stopped cannot
-even be ended by its own alarm; its starter ends it. A job whose process was ended, by itself or from outside (as where
-memory runs out, or Ctrl-Z stopped all for longer than the limit), is tried once more, alone, before it gets the blame.
+The only kind of pool in the project: probing, extracting and predicting use it (`pptsm.runtime.jobs`), and so does the
+preparation of clips. How long a video takes to decode nobody can know beforehand. So what decodes gives a sign of life
+with each frame, and is ended when none comes: a file of hours has hours, and one that hangs has a minute. A process
+that was stopped cannot even be ended by its own alarm; its starter ends it.
 """
 
 import concurrent.futures
@@ -17,13 +16,11 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, InvalidStateError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
@@ -31,18 +28,12 @@ import psutil
 from pebble import ProcessExpired, ProcessPool
 from pebble.pool.process import WORKERS_NAME
 
-from pptsm.runtime.cores import pool_size
-from pptsm.runtime.errors import UserError
-
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 JOB_BYTES = 4 << 30  # memory of a process that decodes; frames of 8192x8192 in H.264 take 2 GB
-JOBS_AHEAD = 2  # a process: the one that it does, and one that waits to be done
-MOST_POOLS = 3  # one after the other, for a run; then memory will not do
 STOPPED_SEC = 10  # a process of a pool that was stopped for so long is ended: nobody may ever let it go on
 LOOK_SEC = 1  # between two looks at whether one is stopped
 
 Result = TypeVar("Result")
-Workers = int | str  # processes here, "auto" for as many as there are cores; or the address of a cluster
 
 
 @dataclass(frozen=True)
@@ -55,140 +46,33 @@ class Unfinished:
 HUNG = Unfinished("the decoder hung")  # and gave no sign of life for too long
 
 
-def killable(
-    work: Callable[..., Result],
-    jobs: Iterable[tuple[Any, ...]],
-    workers: Workers,
-    timeout_sec: float | None,
-    prepare: Callable[..., None] | None = None,
-    prepare_with: tuple[Any, ...] = (),
-) -> Iterator[Result | Unfinished]:
-    """Call `work(*job)` for each job in other processes; the results in the order of the jobs, as they come.
-
-    Whatever ends this generator early ends its processes at once, and so does the death of this process.
-
-    Args:
-        work: a function of a module.
-        jobs: its arguments.
-        workers: how many processes here, as `compute.workers`, or the cluster that has them.
-        timeout_sec: a job that runs longer is killed, the others go on; None: no limit.
-        prepare: called in each process with `prepare_with`, before its first job.
-
-    Raises:
-        UserError: the cluster cannot do it.
-        Exception: whatever `work` raises.
-    """
-    if isinstance(workers, int) or workers == "auto":
-        size = pool_size("auto" if isinstance(workers, str) else workers)
-        return _here(_Pools(size, prepare, prepare_with), size, work, jobs, timeout_sec)
-    from pptsm.runtime.cluster import on_cluster  # imports Dask, which nobody else needs
-
-    return on_cluster(workers, work, jobs, timeout_sec, prepare, prepare_with)
-
-
-def _here(
-    pools: "_Pools", size: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
-) -> Iterator[Result | Unfinished]:
-    try:
-        for done in _in_turn(pools, work, timeout_sec, iter(jobs), JOBS_AHEAD * size):
-            found: Result | Unfinished = outcome(done, timeout_sec)
-            yield found
-    except BrokenProcessPool as error:  # none of its processes is left, and no job is to blame
-        raise UserError(
-            f"The processes that work on videos were ended from outside ({error}), as happens when memory runs "
-            "out. What was done is kept: start again, with fewer compute.workers if it happens again."
-        ) from None
-    finally:
-        pools.stop()
-
-
-class _Pools:
-    """A pool, and another one in its place where all its processes were ended while none of them did a job."""
-
-    def __init__(self, *of_pool: Any) -> None:
-        self._of_pool = of_pool
-        self._pool = process_pool(*of_pool)
-        self._more = MOST_POOLS - 1
-
-    def schedule(
-        self, work: Callable[..., Result], timeout_sec: float | None, job: tuple[Any, ...]
-    ) -> "Future[Result]":
-        """Hand over a job.
-
-        Raises:
-            BrokenProcessPool: its processes were ended again and again.
-        """
-        while True:
-            try:
-                future: Future[Result] = self._pool.schedule(work, args=job, timeout=timeout_sec)
-                return future
-            except RuntimeError as error:  # which a pool raises that is no longer active
-                if not self._more:
-                    raise BrokenProcessPool(str(error)) from None
-            self._more -= 1
-            self.stop()
-            self._pool = process_pool(*self._of_pool)
-
-    def wait(self, futures: "set[Future[Result]]", until: str = ALL_COMPLETED) -> "set[Future[Result]]":
-        """Those that are finished, when one is or all are; what a pool took while it lost its processes, has failed."""
-        while True:
-            done, left = wait(futures, timeout=LOOK_SEC, return_when=until)
-            if not left or (done and until == FIRST_COMPLETED):
-                return done
-            if not self._pool.active:
-                for future in left:
-                    with suppress(InvalidStateError):
-                        future.set_exception(BrokenProcessPool("All workers expired"))
-
-    def alone(self, work: Callable[..., Result], timeout_sec: float | None, job: tuple[Any, ...]) -> "Future[Result]":
-        """Do a job while no other runs; again where all processes were ended, because that is not the job's fault.
-
-        Raises:
-            BrokenProcessPool: as `schedule`.
-        """
-        while True:
-            future = self.schedule(work, timeout_sec, job)
-            self.wait({future})
-            if not isinstance(future.exception(), BrokenProcessPool):
-                return future
-
-    def stop(self) -> None:
-        """End its processes, whatever they do."""
-        self._pool.stop()
-        self._pool.join()
-
-
-def _in_turn(
-    pools: _Pools,
-    work: Callable[..., Result],
-    timeout_sec: float | None,
-    jobs: Iterator[tuple[Any, ...]],
-    ahead: int,
-) -> "Iterator[Future[Result]]":
-    """The finished jobs in their order; one whose process was ended was done once more, while no other ran."""
-    waiting: deque[tuple[tuple[Any, ...], Future[Result]]] = deque()  # not yet given out
-    running: set[Future[Result]] = set()
-    while True:
-        for job in islice(jobs, ahead - len(running)):
-            waiting.append((job, pools.schedule(work, timeout_sec, job)))
-            running.add(waiting[-1][1])
-        if not waiting:
-            return
-        done = pools.wait(running, FIRST_COMPLETED)
-        running -= done
-        if any(map(was_ended, done)):
-            pools.wait(running)
-            running = set()
-            waiting = deque(
-                (job, pools.alone(work, timeout_sec, job) if was_ended(future) else future) for job, future in waiting
-            )
-        while waiting and waiting[0][1].done():
-            yield waiting.popleft()[1]
-
-
 def was_ended(future: "Future[Any]") -> bool:
     """Whether the process of a finished job was ended before it had a result."""
     return isinstance(future.exception(), ProcessExpired | BrokenProcessPool)
+
+
+def finished(
+    pool: ProcessPool, jobs: "Collection[Future[Result]]", until: str = ALL_COMPLETED
+) -> "set[Future[Result]]":
+    """The jobs of a pool that are finished, when one is or all are.
+
+    Waiting for the jobs alone could last for ever: what a pool has taken in the moment in which it loses its last
+    process, it forgets.
+    """
+    while True:
+        was_active = pool.active
+        done, left = wait(jobs, timeout=LOOK_SEC, return_when=until)
+        if not left or (done and until == FIRST_COMPLETED):
+            return done
+        if not was_active:  # for a whole look: what it still knows, has failed by now
+            fail(left)
+
+
+def fail(jobs: "Iterable[Future[Any]]") -> None:
+    """Give jobs that a broken pool has forgotten the end that it gives those that it knows."""
+    for job in jobs:
+        with suppress(InvalidStateError):
+            job.set_exception(BrokenProcessPool("All workers expired"))
 
 
 def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | None) -> Result | Unfinished:

@@ -21,7 +21,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import require_writable, whole_file
 from pptsm.serving.predictor import Answer, Predictor, predict_files
 from pptsm.video.scan import shut, videos_below
-from pptsm.video.video import name_fault, shown
+from pptsm.video.types import name_fault, shown
 
 SETTLED_SEC = 10  # a file that was changed later than this before may still be growing
 MAX_TRIES = 3  # of a video that fails

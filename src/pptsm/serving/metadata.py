@@ -10,6 +10,7 @@ import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.evaluation.diagnosis import Learning, figures, heading, next_steps
+from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import REMEDY
 from pptsm.runtime.errors import UserError
 
@@ -40,6 +41,15 @@ class ModelMetadata:
             ),
         }
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
+
+    @classmethod
+    def of_file(cls, file: Path) -> "ModelMetadata":
+        """What an ONNX file says of itself.
+
+        Raises:
+            UserError: as `open_session` and `of`.
+        """
+        return cls.of(open_session(file), file)
 
     @classmethod
     def of(cls, session: onnxruntime.InferenceSession, file: Path) -> "ModelMetadata":

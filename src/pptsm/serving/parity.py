@@ -8,17 +8,22 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pptsm.data.table import spread_over_classes
 from pptsm.evaluation.tables import TOP
 from pptsm.params.choices import Sampling
-from pptsm.runtime.console import progress
+from pptsm.params.schema import Params
+from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
 from pptsm.video.image_sequence import source_path
-from pptsm.video.video import Span
+from pptsm.video.types import Span
+
+if TYPE_CHECKING:
+    from pptsm.evaluation.run import Evaluated
 
 SHOWN = 5  # videos that a failure names
 # Answers of the evaluation are as good as equal where the second has at least this share of the first's probability.
@@ -147,6 +152,35 @@ def serve(
     evaluated = predictions.to_dict("records")
     tied = [_is_tie(row, served) for row, served in zip(evaluated, answers["served"], strict=True)]
     return Served(answers.assign(tied=tied))
+
+
+def check_served(model: Path, videos: pd.DataFrame, evaluated: "Evaluated", params: Params) -> dict[str, object]:
+    """Ask the exported student about the original videos, as `pptsm predict` does, and compare with the evaluation.
+
+    Args:
+        model: the ONNX file.
+        videos: rows of the index that were evaluated; `evaluate.served_videos` says how many are asked about.
+        evaluated: what the evaluation found.
+        params: all parameters.
+
+    Returns:
+        What metrics.json has of it.
+
+    Raises:
+        UserError: it answered nothing, or too many answers differ (`Served.require`).
+    """
+    note("evaluate: asking the exported file about the original videos, as `pptsm predict` does")
+    settings, sampling = params.evaluate, params.sampling
+    asked = spread_over_classes(videos, settings.served_videos or len(videos))
+    asked = videos[videos["id"].isin(asked["id"])]
+    root, predictions = Path(params.index.root), evaluated.predictions_of("student", sampling)
+    served = serve(model, root, asked, predictions, sampling, params.index.frame_name)
+    note(f"evaluate: {served.in_words()}")
+    served.require_answers()
+    above = evaluated.metrics["student"][sampling]["above_chance"]
+    if above is not False:  # else the last digit decides, and the report says why; of one group (None) it is asked
+        served.require(settings.served_agreement)
+    return served.values() | served.rule(settings.served_agreement)
 
 
 def _is_tie(evaluated: dict[Hashable, Any], served: str | None) -> bool:

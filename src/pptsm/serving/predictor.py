@@ -20,11 +20,11 @@ from pptsm.evaluation.metrics import ranking, require_numbers, softmax, video_lo
 from pptsm.evaluation.model_file import DIGEST
 from pptsm.params.choices import Sampling
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.jobs import killable
 from pptsm.runtime.paths import StrPath, as_path
-from pptsm.runtime.pool import Unfinished, killable, limit_memory
+from pptsm.runtime.pool import Unfinished, limit_memory
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.video.types import Frames
-from pptsm.video.video import Part, Seconds, Span, VideoError, shown
+from pptsm.video.types import Frames, Part, Seconds, Span, VideoError, shown
 
 BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
 MOST_VIEWS = 10

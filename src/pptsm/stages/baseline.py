@@ -25,9 +25,9 @@ def run(
     """Train a plain student: same network, start, seed, clips and epochs; a killed run goes on from its last epoch."""
     params = load_params(params_path)
 
-    from pptsm.training.fit import Inputs, fit_role, skip_role
+    from pptsm.training.fit import Inputs, Plan, fit, skip_role
 
     if not params.student.baseline:
         skip_role("baseline", params.student, params, labels, out, history, "student.baseline is false")
         return
-    fit_role("baseline", params.student, params, Inputs(index, labels, frames, start), out, history)
+    fit(Plan("baseline", params.student, Inputs(index, labels, frames, start), out, history), params)

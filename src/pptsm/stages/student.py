@@ -36,13 +36,13 @@ def run(
     from pptsm.runtime.console import note
     from pptsm.runtime.errors import UserError
     from pptsm.training.chance_test import sentence
-    from pptsm.training.fit import Inputs, Peer, fit_role
+    from pptsm.training.fit import Inputs, Peer, Plan, fit
     from pptsm.weights.card import read_card
 
     student = params.student
     inputs = Inputs(index, labels, frames, start)
     if student.distillation.kind == "mutual":
-        fit_role("student", student, params, inputs, out, history, peer=Peer(params.teacher, teacher_start))
+        fit(Plan("student", student, inputs, out, history, peer=Peer(params.teacher, teacher_start)), params)
         return
     taught = student.distillation.weight > 0 and student.epochs > 0
     verdict = read_card(teacher).verdict if taught else None
@@ -56,4 +56,4 @@ def run(
         why = "as student.distillation.weak_teacher says: its teacher knows nothing"
         note(f"student: trains on the labels alone, {why}.\n{found}")
         taught = False
-    fit_role("student", student, params, inputs, out, history, teacher=teacher if taught else None)
+    fit(Plan("student", student, inputs, out, history, teacher=teacher if taught else None), params)

@@ -25,7 +25,7 @@ def run(
     """Train the teacher; a run that was stopped goes on from its last step."""
     params = load_params(params_path)
 
-    from pptsm.training.fit import Inputs, fit_role, skip_role
+    from pptsm.training.fit import Inputs, Plan, fit, skip_role
 
     if not params.teacher.enabled:
         skip_role("teacher", params.teacher, params, labels, out, history, "teacher.enabled is false")
@@ -34,4 +34,4 @@ def run(
         why = "student.distillation.kind is mutual: it learns together with the student, in that stage, as its peer"
         skip_role("teacher", params.teacher, params, labels, out, history, why)
         return
-    fit_role("teacher", params.teacher, params, Inputs(index, labels, frames, start), out, history)
+    fit(Plan("teacher", params.teacher, Inputs(index, labels, frames, start), out, history), params)

@@ -7,38 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pptsm.data.clips import FrameSource, TrainingClips, clips_of_a_video
-from pptsm.data.spec import ClipSpec
-from pptsm.distributed.ranks import Ranks
+from pptsm.data.clips import TrainingClips, clips_of_a_video
 from pptsm.evaluation.diagnosis import Learning, in_words, still_rising
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.metrics import ranking
 from pptsm.evaluation.scoring import score_videos
 from pptsm.evaluation.statistics import judge
 from pptsm.model.network import VideoNetwork
-from pptsm.params.schema import Params, Role
+from pptsm.params.schema import Role
 from pptsm.runtime.cores import loader_processes
-from pptsm.training.validation import validation_scores
+from pptsm.training.run import Run
+from pptsm.training.validation import validation_logits
+from pptsm.weights.card import PEER
 
 # The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
 AFTER_ALL = 2_000_000
 
 
-def judge_network(
-    model: VideoNetwork,
-    role: str,
-    section: Role,
-    history: pd.DataFrame,
-    train_top1: float,
-    *,
-    params: Params,
-    spec: ClipSpec,
-    labels: list[str],
-    train_videos: pd.DataFrame,
-    val_videos: pd.DataFrame,
-    source: FrameSource,
-    ranks: Ranks,
-) -> dict[str, Any]:
+def judge_network(model: VideoNetwork, name: str, section: Role, history: pd.DataFrame, run: Run) -> dict[str, Any]:
     """Compare a network with chance: on the validation videos or, without any, on its training videos.
 
     Validation videos are seen as after each epoch (`pptsm.training.validation`); where they chose the epoch that is
@@ -48,62 +34,54 @@ def judge_network(
 
     Args:
         model: with the weights that are kept.
-        role: for the progress bar.
+        name: of the network, a role or `PEER`.
         section: of params.yaml, the network's.
         history: one row per epoch.
-        train_top1: the network's in the last epoch.
-        params, spec, labels, train_videos, val_videos, source: as in `pptsm.training.loop.train`.
-        ranks: among which the videos are shared out; each of them is given the answer.
+        run: its training; each of its ranks gets the answer.
 
     Returns:
         `split` ("val" or "train"), the fields of `pptsm.evaluation.statistics.Verdict`, `train_top1`, and `learning`,
         the fields of `pptsm.evaluation.diagnosis.Learning`.
     """
-    split, videos = ("train", train_videos) if val_videos.empty else ("val", val_videos)
-    what = f"{role}: is it above chance"
+    params = run.params
+    split, videos = ("train", run.train_videos) if run.val_videos.empty else ("val", run.val_videos)
+    what = f"{name}: is it above chance"
     if split == "val":
-        logits_NK, truth_N = validation_scores(model, videos, source, spec, params.compute, what, ranks)
+        logits_NK, truth_N = validation_logits(model, run, what)
     else:
         once = params.training.model_copy(update={"clips_per_video": 1})
         logits_NK, truth_N = score_videos(
             paddle_pixel_scorer(model),
-            TrainingClips(videos, source, labels, spec, once, params.seed, AFTER_ALL),
+            TrainingClips(videos, run.source, run.labels, run.spec, once, params.seed, AFTER_ALL),
             batch_views=params.compute.batch_views,
             workers=loader_processes(params.compute.workers),
             what=what,
-            ranks=ranks,
+            ranks=run.ranks,
         )
     right_N = np.asarray(ranking(logits_NK, 1)[:, 0] == truth_N)
     compared = len(history) if split == "val" and params.training.keep == "best" else 1
-    verdict = judge(right_N, truth_N, videos["group"].tolist(), len(labels), compared)
-    learning = _learning(section, history, train_top1, params, spec, train_videos, len(val_videos))
+    verdict = judge(right_N, truth_N, videos["group"].tolist(), len(run.labels), compared)
+    train_top1 = float(history["peer_train_top1" if name == PEER else "train_top1"].iloc[-1])
+    learning = _learning(section, history, train_top1, run)
     return {"split": split, **asdict(verdict), "train_top1": train_top1, "learning": asdict(learning)}
 
 
-def _learning(
-    section: Role,
-    history: pd.DataFrame,
-    train_top1: float,
-    params: Params,
-    spec: ClipSpec,
-    train_videos: pd.DataFrame,
-    val_videos: int,
-) -> Learning:
-    """What was done; `params.training.clips_per_video` are the clips that were drawn."""
-    recipe = params.training
-    floor = clips_of_a_video(recipe.model_copy(update={"clips_per_video": 1}), len(train_videos), len(history))
+def _learning(section: Role, history: pd.DataFrame, train_top1: float, run: Run) -> Learning:
+    """What was done; `run.params.training.clips_per_video` are the clips that an epoch took of each video."""
+    recipe, videos = run.params.training, run.train_videos
+    floor = clips_of_a_video(recipe.model_copy(update={"clips_per_video": 1}), len(videos), len(history))
     return Learning(
         train_top1=train_top1,
         epochs=len(history),
         clips_per_video=recipe.clips_per_video,
         floor_decides=recipe.min_clips > 0 and floor >= recipe.clips_per_video,
-        rising=still_rising(history["val_top1"].tolist(), val_videos) if "val_top1" in history else None,
+        rising=still_rising(history["val_top1"].tolist(), len(run.val_videos)) if "val_top1" in history else None,
         random_start=section.start.weights is None,
         mirrored=recipe.flip != "none",
-        videos=len(train_videos),
-        groups=int(train_videos["group"].nunique()),
-        segments=spec.segments,
-        crop_px=spec.test_crop_px,
+        videos=len(videos),
+        groups=int(videos["group"].nunique()),
+        segments=run.spec.segments,
+        crop_px=run.spec.test_crop_px,
     )
 
 

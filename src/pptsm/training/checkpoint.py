@@ -5,21 +5,19 @@ was killed, under a key of all that decides its result; of the last run of a rol
 role's name, for a training that is made longer. Beside each state stands what its key was made of, so that a run
 which cannot take it up says why.
 
-A state is one file of safetensors: arrays, and all the rest as JSON in its header. No random state is in it, for every
-step seeds its own.
+A state is one file (`pptsm.training.state_file`). No random state is in it, because every step seeds its own.
 
 Several checkouts, and containers, may share the folder. A state belongs to the run that holds its lock, which the
 kernel takes back from a process that dies; a role's lock is held for moments, while states change their names.
 """
 
-import hashlib
 import json
 import math
 import os
 import platform
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,78 +26,25 @@ from typing import Any, TypeVar
 import numpy as np
 import paddle
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from pptsm.distributed.device import computed_with
 from pptsm.distributed.ranks import Ranks, is_helper
 from pptsm.model.network import VideoNetwork
-from pptsm.params.choices import Source
-from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import remove, state_dir, whole_file
+from pptsm.training.provenance import MADE_OF, MadeOf, listed, read_made_of, until
 from pptsm.training.signals import Stopping
+from pptsm.training.state_file import Arrays, read_state, write_state
 from pptsm.weights.state_dict import as_arrays
 
-Arrays = dict[str, Any]
 Item = TypeVar("Item")
 
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
-STATE, MADE_OF = "state.safetensors", "made_of.json"
+STATE = "state.safetensors"
 STATE_BEFORE = "state.pdparams"  # as older versions wrote it
-# In a state's JSON: the one key of what stands for an array, with its name; and the header's key of the JSON itself.
-# (One key, because safetensors writes several in any order.) Before the JSON stands the digest of the whole file, taken
-# while zeros are in its place.
-ARRAY, REST = "array", "state"
-BLANK = "0" * 64
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
-SHOWN = 8  # differences in a sentence
-
-
-@dataclass(frozen=True)
-class MadeOf:
-    """All that decides the result of a run, by name: parameters, hashes of inputs, and hashes of code."""
-
-    parameters: dict[str, Any]  # "training.base_lr": 0.02
-    inputs: dict[str, str]  # "the index": hash
-    code: dict[str, str]  # "training/loop.py": digest, "paddle": version
-
-    def key(self, role: str) -> str:
-        """A short name for the run: its role and a hash."""
-        return f"{role}-{hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:16]}"
-
-    def revision(self, role: str, weights: Arrays) -> str:
-        """A name for what came of the run: its role and a hash of parameters, inputs and weights.
-
-        Code is not in it: where other code gives the same weights, nothing that is made of them changes.
-        """
-        digest = hashlib.sha256(json.dumps([self.parameters, self.inputs], sort_keys=True).encode())
-        for name, array in sorted(weights.items()):
-            digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        return f"{role}-{digest.hexdigest()[:16]}"
-
-    def differences(self, other: "MadeOf") -> list[str]:
-        """What differs from `other`, for a person: "training.base_lr (was 0.01, is 0.02)", "training/losses.py"."""
-        found = []
-        for part, now in vars(self).items():
-            before = vars(other)[part]
-            for name in sorted(now.keys() | before.keys()):
-                if now.get(name) != before.get(name):
-                    values = f" (was {before.get(name)}, is {now.get(name)})" if part == "parameters" else ""
-                    found.append(f"{name}{values}")
-        return found
-
-
-def code_of(role: str, source: Source) -> dict[str, str]:
-    """The code that decides the result of a role's training: file or library -> digest or version.
-
-    ONNX Runtime computes other stages' results with a file that training imports too; and no video is decoded where
-    training reads archives of JPEGs, which simplejpeg and OpenCV decode.
-    """
-    unused = {"onnxruntime"} | ({"av", "decord"} if source == "archive" else set())
-    return {name: value for name, value in fingerprint.of_stage(role).items() if name not in unused}
 
 
 @dataclass
@@ -147,14 +92,13 @@ class Checkpoint:
     def held(self) -> Iterator[None]:
         """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
 
-        A process that was started or launched as another rank than 0 has nothing to hold: its rank 0 does.
+        A process that was launched as another rank than 0 has nothing to hold: its rank 0 does.
 
         Raises:
             Stopped: a signal asked for it, once all is saved.
         """
         if is_helper():
-            with self._stopping.heeded():
-                yield
+            yield
             return
         lock = _lock_of(self.key)
         try:
@@ -170,11 +114,19 @@ class Checkpoint:
         try:
             here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
             Path(lock.lock_file).write_text(here, encoding="utf-8")
-            with self._stopping.heeded():
+            with self.obeying_signals():
                 yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
             lock.release()
+
+    def obeying_signals(self) -> AbstractContextManager[None]:
+        """Inside, Ctrl-C and SIGTERM end the run once all is saved; every rank is to enter it.
+
+        Raises:
+            Stopped: one of them came.
+        """
+        return self._stopping.heeded()
 
     def is_wanted(self) -> bool:
         """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
@@ -250,7 +202,7 @@ class Checkpoint:
 
     def _finished_before(self) -> Arrays | None:
         """The last finished run's, if it is this very training: of another run, or of this stage for another reason."""
-        if _made_of(self.finished) != self.made_of or (state := _read(self.finished)) is None:
+        if read_made_of(self.finished) != self.made_of or (state := _read(self.finished)) is None:
             return None
         note(
             f"{self.role}: takes the result of the run that it waited for"
@@ -265,18 +217,18 @@ class Checkpoint:
 
         A piecewise schedule's rate follows from the epoch alone, a cosine's from the number of epochs too.
         """
-        before = _made_of(self.finished)
+        before = read_made_of(self.finished)
         epochs = f"{self.role}.epochs"
         if before is None or self.made_of.parameters[epochs] <= (done := before.parameters.get(epochs, 0)):
             return None
-        ours, theirs = (_until(done, made_of) for made_of in (self.made_of, before))
+        ours, theirs = (until(done, made_of) for made_of in (self.made_of, before))
         if ours.parameters != theirs.parameters or ours.inputs != theirs.inputs:
             return None
         why = None
         if ours.parameters["training.schedule"] == "cosine":
             why = "a cosine's learning rates depend on the number of epochs from the first one on"
         elif ours.code != theirs.code:
-            why = f"the code has changed since then: {_listed(ours.differences(theirs))}"
+            why = f"the code has changed since then: {listed(ours.differences(theirs))}"
         if why:
             note(f"{self.role}: the last run's {done} epochs are of no use to a run of more: {why}. It starts anew")
             return None
@@ -289,14 +241,14 @@ class Checkpoint:
         for folder in [path.parent for path in reversed(found) if path.parent != self.finished]:
             try:
                 with _lock_of(folder.name).acquire(blocking=False):
-                    if before := _made_of(folder):
+                    if before := read_made_of(folder):
                         return self._taken_over(folder, before)
             except Timeout:  # it is under way
                 pass
         return None
 
     def _taken_over(self, folder: Path, before: MadeOf) -> Arrays | None:
-        changed = _listed(self.made_of.differences(before))
+        changed = listed(self.made_of.differences(before))
         same_but_for_code = (self.made_of.parameters, self.made_of.inputs) == (before.parameters, before.inputs)
         if same_but_for_code and os.environ.get(OTHER_CODE) == "1":
             note(f"{self.role}: goes on from {folder} with other code, as {OTHER_CODE} says: {changed}")
@@ -309,55 +261,6 @@ class Checkpoint:
             "forget it, delete that folder"
         )
         return None
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write arrays, and containers of arrays and plain values, as one file of safetensors with a digest of it all."""
-    arrays: Arrays = {}
-    rest = json.dumps(_without_arrays(state, "", arrays))
-    content = bytearray(save(arrays, {REST: BLANK + rest}))  # its `save_file` shuts out users of a shared folder
-    content[_place_of_digest(content)] = hashlib.sha256(content).hexdigest().encode()
-    path.write_bytes(content)
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """What `write_state` wrote, every bit of it.
-
-    Raises:
-        SafetensorError, OSError, ValueError, KeyError, TypeError: it is damaged, or something else.
-    """
-    content = bytearray(path.read_bytes())
-    place = _place_of_digest(content)
-    written = bytes(content[place])
-    content[place] = BLANK.encode()
-    if hashlib.sha256(content).hexdigest().encode() != written:
-        raise ValueError("its bytes are not those that were written")
-    arrays = load(bytes(content))
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    state: dict[str, Any] = json.loads(
-        header["__metadata__"][REST].removeprefix(BLANK),
-        object_hook=lambda found: arrays[found[ARRAY]] if found.keys() == {ARRAY} else found,
-    )
-    return state
-
-
-def _place_of_digest(content: bytearray) -> slice:
-    """Where the digest stands in the header, before the JSON of the state."""
-    start = content.index(f'"__metadata__":{{"{REST}":"'.encode()) + len(f'"__metadata__":{{"{REST}":"')
-    return slice(start, start + len(BLANK))
-
-
-def _without_arrays(value: Any, name: str, arrays: Arrays) -> Any:
-    """`value` with each array replaced by its name in `arrays`, where it is put: "models.0.head.fc.bias"."""
-    match value:
-        case np.ndarray():
-            arrays[name] = np.require(value, requirements="C")  # safetensors writes the bytes as they lie
-            return {ARRAY: name}
-        case dict():
-            return {key: _without_arrays(each, f"{name}.{key}".lstrip("."), arrays) for key, each in value.items()}
-        case list():
-            return [_without_arrays(each, f"{name}.{number}", arrays) for number, each in enumerate(value)]
-    return value
 
 
 def _lock_of(name: str) -> FileLock:
@@ -386,25 +289,3 @@ def _read(folder: Path) -> Arrays | None:
     note(f"the training state {folder} is damaged and removed, and nothing of it is used: {problem}")
     remove(folder)
     return None
-
-
-def _made_of(folder: Path) -> MadeOf | None:
-    """What a state's key was made of; None where there is no state, or one of another version, or a damaged one."""
-    try:
-        return TypeAdapter(MadeOf).validate_json((folder / MADE_OF).read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError):
-        note(f"{folder / MADE_OF} cannot be read: no other training goes on from this state")
-        return None
-
-
-def _until(epoch: int, made_of: MadeOf) -> MadeOf:
-    """Without the parameters that decide only what comes from an epoch on, under a piecewise schedule."""
-    parameters = {name: value for name, value in made_of.parameters.items() if not name.endswith(".epochs")}
-    parameters["training.step_epochs"] = [step for step in parameters.get("training.step_epochs", []) if step < epoch]
-    return MadeOf(parameters, made_of.inputs, made_of.code)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,6 +1,7 @@
-"""What the teacher and the student stage share: inputs opened, networks built and filled, outputs written whole."""
+"""What the stages of the roles share: inputs opened, networks built and filled, outputs written whole."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,22 @@ from pptsm.data.clips import clips_of_a_video, frame_source
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.distributed.device import use_device
-from pptsm.distributed.ranks import together
+from pptsm.distributed.launcher import launch
+from pptsm.distributed.ranks import Ranks
 from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of, whole_file, whole_folder
 from pptsm.training.chance_test import judge_network, sentence
-from pptsm.training.checkpoint import Checkpoint, MadeOf, code_of
+from pptsm.training.checkpoint import Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.objectives import Hinton, Mutual, Objective, Plain
 from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.training.provenance import MadeOf, code_of
+from pptsm.training.run import Run
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WEIGHTS, as_arrays
@@ -50,118 +54,163 @@ class Inputs:
     start: Path  # folder of the weights to start from; without them the start is random
 
 
-def fit_role(
-    role: str,
-    section: Role,
-    params: Params,
-    inputs: Inputs,
-    out: Path,
-    history: Path,
-    *,
-    teacher: Path | None = None,
-    peer: Peer | None = None,
-) -> None:
-    """Train one role (or, with 0 epochs, take its starting weights) and write its outputs.
+@dataclass(frozen=True)
+class Plan:
+    """What a stage trains (or, with 0 epochs, takes as it starts), from what, and where its outputs go."""
 
-    Args:
-        role: "teacher", "student", or "baseline", the student without a teacher.
-        section: its section of params.yaml.
-        params: all parameters.
-        inputs: files of the stages before.
-        out: folder for weights and card; a peer's go into a folder of it.
-        history: CSV with a row an epoch.
-        teacher: folder of a trained teacher that the student learns from.
-        peer: the network that the student learns together with; both begin with weights of their own.
+    role: str  # "teacher", "student", or "baseline", the student without a teacher
+    section: Role  # its section of params.yaml
+    inputs: Inputs
+    out: Path  # folder for weights and card; a peer's go into a folder of it
+    history: Path  # CSV with one row per epoch
+    teacher: Path | None = None  # folder of a trained teacher that the student learns from
+    peer: Peer | None = None  # the network that the student learns together with; each begins with its own weights
+
+    @property
+    def sections(self) -> dict[str, Role]:
+        """The networks that learn: name -> section of params.yaml."""
+        return {self.role: self.section} | ({PEER: self.peer.section} if self.peer else {})
+
+    @property
+    def starts(self) -> dict[str, Path]:
+        """The networks that learn: name -> file of the weights to start from, which need not be there."""
+        folders = {self.role: self.inputs.start} | ({PEER: self.peer.start} if self.peer else {})
+        return {name: folder / WEIGHTS for name, folder in folders.items()}
+
+
+def fit(plan: Plan, params: Params) -> None:
+    """Train one role, in as many processes as `compute.devices` asks for, and write its outputs.
+
+    What does not depend on the process is done here, once: the index is read, files are hashed, and other runs of the
+    same training are kept out.
 
     Raises:
-        UserError: as `train`, `together` and what opens the inputs.
+        UserError: as `fit_role`, `launch` and what opens the inputs.
     """
-    call = dict(locals())  # as the other ranks are to make it
-    device = use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    table = load_index(inputs.index)
-    labels = load_labels(inputs.labels, table)
-    spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
+    recipe, compute = params.training, params.compute
+    device = use_device(compute.device, compute.devices, deterministic=recipe.deterministic)
+    table = load_index(plan.inputs.index)
+    labels = load_labels(plan.inputs.labels, table)
     train_videos = in_split(table, "train")
-    params = _with_enough_clips(role, params, len(train_videos), section.epochs)
-    paddle.seed(params.seed)
-    model, start = _starting(role, section, len(labels), inputs.start)
-    networks = {role: (section, model)}
-    hashes = {"the index": sha256_of(inputs.index), "the class names": sha256_of(inputs.labels)}
-    hashes["the starting weights"] = start or "random"
-    smoothing, student = params.training.label_smoothing, params.student
-    objective: Objective = Plain(model, smoothing)
-    if teacher is not None:
-        taught_by = load_network(teacher)
-        objective = Hinton(model, taught_by, smoothing, student.distillation.weight, student.distillation.temperature)
-        hashes["the teacher's weights"] = sha256_of(teacher / WEIGHTS)
-        hashes["the teacher's network"] = read_card(teacher).network.model_dump_json()
-    if peer is not None:
-        other, start = _starting(PEER, peer.section, len(labels), peer.start)
-        hashes["the peer's starting weights"] = start or "random"
-        objective = Mutual(model, other, smoothing, student.distillation.weight)
-        networks[PEER] = peer.section, other
+    run = Run(
+        params=_with_enough_clips(plan.role, params, len(train_videos), plan.section.epochs),
+        spec=clip_spec(params.clip, plan.section.network.num_segments, params.sampling),
+        labels=labels,
+        train_videos=train_videos,
+        val_videos=in_split(table, "val"),
+        source=frame_source(params, plan.inputs.frames),
+    )
+    checkpoint = Checkpoint(plan.role, _made_of(plan, run.params, table), compute.save_every_min)
+    batch = min(recipe.batch_size, max(1, len(train_videos) * run.params.training.clips_per_video))
+    most = most_processes(batch, recipe, on_gpu=device == "gpu") if plan.section.epochs > 0 else 1
+    with checkpoint.held():
+        launch(fit_role, (plan, run, checkpoint), compute, most=most, what=plan.role)
 
-    if params.frames.source != "video":
-        hashes["the kept frames"] = digest_of_kept(params.frames.source, inputs.frames, table)
-    sections = {"teacher" if name == PEER else name: its_section for name, (its_section, _) in networks.items()}
-    learns_from: LearnsFrom = "peer" if peer else "teacher" if teacher else "labels"
-    parameters = deciding_parameters(params, sections, learns_from)
-    made_of = MadeOf(parameters, hashes, code_of(role, params.frames.source))
-    checkpoint = Checkpoint(role, made_of, params.compute.save_every_min)
-    batch = min(params.training.batch_size, max(1, len(train_videos) * params.training.clips_per_video))
-    most = most_processes(batch, params.training, on_gpu=device == "gpu") if section.epochs > 0 else 1
-    with (
-        checkpoint.held(),
-        told_if_it_runs_out(role, params, section.network.num_segments),
-        together(fit_role, call, params.compute, most, role) as ranks,
-    ):
-        checkpoint.ranks = ranks
-        trained = Trained([as_arrays(model.state_dict())], NO_EPOCHS)
-        verdicts: dict[str, dict[str, Any] | None] = dict.fromkeys(networks)
-        if section.epochs > 0:
-            data: dict[str, Any] = {
-                "params": params,
-                "spec": spec,
-                "labels": labels,
-                "train_videos": train_videos,
-                "val_videos": in_split(table, "val"),
-                "source": frame_source(params, inputs.frames),
-                "ranks": ranks,
-            }
+
+def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None:
+    """Train one role among the ranks that all call this; the first writes the outputs.
+
+    Args:
+        plan: what is trained.
+        run: parameters and data.
+        checkpoint: the state of this training, which the first rank holds.
+        ranks: this process and the others.
+
+    Raises:
+        UserError: as `train` and `load_weights`, or memory runs out.
+    """
+    run, checkpoint.ranks = replace(run, ranks=ranks), ranks
+    params, epochs = run.params, plan.section.epochs
+    use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
+    with checkpoint.obeying_signals(), told_if_it_runs_out(plan.role, params, plan.section.network.num_segments):
+        paddle.seed(params.seed)
+        objective = _objective(plan, run)
+        networks = dict(zip(plan.sections, objective.learners, strict=True))
+        trained = Trained([as_arrays(network.state_dict()) for network in networks.values()], NO_EPOCHS)
+        verdicts: dict[str, dict[str, Any]] = {}
+        if epochs > 0:
             with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
-                trained = train(objective, role=role, epochs=section.epochs, checkpoint=checkpoint, **data)
-            last = trained.history.iloc[-1]
-            for (name, (its_section, network)), weights in zip(networks.items(), trained.weights, strict=True):
+                trained = train(objective, epochs, run, checkpoint)
+            for (name, network), weights in zip(networks.items(), trained.weights, strict=True):
                 network.set_state_dict(weights)
-                train_top1 = float(last["peer_train_top1" if name == PEER else "train_top1"])
-                verdict = judge_network(network, name, its_section, trained.history, train_top1, **data)
-                verdicts[name] = verdict
-                note(sentence(name, verdict))
-        if ranks.rank:
-            return  # the first writes for all
-        with whole_folder(out) as folder:
-            for (name, (its_section, _)), weights in zip(networks.items(), trained.weights, strict=True):
-                place = folder / PEER if name == PEER else folder
-                place.mkdir(exist_ok=True)
-                distilled = teacher is not None or peer is not None
-                facts: dict[str, Any] = {
-                    "revision": made_of.revision(role, trained.weights[0]),
-                    "distilled": distilled,
-                    "verdict": verdicts[name],
-                    "kept_epoch": trained.kept_epoch,
-                    "clips_per_step": trained.clips_per_step,
-                }
-                if distilled:
-                    how = student.distillation
-                    facts["distillation"] = {
-                        "distillation": how.kind,
-                        "distillation_weight": how.weight,
-                        "temperature": how.temperature,
-                    }
-                save_network(place, make_card(name, its_section, labels, spec, **facts), weights)
-        with whole_file(history) as partial:
-            trained.history.to_csv(partial, index=False, float_format="%.6g")
-        checkpoint.finish()
+                verdicts[name] = judge_network(network, name, plan.sections[name], trained.history, run)
+                note(sentence(name, verdicts[name]))
+        if not ranks.rank:
+            _write(plan, run, trained, verdicts, checkpoint.made_of)
+            checkpoint.finish()
+
+
+def _made_of(plan: Plan, params: Params, table: pd.DataFrame) -> MadeOf:
+    """All that decides the result of a training."""
+    inputs = {"the index": sha256_of(plan.inputs.index), "the class names": sha256_of(plan.inputs.labels)}
+    for name, start in plan.starts.items():
+        what = "the peer's starting weights" if name == PEER else "the starting weights"
+        inputs[what] = sha256_of(start) if start.exists() else "random"
+    if plan.teacher is not None:
+        inputs["the teacher's weights"] = sha256_of(plan.teacher / WEIGHTS)
+        inputs["the teacher's network"] = read_card(plan.teacher).network.model_dump_json()
+    source = params.frames.source
+    if source != "video":
+        inputs["the kept frames"] = digest_of_kept(source, plan.inputs.frames, table)
+    sections = {"teacher" if name == PEER else name: section for name, section in plan.sections.items()}
+    learns_from: LearnsFrom = "peer" if plan.peer else "teacher" if plan.teacher else "labels"
+    return MadeOf(deciding_parameters(params, sections, learns_from), inputs, code_of(plan.role, source))
+
+
+def _objective(plan: Plan, run: Run) -> Objective:
+    """What the role learns from, and the networks that learn, in the order of `plan.sections`."""
+    smoothing, student = run.params.training.label_smoothing, run.params.student
+    model, *others = [
+        _started(name, section, len(run.labels), plan.starts[name]) for name, section in plan.sections.items()
+    ]
+    if others:
+        return Mutual(model, others[0], smoothing, student.distillation.weight)
+    if plan.teacher is None:
+        return Plain(model, smoothing)
+    how = student.distillation
+    return Hinton(model, load_network(plan.teacher), smoothing, how.weight, how.temperature)
+
+
+def _started(name: str, section: Role, num_classes: int, weights: Path) -> VideoNetwork:
+    """A network with its starting weights; where there is no such file, random ones."""
+    with paddle.utils.unique_name.guard(f"{name}_"):  # the optimiser keeps its state under these names
+        model = network_arguments(section, num_classes).build()
+    if not weights.exists():
+        return model
+    report = load_weights(model, weights, section.start.min_coverage, new_head=section.start.new_head)
+    note(f"{name}: {weights}: {report.summary()}")
+    if section.epochs == 0 and report.reinitialised:
+        raise UserError(
+            f"{name}.epochs is 0, but the last layer of {weights} does not fit {num_classes} classes: "
+            "without training it would answer at random. Check index.label_file, or train."
+        )
+    return model
+
+
+def _write(plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[str, Any]], made_of: MadeOf) -> None:
+    """The outputs of a trained role: weights and cards, and the history."""
+    distilled = plan.teacher is not None or plan.peer is not None
+    facts: dict[str, Any] = {
+        "revision": made_of.revision(plan.role, trained.weights[0]),
+        "distilled": distilled,
+        "kept_epoch": trained.kept_epoch,
+        "clips_per_step": trained.clips_per_step,
+    }
+    if distilled:
+        how = run.params.student.distillation
+        facts["distillation"] = {
+            "distillation": how.kind,
+            "distillation_weight": how.weight,
+            "temperature": how.temperature,
+        }
+    with whole_folder(plan.out) as folder:
+        for (name, section), weights in zip(plan.sections.items(), trained.weights, strict=True):
+            place = folder / PEER if name == PEER else folder
+            place.mkdir(exist_ok=True)
+            card = make_card(name, section, run.labels, run.spec, **facts, verdict=verdicts.get(name))
+            save_network(place, card, weights)
+    with whole_file(plan.history) as partial:
+        trained.history.to_csv(partial, index=False, float_format="%.6g")
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
@@ -181,20 +230,3 @@ def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> P
         return params
     note(f"{role}: {drawn} clips of each video an epoch, as training.min_clips asks")
     return params.model_copy(update={"training": params.training.model_copy(update={"clips_per_video": drawn})})
-
-
-def _starting(role: str, section: Role, num_classes: int, start: Path) -> tuple[VideoNetwork, str | None]:
-    """A network with its starting weights, and the hash of the file they came from (None: random)."""
-    weights = start / WEIGHTS
-    with paddle.utils.unique_name.guard(f"{role}_"):  # the optimiser keeps its state under these names
-        model = network_arguments(section, num_classes).build()
-    if not weights.exists():
-        return model, None
-    report = load_weights(model, weights, section.start.min_coverage, new_head=section.start.new_head)
-    note(f"{role}: {weights}: {report.summary()}")
-    if section.epochs == 0 and report.reinitialised:
-        raise UserError(
-            f"{role}.epochs is 0, but the last layer of {weights} does not fit {num_classes} classes: "
-            "without training it would answer at random. Check index.label_file, or train."
-        )
-    return model, sha256_of(weights)

@@ -16,9 +16,8 @@ import numpy as np
 import paddle
 import pandas as pd
 
-from pptsm.data.clips import FrameSource, TrainingClips
+from pptsm.data.clips import TrainingClips
 from pptsm.data.loader import load_batches, normalise_on_device
-from pptsm.data.spec import ClipSpec
 from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.metrics import accuracy
 from pptsm.params.schema import Params
@@ -27,7 +26,7 @@ from pptsm.runtime.cores import loader_processes
 from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
-from pptsm.training.checkpoint import Arrays, Checkpoint, Progress
+from pptsm.training.checkpoint import Checkpoint, Progress
 from pptsm.training.epoch_metrics import Tally
 from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
@@ -35,8 +34,10 @@ from pptsm.training.mixing import mix_clips
 from pptsm.training.objectives import Objective, learn
 from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
+from pptsm.training.run import Run
+from pptsm.training.state_file import Arrays
 from pptsm.training.throughput import Watch
-from pptsm.training.validation import validation_scores
+from pptsm.training.validation import validation_logits
 from pptsm.weights.state_dict import as_arrays
 
 # Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
@@ -55,43 +56,24 @@ class Trained:
     clips_per_step: int | None = None  # likewise
 
 
-def train(
-    objective: Objective,
-    *,
-    role: str,
-    epochs: int,
-    params: Params,
-    spec: ClipSpec,
-    labels: list[str],
-    train_videos: pd.DataFrame,
-    val_videos: pd.DataFrame,
-    source: FrameSource,
-    checkpoint: Checkpoint,
-    ranks: Ranks,
-) -> Trained:
-    """Train the objective's learners on the clips of `train_videos`.
+def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -> Trained:
+    """Train the objective's learners on the clips of `run.train_videos`.
 
     Args:
         objective: what is minimised, and the networks that learn, with their starting weights.
-        role: "teacher", "student" or "baseline", for the progress bar.
         epochs: at least 1.
-        params: the recipe is `params.training`.
-        spec: what a clip is.
-        labels: class names.
-        train_videos, val_videos: rows of the index; without validation rows no accuracy is computed.
-        source: where frames come from.
-        checkpoint: this run's state; where it holds one, training goes on from it.
-        ranks: the processes that share the groups of each step; the answer is the same in all of them, and does not
-            depend on how many they are.
+        run: recipe, data, and the processes that share the groups of each step.
+        checkpoint: the state of this role's run; where it holds one, training goes on from it.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
     """
+    params, ranks, role = run.params, run.ranks, checkpoint.role
     recipe, workers = params.training, loader_processes(params.compute.workers)
-    if train_videos.empty:
+    if run.train_videos.empty:
         raise UserError(f"{role}.epochs is {epochs}, but the index has no training videos.")
 
-    any_epoch = _batches_of_epoch(len(train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
+    any_epoch = _batches_of_epoch(len(run.train_videos) * recipe.clips_per_video, recipe.batch_size, [0])
     steps_per_epoch, clips_per_epoch, clips_per_step = len(any_epoch), sum(map(len, any_epoch)), len(any_epoch[0])
     _note_small_batch(role, clips_per_step, params)
     groups = number_of_groups(clips_per_step, recipe, ranks.size)
@@ -103,7 +85,7 @@ def train(
     scaler = precision.scaler
 
     def clips_of(epoch: int) -> TrainingClips:
-        return TrainingClips(train_videos, source, labels, spec, recipe, params.seed, epoch)
+        return TrainingClips(run.train_videos, run.source, run.labels, run.spec, recipe, params.seed, epoch)
 
     reached = checkpoint.load(learners, optimizer, scaler)
     if reached is not None and reached.epochs_done < epochs:
@@ -111,7 +93,7 @@ def train(
     reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
     to_do = range(reached.epochs_done, epochs)
-    forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(val_videos), len(learners))
+    forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners))
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
@@ -162,10 +144,9 @@ def train(
                 precise_batch_norm(learner, clean, ranks)
 
         # once an epoch: validation, if there is anything to validate on
-        if not val_videos.empty:
-            what = f"{role}: validation"
-            scores_NK, truth_N = validation_scores(learners[0], val_videos, source, spec, params.compute, what, ranks)
-            figures = accuracy(scores_NK, truth_N)
+        if not run.val_videos.empty:
+            logits_NK, truth_N = validation_logits(learners[0], run, f"{role}: validation")
+            figures = accuracy(logits_NK, truth_N)
             row |= {"val_loss": figures.loss, "val_top1": figures.top1, "val_top5": figures.top5}
             # of equal ones the last: it has learned longest, at the lowest rate
             if recipe.keep == "best" and figures.top1 >= reached.best_top1:

@@ -1,17 +1,15 @@
 """How videos are looked at while a network is trained: the curve, the choice of the best epoch, and the verdict."""
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.clips import EvaluationVideos, FrameSource
+from pptsm.data.clips import EvaluationVideos
 from pptsm.data.spec import ClipSpec
-from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.engines import paddle_pixel_scorer
 from pptsm.evaluation.scoring import score_videos
 from pptsm.model.network import VideoNetwork
-from pptsm.params.schema import Compute
 from pptsm.runtime.cores import loader_processes
+from pptsm.training.run import Run
 
 
 def one_view(spec: ClipSpec) -> ClipSpec:
@@ -30,31 +28,19 @@ def one_view(spec: ClipSpec) -> ClipSpec:
     )
 
 
-def validation_scores(
-    model: VideoNetwork,
-    videos: pd.DataFrame,
-    source: FrameSource,
-    spec: ClipSpec,
-    compute: Compute,
-    what: str,
-    ranks: Ranks,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits [N, K] and labels [N] of each video, by `spec.sampling` and in `one_view` of it.
+def validation_logits(model: VideoNetwork, run: Run, what: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits [N, K] and labels [N] of each validation video, by `run.spec.sampling` and in `one_view` of it.
 
     Args:
         model: is left in evaluation mode.
-        videos: rows of the index.
-        source: where frames come from.
-        spec: of the network.
-        compute: section compute; changes no result.
+        run: has the videos; each of its ranks gets all logits.
         what: name on the progress bar.
-        ranks: among which the videos are dealt; each of them is given all scores.
     """
     return score_videos(
         paddle_pixel_scorer(model),
-        EvaluationVideos(videos, source, one_view(spec), spec.sampling),
-        batch_views=compute.batch_views,
-        workers=loader_processes(compute.workers),
+        EvaluationVideos(run.val_videos, run.source, one_view(run.spec), run.spec.sampling),
+        batch_views=run.params.compute.batch_views,
+        workers=loader_processes(run.params.compute.workers),
         what=what,
-        ranks=ranks,
+        ranks=run.ranks,
     )

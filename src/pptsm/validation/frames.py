@@ -16,7 +16,7 @@ from pptsm.validation.expectations import Table, ask
 from pptsm.validation.leakage import frame_hashes, nearest_copies
 from pptsm.validation.result import ROWS_KEPT, Lines, Result, Row, clip_line
 from pptsm.validation.rules import COPIES, FRAMES
-from pptsm.video.video import VideoError
+from pptsm.video.types import VideoError
 
 
 def validate_frames(

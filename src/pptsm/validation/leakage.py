@@ -12,7 +12,8 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.table import SPLITS, Excerpt, excerpts
 from pptsm.runtime.console import progress
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import Unfinished, killable
+from pptsm.runtime.jobs import killable
+from pptsm.runtime.pool import Unfinished
 
 HASH_SIDE = 16  # 256 bits a frame: with 64, plain backgrounds are taken for copies (docs/log/2026-11.md)
 HASH_BITS = HASH_SIDE**2

@@ -19,8 +19,8 @@ from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import sign_of_life
 from pptsm.video.pixels import decode_sound_jpeg
 from pptsm.video.timing import Timing
-from pptsm.video.types import Frames
-from pptsm.video.video import Image, Part, Probe, Seconds, Span, Video, VideoError, probe
+from pptsm.video.types import Frames, Image, Part, Probe, Seconds, Span, VideoError
+from pptsm.video.video import Video, probe
 
 
 def members_pattern(frame_name: str) -> re.Pattern[str] | None:
