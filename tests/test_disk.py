@@ -113,7 +113,8 @@ def table():
         pd.DataFrame(np.zeros((100_000, 9))).to_csv(partial)
 
 def state():
-    from test_state import Checkpoint, MadeOf, Progress, PARAMETERS, learner
+    from helpers.states import PARAMETERS, learner
+    from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
     checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
     checkpoint.save(Progress(1, [], 0.5, None), *learner())
 

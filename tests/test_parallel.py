@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from conftest import ROOT, params_with, write_params
+from helpers.roles import SETTINGS, fit, place
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index
@@ -33,7 +34,6 @@ from pptsm.training import loop
 from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits
 from pptsm.weights.card import load_network
-from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture
 
