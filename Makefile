@@ -13,7 +13,7 @@ help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
 # cpu | gpu: which Paddle the environment has. Chosen once (`make setup PADDLE=gpu`), then kept. The GPU wheel is in no
-# lock, for only Paddle's own index has it (for CUDA 12.6; PADDLE_INDEX=.../cu118/ for 11.8).
+# lock, because only Paddle's own index has it (for CUDA 12.6; PADDLE_INDEX=.../cu118/ for 11.8).
 PADDLE_INDEX ?= https://www.paddlepaddle.org.cn/packages/stable/cu126/
 BUILT := $(shell cat .venv/ready 2>/dev/null)
 PADDLE ?= $(or $(BUILT),cpu)

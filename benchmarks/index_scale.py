@@ -2,11 +2,12 @@
 
     python benchmarks/index_scale.py [CLIPS ...]      # 2500 25000 250000 by default; about 2 minutes
 
-For each size a process of its own plans an index by Kinetics' CSV files (400 classes, a file a group; 6 % of what they
-name is not there), splits it by shares, writes and reads it, and validates it with Data Docs: once as it should be and
-once with four of five rows breaking a rule. No video is opened: what probing would find is drawn. Last it compares the
-looks of as many clips, by drawn hashes of which one in a thousand is a copy. CPU seconds and peak memory (PSS, so far)
-are those of the whole process tree. To expect: below 20 CPU seconds in all and 0.7 GB for 250,000 clips.
+For each size a process of its own plans an index by Kinetics' CSV files (400 classes, one file per group; 6 % of what
+they name is not there), splits it by shares, writes and reads it, and validates it with Data Docs: once as it should
+be and once with four of five rows breaking a rule. No video is opened: what probing would find is drawn. Last it
+compares the looks of as many clips, by drawn hashes of which one in a thousand is a copy. CPU seconds and peak memory
+(PSS, so far) are those of the whole process tree. To expect: below 20 CPU seconds in all and 0.7 GB for 250,000
+clips.
 """
 
 import os
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def measure(clips: int) -> None:
-    """Print a line a step."""
+    """Print one line per step."""
     rng = np.random.default_rng(clips)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""Flow `fetch-weights`: published weights downloaded ahead of their use, one task a file.
+"""Flow `fetch-weights`: published weights downloaded ahead of their use, one task per file.
 
     prefect deployment run fetch-weights --watch -p names='["pptsm-r50-k400-uniform"]'
     python flows/fetch_weights.py -p names='["pptsm-r50-k400-uniform"]'    # once, no server needed

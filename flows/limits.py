@@ -1,4 +1,4 @@
-"""What may run at the same time: one stage a machine on its device, whichever run it belongs to."""
+"""What may run at the same time: one stage per machine on its device, whichever run it belongs to."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

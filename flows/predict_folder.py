@@ -41,7 +41,7 @@ def predict_folder(
     Args:
         folder: where videos arrive, searched with its subfolders. Paths count from the project's folder.
         model: an ONNX file; by default the exported one.
-        results: CSV, a row a video; another model may have another file, and then takes all videos again.
+        results: CSV, one row per video; for another model name another file, and all videos are predicted again.
         top_k: how many classes are kept in column `top`.
         timeout_sec: a video that takes longer has failed.
 

@@ -33,10 +33,6 @@ ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")
 
-if "PPTSM_TEST_WITHOUT_DECORD" in os.environ:  # as on arm64; processes that tests start are without it too
-    HIDDEN = ROOT / "tests" / "without_decord"
-    sys.path.insert(0, str(HIDDEN))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HIDDEN), os.environ.get("PYTHONPATH")]))
 DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
 
 # The embedded dataset, small enough that the whole pipeline takes seconds.
@@ -196,7 +192,7 @@ def commit(project: Path) -> None:
 
 
 # Files whose tests share something that takes long to make: all of such a file run in one process, which makes it once.
-TOGETHER = ["operations", "corpus", "forms", "parallel", "report", "inputs", "reads", "exported", "deploy"]
+TOGETHER = ["operations", "package", "corpus", "forms", "parallel", "report", "inputs", "reads", "exported", "deploy"]
 
 
 def together(nodeid: str) -> int | None:

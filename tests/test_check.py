@@ -57,8 +57,8 @@ def test_what_cannot_work_is_refused(tmp_path: Path, changes: dict[str, object],
 @pytest.mark.parametrize(
     ("root", "sentence"),
     [
-        ("~/videos", "Write /home/somebody/videos, for no shell reads ~ here."),
-        ("$HOME/videos", "Write /home/somebody/videos, for no shell reads $ here."),
+        ("~/videos", "Write /home/somebody/videos, because no shell reads ~ here."),
+        ("$HOME/videos", "Write /home/somebody/videos, because no shell reads $ here."),
         ("params.yaml", "index.root is 'params.yaml', but that is no folder"),
         ("x" * 300, "File name too long"),
     ],

@@ -1,6 +1,8 @@
 """What comes from outside is shown, and steers neither a terminal nor a reader of lines."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +53,19 @@ def test_a_title_is_text_in_markdown(text: str) -> None:
     bare = shown.replace("\\\\", "")
     for sign in "`*_[]#|~$":
         assert bare.count(sign) == bare.count(f"\\{sign}")
+
+
+@pytest.mark.parametrize(("before", "shown"), [
+    ("", "a line\n"),
+    ("logging.getLogger('pptsm').setLevel(logging.WARNING)", ""),
+    ("logging.getLogger('pptsm').disabled = True", ""),
+    ("logging.basicConfig(level=logging.INFO)", "a line\n"),  # as Paddle does it: still one line
+    ("logging.getLogger('pptsm').addHandler(logging.StreamHandler(sys.stdout))", ""),
+    ("import pptsm.runtime.console\nlogging.getLogger('pptsm').handlers.clear()", ""),
+])  # fmt: skip
+def test_a_program_can_silence_the_notes(before: str, shown: str) -> None:
+    """They come by the package's logger, whenever it is set."""
+    program = f"import logging, sys\n{before}\nfrom pptsm.runtime.console import note\nnote('a line')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == shown
+    assert (done.stdout == "a line\n") == ("stdout" in before)

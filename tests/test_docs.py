@@ -38,6 +38,8 @@ def typed() -> Iterator[Any]:
         shown = re.findall(r"`((?:pptsm|make|python|dvc) [^`\n]+)`", text)
         for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S):
             shown += [part.strip() for line in block.splitlines() for part in re.sub(r"\s#.*", "", line).split(";")]
+        for block in re.findall(r"```console\n(.*?)```", text, flags=re.S):  # what a screen showed, with its commands
+            shown += re.findall(r"^\$ (.*)$", block.replace("\\\n", ""), flags=re.M)
         for line in shown:
             program = line.split(" ", 1)[0]
             if program in ("pptsm", "make", "python", "dvc", "prefect") or program.startswith("benchmarks/"):

@@ -1,5 +1,7 @@
 """What `pptsm doctor` works out."""
 
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from pptsm.data.prefetch import collate
 from pptsm.data.transforms import Pixels
 from pptsm.params.schema import MOST_PROCESSES
 from pptsm.presets.compose import PRESETS, Choice, chosen_params
+
+doctor = import_module("pptsm.commands.doctor")  # pptsm.commands has the command under this name
 
 SMALL = {
     "clip": {"resize_px": 64, "crop_px": 64, "test_crop_px": 64, "dense_clips": 5, "dense_crops": "three"},
@@ -100,3 +104,26 @@ def test_wrong_parameters_do_not_end_the_other_checks(tmp_path: Path) -> None:
     assert " git " in done.stdout
     assert " simplejpeg " in done.stdout  # decodes JPEGs, so the machine needs it
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_install_that_only_serves_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no fault elsewhere is one where the whole pipeline is to run, and decord may be absent anywhere."""
+
+    def no_version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "version", no_version)
+    for extra, names in doctor.OF_EXTRAS.items():
+        for name in names:
+            found = doctor._package(name, extra)
+            assert found.good
+            assert f"'pptsm[{extra}]==" in found.found
+    assert [finding.good for finding in (*doctor._paddle(), *doctor._decord())] == [True, True]
+    assert not doctor._package("av", "").good
+    Path("dvc.yaml").touch()
+    assert [finding.good for finding in (*doctor._paddle(), *doctor._decord())] == [False, True]
+    assert not doctor._package("dvc", "pipeline").good
+    monkeypatch.setattr(doctor, "no_paddle", lambda: "there is no Paddle 3.2.2 for Linux on aarch64.")
+    (found,) = doctor._paddle()
+    assert (found.good, found.remedy) == (False, "There is no Paddle 3.2.2 for Linux on aarch64.")

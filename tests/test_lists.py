@@ -120,7 +120,7 @@ def test_an_index_that_is_unfit_is_refused() -> None:
     table = good_index()
     with pytest.raises(UserError, match="no clip in any split"):
         lists_for("paddlevideo", table.assign(split=""), LABELS, frames=False)
-    with pytest.raises(UserError, match=r"wants a train\.txt and a val\.txt, but the index has no clip for val"):
+    with pytest.raises(UserError, match=r"needs a train\.txt and a val\.txt, but the index has no clip for val"):
         lists_for("paddlex", table.assign(split="train"), LABELS, frames=False)
     with pytest.raises(UserError, match="no clip for train"):
         lists_for("paddlex", table.assign(split="test"), LABELS, frames=False)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import TINY, copy_project, copy_tree, merged, params_with, run, write_params
+from conftest import TINY, commit, copy_project, copy_tree, merged, params_with, run, write_params
 from pptsm.ingest.motion import PAIRS, draw_video
 from pptsm.training.state_file import read_state
 
@@ -227,6 +227,34 @@ def test_what_is_in_a_label_file_decides_not_its_name_alone(tiny_project: Path) 
     assert "index" not in would_run(project)
     (project / "names.txt").write_text("\n".join(reversed(labels.splitlines())) + "\n")
     assert "index" in would_run(project)
+
+
+def test_the_shipped_model_can_be_fetched_from_elsewhere(tiny_project: Path, tmp_path: Path) -> None:
+    """By its path of any revision, and as a registered version of an artifact, from git and a store of DVC's."""
+    project, elsewhere = copy_tree(tiny_project, tmp_path / "project"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    repository = f"file://{tmp_path}/repository.git"
+    run("git", "init", "-q", "--bare", tmp_path / "repository.git", cwd=tmp_path)
+    run("dvc", "remote", "add", "-d", "store", tmp_path / "store", cwd=project)
+    commit(project)
+    run(
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "tag",
+        "-am",
+        "1",
+        "classifier@v1.0.0",
+        cwd=project,
+    )
+    run("dvc", "push", "-q", "models/export", cwd=project)
+    run("git", "push", "-q", repository, "HEAD", "--tags", cwd=project)
+    shipped = (project / "models/export/model.onnx").read_bytes()
+    run("dvc", "artifacts", "get", repository, "classifier", cwd=elsewhere)
+    run("dvc", "get", repository, "models/export/model.onnx", "-o", "by_path.onnx", cwd=elsewhere)
+    assert [(elsewhere / name).read_bytes() for name in ("model.onnx", "by_path.onnx")] == [shipped, shipped]
 
 
 def test_a_wrong_value_stops_an_experiment_before_training(tiny_project: Path) -> None:

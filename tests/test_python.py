@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `make repro` leaves it: the student's network, trained for "left" alone, its export, and videos."""
     folder = tmp_path_factory.mktemp("project")
     params = params_with()
-    spec = clip_spec(params.clip, params.student.segments, params.sampling)
+    spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     network = network_arguments(params.student, len(CLASSES)).build()
     state = seeded_state(network)
     bias = np.zeros(len(CLASSES), np.float32)
@@ -57,6 +57,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_inference(network, folder / "inference", spec.shape)
     metadata = ModelMetadata(list(CLASSES), spec, card.revision)
     convert_to_onnx(folder / "inference", folder / "models/export/model.onnx", 17, metadata.to_properties())
+    (folder / "model.onnx").symlink_to("models/export/model.onnx")  # docstrings name no path of the graph
+    (folder / "student").symlink_to("models/student")
     (folder / "videos").mkdir()
     for name, seed in (("a", 0), ("video", 0), ("videos/b", 1), ("videos/c", 2)):
         write_video(folder / f"{name}.mp4", moving_square(32, seed=seed), 10, "h264")
@@ -84,7 +86,7 @@ def test_an_example_prints_what_it_says(test: doctest.DocTest, project: Path, mo
     monkeypatch.chdir(project)
     owner, _, method = test.name.partition(".")
     if method and owner == "Predictor":
-        test.globs.update({"predictor": Predictor("models/export/model.onnx"), "np": np})
+        test.globs.update({"predictor": Predictor("model.onnx"), "np": np})
     report: list[str] = []
     outcome = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)
     assert outcome.attempted > 0

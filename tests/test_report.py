@@ -400,7 +400,7 @@ def test_one_group_has_a_sentence_and_no_interval_by_group(run: Path) -> None:
 def test_what_the_other_sampling_costs_is_computed(run: Path) -> None:
     """From the figures, on page and Markdown; nothing where one sampling was evaluated."""
     student = {"uniform": VALUES | {"top1": 0.88}, "dense": VALUES | {"top1": 0.55}}
-    said = "Trained with uniform sampling, asked with dense sampling: -33.0 points of top-1"
+    said = "Trained with uniform sampling, evaluated with dense sampling: -33.0 points of top-1"
     values = gathered(run, student=student)
     for template in ("index.html", "accuracy.md"):
         assert said in render(template, values)

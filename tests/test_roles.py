@@ -534,7 +534,7 @@ def test_few_videos_are_drawn_from_until_the_floor_of_clips_is_reached(
     monkeypatch.setattr(TrainingClips, "__init__", spied)
     fit("teacher", {"training": {"min_clips": 100}}, epochs(2))
     assert drawn == {64}
-    assert "teacher: 4 clips of each video an epoch, as training.min_clips asks" in capsys.readouterr().err
+    assert "teacher: 4 clips of each video per epoch, because of training.min_clips" in capsys.readouterr().err
     made_of = json.loads(Path(".pptsm/training/teacher-finished/made_of.json").read_text())
     assert made_of["parameters"]["training.clips_per_video"] == 4
 
@@ -603,7 +603,7 @@ def test_a_state_of_another_parameter_is_not_dropped_in_silence(
     capsys.readouterr()
     fit("teacher", epochs(2, base_lr=0.03))
     said = capsys.readouterr().err
-    assert "teacher: starts anew, for the unfinished training in .pptsm/training/teacher-" in said
+    assert "teacher: starts anew, because the unfinished training in .pptsm/training/teacher-" in said
     assert "differs from this one in training.base_lr (was 0.02, is 0.03)." in said
     assert checkpoint_module.OTHER_CODE not in said
     assert "epoch 1 of 2" in said

@@ -172,7 +172,7 @@ def test_what_arrives_is_never_opened_by_decord(
     def opened(*_: object) -> None:
         raise AssertionError("decord was asked")
 
-    monkeypatch.setattr("pptsm.video.video._Decord.open", opened)
+    monkeypatch.setattr("pptsm.video.decoders.Decord.open", opened)
     spec = spec_with(segments=8, **CLIP["clip"])
     assert numbers_seen(views_of_file(whole, spec, "uniform")) == evaluation_indices(100, spec, "uniform").tolist()
     with contextlib.suppress(VideoError):
@@ -204,7 +204,7 @@ def test_the_index_names_the_decoder(library: Callable[[str], Path], tmp_path: P
 @pytest.mark.slow
 def test_where_decord_is_absent_pyav_reads_every_file() -> None:
     """The tests of frames by number and of times, once more, as on arm64, for which decord has no wheel."""
-    without = {"PPTSM_TEST_WITHOUT_DECORD": "1"}
+    without = {"PYTHONPATH": str(ROOT / "tests" / "without_decord")}
     files = ["test_video.py", "test_timing.py", "test_orientation.py"]
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *files]
     done = subprocess.run(

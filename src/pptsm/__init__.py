@@ -4,7 +4,7 @@ For use from Python: `build_model` (a network), `load_network` (a trained one fr
 file) and `ClipSpec` (what decides which pixels a network sees). docs/python.md shows each at work.
 
 >>> from pptsm import Predictor
->>> Predictor("models/export/model.onnx").predict("a.mp4", top_k=1)
+>>> Predictor("model.onnx").predict("a.mp4", top_k=1)
 [Guess(label='left', score=0.9...)]
 """
 

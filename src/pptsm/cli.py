@@ -95,7 +95,7 @@ def _with_its_code(name: str, run: Callable[..., None]) -> Callable[..., None]:
         run(**arguments)
 
     own = signature(run)
-    option = typer.Option("--code", help="Refuse to run if this file, written by stage code, says other code.")
+    option = typer.Option("--code", help="Refuse to run if this file, written by stage code, lists other code.")
     added = Parameter("code", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option])
     run_that_code.__signature__ = own.replace(parameters=[*own.parameters.values(), added])  # type: ignore[attr-defined]
     return run_that_code

@@ -21,7 +21,8 @@ def predict(
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, one list with an entry a file, each on a line as it comes.")
+        bool,
+        typer.Option("--json", help="Print JSON: one list with one entry per file, each on its own line as it comes."),
     ] = False,
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
@@ -31,9 +32,9 @@ def predict(
     ] = 600,
     start_sec: Annotated[
         float | None,
-        typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S on,"),
+        typer.Option("--start", min=0, metavar="S", help="Look at a part of each video: from second S"),
     ] = None,
-    end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="up to second S.")] = None,
+    end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="to second S.")] = None,
     frame_name: Annotated[
         str | None, typer.Option("--frame-name", help="img_%05d.jpg: folders hold such frames, not video files.")
     ] = None,
@@ -41,14 +42,14 @@ def predict(
         Path | None,
         typer.Option(
             callback=writable,
-            help="CSV that gets a row for each video of one FOLDER that is new, changed or has failed before.",
+            help="CSV with one row per video of one FOLDER; those that are new, changed or failed are predicted.",
         ),
     ] = None,
 ) -> None:
     """Say what videos show: the most probable classes with their probabilities, each answer as it comes.
 
-    A file that cannot be read is reported, the others are answered; the exit code is then 1 (with --results only if all
-    that were new failed). A model that was not above chance when its training ended says so.
+    A file that gets no answer is reported, and the others go on; the exit code is then 1 (with --results only if all
+    new ones failed). If the model was not above chance when its training ended, the command says so.
     """
     from pptsm.runtime.console import as_json as json_line
     from pptsm.runtime.console import note, one_line, progress, say
@@ -153,9 +154,9 @@ def views(
         int | None, typer.Option(min=1, metavar="N", help="N augmented training clips (of epoch 0) instead.")
     ] = None,
 ) -> None:
-    """Write what the network is given of a video: the frames of all its evaluation views, cropped and normalised.
+    """Write what the network sees of a video: the frames of all its evaluation views, cropped and normalised.
 
-    With --training N: of N clips as the first epoch may draw them, a row of S frames each, by the parameters' seed.
+    With --training N: N clips as the first epoch may sample them, one row of S frames each, by the parameters' seed.
     """
     import tempfile
 
@@ -214,7 +215,7 @@ def unpack(
     frames: Annotated[Path, typer.Argument(help="Folder of frame archives, as stage frames writes it.")],
     out: OutFolder,
 ) -> None:
-    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that want those.
+    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that need them.
 
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """
@@ -250,16 +251,16 @@ def convert(
         Path | None, typer.Option("--params", help="Parameters that describe network and clip.")
     ] = None,
     preset_name: Annotated[
-        str | None, typer.Option("--preset", help="A preset that does, instead of a file of parameters.")
+        str | None, typer.Option("--preset", help="A preset that describes them, instead of --params.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, instead of index.label_file.")] = None,
     check: Annotated[list[Path] | None, typer.Option(help="Video to compare ONNX and Paddle on; repeatable.")] = None,
 ) -> None:
-    """Turn a published checkpoint into an ONNX file that `pptsm predict` answers with, without any dataset.
+    """Turn a published checkpoint into an ONNX file for `pptsm predict`, without any dataset.
 
-    Weights that `pptsm weights` lists, by name or as a file that still has its published name, bring their parameters
-    along; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (on a random
-    clip without any), or no file is left.
+    Weights that `pptsm weights` lists, by name or as a file that still has its published name, have known
+    parameters; for others name --params or --preset. ONNX Runtime must agree with Paddle on the --check videos (without
+    any, on a random clip), or no file is left.
     """
     import numpy as np
 
@@ -397,7 +398,7 @@ def weights() -> None:
 def fetch(
     sources: Annotated[list[str], typer.Argument(help="Names that `pptsm weights` lists, or URLs.")],
 ) -> None:
-    """Download weights ahead of their use: resumed, retried, checked, and looked into.
+    """Download weights ahead of their use: resumed, retried, and checked.
 
     The pipeline finds them when params.yaml names them. Exit code 75: trying again later may help.
     """
@@ -414,18 +415,19 @@ def fetch(
 
 def lists(
     toolbox: Annotated[
-        Literal["paddlevideo", "paddlex", "mmaction2"], typer.Option("--format", help="Whose lists to write.")
+        Literal["paddlevideo", "paddlex", "mmaction2"],
+        typer.Option("--format", help="The toolbox whose lists to write."),
     ],
     out: OutFolder,
-    index: Annotated[Path, typer.Option(help="Index that its stage wrote.")] = DEFAULT_INDEX,
+    index: Annotated[Path, typer.Option(help="Index that stage index wrote.")] = DEFAULT_INDEX,
     labels: Annotated[Path, typer.Option(help="Class names that stage index wrote.")] = DEFAULT_LABELS,
     frames: Annotated[
         bool, typer.Option("--frames", help="List folders of frames, as `pptsm unpack` makes them.")
     ] = False,
 ) -> None:
-    """Write the split as lists of another toolbox, to run that on just the same clips.
+    """Write the split as lists of another toolbox, to run it on the same clips.
 
-    What such lists cannot say is refused: parts of files, and paths with spaces.
+    Refused is what such lists cannot hold: parts of files, and paths with spaces.
     """
     from pptsm.data.table import load_index, load_labels
     from pptsm.ingest.export_lists import lists_for

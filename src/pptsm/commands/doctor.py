@@ -16,12 +16,13 @@ from pptsm.params.checking import load_params
 from pptsm.params.schema import Params
 from pptsm.runtime.cores import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.extras import install, no_paddle
 from pptsm.training.groups import most_processes, number_of_groups
 
-REQUIRED = (
-    "dvc", "prefect", "great-expectations", "pandas", "decord", "av", "simplejpeg", "onnx", "onnxruntime",
-    "paddle2onnx",
-)  # fmt: skip
+SERVING = ("pandas", "av", "simplejpeg", "onnx", "onnxruntime")
+OF_EXTRAS = {"pipeline": ("dvc", "great-expectations"), "flows": ("prefect",)}
+PYTHONS = ((3, 11), (3, 12))
+PROJECT = Path("dvc.yaml")  # where it is, all stages are to run; elsewhere an install may only serve
 MIN_FREE_DISK_GB = 5.0
 PARAMS = Path("params.yaml")
 BROKEN_PADDLE = {  # release: what goes wrong with it
@@ -41,10 +42,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Run all checks; needs a few seconds, for Paddle is imported to ask for its device."""
+    """Run all checks; needs a few seconds, because Paddle is imported to find its device."""
     return [
         _python(),
-        *map(_package, REQUIRED),
+        *(_package(name, "") for name in SERVING),
+        *(_package(name, extra) for extra, names in OF_EXTRAS.items() for name in names),
+        *_decord(),
         *_paddle(),
         _cores(),
         *_training(),
@@ -58,14 +61,28 @@ def examine() -> list[Finding]:
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    return Finding("python", sys.version_info[:2] == (3, 11), found, "Use Python 3.11.")
+    return Finding("python", sys.version_info[:2] in PYTHONS, found, "Use Python 3.11 or 3.12 (docs/platforms.md).")
 
 
-def _package(name: str) -> Finding:
+def _package(name: str, extra: str) -> Finding:
     try:
         return Finding(name, True, version(name))
     except PackageNotFoundError:
-        return Finding(name, False, "missing", "Run `make setup`.")
+        return _missing(name, extra)
+
+
+def _missing(name: str, extra: str, remedy: str = "Run `make setup`.") -> Finding:
+    """A package that is not there: no fault where it belongs to an extra, and nothing but serving is to be done."""
+    if extra and not PROJECT.exists():
+        return Finding(name, True, f"not installed; what needs it is the extra {extra}: {install([extra])}")
+    return Finding(name, False, "missing", remedy)
+
+
+def _decord() -> list[Finding]:
+    try:
+        return [Finding("decord", True, version("decord"))]
+    except PackageNotFoundError:
+        return [Finding("decord", True, "not installed: PyAV reads every file (decord has wheels for x86-64 alone)")]
 
 
 def _paddle() -> list[Finding]:
@@ -81,12 +98,13 @@ def _paddle() -> list[Finding]:
         broken = device.returncode != 0
         fault = paddle_fault(found)
         return [
+            _package("paddle2onnx", "cpu"),
             Finding(name, not fault, found, f"{fault}: install {name} 3.2.2 (`make setup`)."),
             Finding("device", not broken, says, "Paddle cannot start: reinstall it with `make setup`."),
         ]
-    return [
-        Finding("paddlepaddle", False, "missing", "Run `make setup`, for a GPU with PADDLE=gpu (README, On a GPU).")
-    ]
+    if reason := no_paddle():
+        return [Finding("paddlepaddle", not PROJECT.exists(), "not to be had", f"{reason[0].upper()}{reason[1:]}")]
+    return [_missing("paddlepaddle", "cpu", "Run `make setup`, for a GPU with PADDLE=gpu (docs/gpu.md).")]
 
 
 def paddle_fault(release: str) -> str:
@@ -139,6 +157,8 @@ def _disk() -> Finding:
 def _shared_memory() -> list[Finding]:
     """Whether what the processes of the loader hand over has room, by the present params.yaml."""
     what, place = "shared memory", Path("/dev/shm")
+    if not place.exists() and sys.platform == "darwin":
+        return [Finding(what, True, "macOS keeps it; how much is free cannot be seen")]
     if not place.exists():
         return [Finding(what, False, f"no {place}", "Set compute.workers to 0: the loader's processes need it.")]
     free = shutil.disk_usage(place).free

@@ -31,7 +31,7 @@ from pptsm.video.video import silence_sec
 
 
 class FrameSource:
-    """Where frames come from: kept ones below a folder, a file a clip, or the video files themselves.
+    """Where frames come from: kept ones below a folder, one file per clip, or the video files themselves.
 
     Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
     """
@@ -101,7 +101,7 @@ class Dataset:
 
 
 def clips_of_a_video(training: Training, videos: int, epochs: int) -> int:
-    """Clips drawn from each of so many videos in an epoch: `clips_per_video`, or as many as `min_clips` asks for."""
+    """Clips sampled from each of so many videos per epoch: `clips_per_video`, or as many as `min_clips` asks for."""
     return max(training.clips_per_video, math.ceil(training.min_clips / max(1, videos * epochs)))
 
 
@@ -140,7 +140,7 @@ class TrainingClips:
         return self.source.kind == "video"
 
     def video_of(self, number: int) -> str:
-        """The id of the row that clip `number` is drawn from."""
+        """The id of the row that clip `number` is sampled from."""
         return str(self.excerpts[number % len(self.excerpts)].id)
 
     def label_of(self, number: int) -> int:

@@ -31,7 +31,7 @@ class ClipSpec(BaseModel):
 
     Example:
         >>> from pptsm import ClipSpec, Predictor
-        >>> spec = Predictor("models/export/model.onnx").metadata.clip
+        >>> spec = Predictor("model.onnx").metadata.clip
         >>> spec.shape
         (8, 3, 56, 56)
         >>> spec == ClipSpec.model_validate_json(spec.model_dump_json())
@@ -44,7 +44,7 @@ class ClipSpec(BaseModel):
 
     version: Literal[1] = 1
     segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames a clip
-    sampling: Sampling  # how training draws frames, and what is looked at unless something else is asked for
+    sampling: Sampling  # how training samples frames, and the default of evaluation
     frame_rule: FrameRule
     crops: Crops
     dense_window: Annotated[int, Field(ge=1, le=1 << 31)]

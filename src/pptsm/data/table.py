@@ -201,7 +201,9 @@ def load_labels(path: StrPath, index: pd.DataFrame | None = None) -> list[str]:
         raise unusable("the class names", path, f"it is no UTF-8 text ({error.reason})", "index") from None
     labels = text.removesuffix("\n").split("\n")
     if not text.endswith("\n") or not all(labels):
-        raise unusable("the class names", path, f"it has {len(text)} signs that are not one name a line", "index")
+        raise unusable(
+            "the class names", path, f"it has {len(text)} characters that are not one name per line", "index"
+        )
     if index is not None:
         known = index[index["label_index"] >= 0]
         other = known[known["label"] != known["label_index"].map(dict(enumerate(labels)))]

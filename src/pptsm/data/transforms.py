@@ -30,7 +30,7 @@ class Pixels(NamedTuple):
     """
 
     values: Any  # uint8 [T, 3, H, W]
-    scale: Any  # float32 [3], a number a channel
+    scale: Any  # float32 [3], one number per channel
     offset: Any  # float32 [3]
 
 
@@ -117,7 +117,7 @@ def training_clip(
         rng: source of every random choice.
         crop: "multi_scale" (scales 1, .875, .75, .66, aspect changed by one step at most) or "random"
             (any position, no change of scale).
-        flip: mirror the clip left to right; the caller decides, for the label may change with it.
+        flip: mirror the clip left to right; the caller decides, because the label may change with it.
         brightness: largest change of brightness and of contrast, as a share.
 
     Returns:
@@ -155,7 +155,7 @@ def normalise(pixels: Pixels) -> ClipArray:
 
 
 def contact_sheet(views: ClipArray, spec: ClipSpec) -> Image.Image:
-    """A picture of normalised views [V*S, 3, H, W], a row a view, in the colours of their frames."""
+    """A picture of normalised views [V*S, 3, H, W], one row per view, in the colours of their frames."""
     mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (spec.mean, spec.std))
     pixels = ((views * std + mean) * 255).round().clip(0, 255).astype(np.uint8)
     height, width = pixels.shape[2:]

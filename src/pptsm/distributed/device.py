@@ -49,7 +49,7 @@ def use_device(wanted: Device, devices: Devices = "auto", *, deterministic: bool
 
 def use_threads() -> None:
     """Set the threads of a CPU: again after other processes have been given a part of the cores."""
-    # Paddle computes on one thread unless told otherwise; OMP_NUM_THREADS works too but warns at import.
+    # Paddle computes on one thread by default; OMP_NUM_THREADS works too but warns at import.
     paddle.base.core.set_num_threads(training_threads())
 
 

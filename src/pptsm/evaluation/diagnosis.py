@@ -155,7 +155,7 @@ def _untrained(section: str, verdict: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(role: str, verdict: Mapping[str, Any], split: str, learning: Learning | None) -> str:
-    """All of it on a line, for the log: verdict, figures, diagnosis and, unless it is above chance, the first steps."""
+    """All of it on one log line: verdict, figures, diagnosis and, unless it is above chance, the first steps."""
     text = f"{heading(role, verdict)}: {figures(verdict, split)}."
     if learning is not None:
         text += f" {diagnosis(verdict, learning)}"

@@ -101,7 +101,7 @@ def video_logits(views: Logits, average: Literal["logits", "probabilities"]) -> 
     """[K]: the logits that stand for a video of several views, whose logits are [V, K].
 
     Args:
-        views: a row a view.
+        views: one row per view.
         average: "logits" takes their mean. "probabilities" takes the logarithm of the mean of the views' probabilities,
             so that its softmax is that mean, and the rest need not know which it was.
     """

@@ -208,7 +208,7 @@ class Verdict:
     guessing: float  # what guessing reaches: 1 / classes
     largest_class: float  # what naming the most frequent class reaches
     compared: int  # epochs among which these videos chose the weights; 1: they chose none
-    above_chance: bool | None  # None: of one group only, which cannot tell
+    above_chance: bool | None  # None: one group is not enough to say
 
     @property
     def chance(self) -> float:

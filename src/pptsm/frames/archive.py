@@ -244,7 +244,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 class KeptFacts(NamedTuple):
-    """What a file of kept frames tells without any frame being decoded."""
+    """What a file of kept frames says without any frame being decoded."""
 
     num_frames: int
     native: Size  # of the video

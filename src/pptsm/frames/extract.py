@@ -51,7 +51,7 @@ def extract_all(
     store = state_dir("frames") / _store_name(params)
     _say_what_is_left(store)
     wanted = [_wanted(store, row, params) for row in videos.itertuples()]
-    # one job a video; files of the same content, and rows of the same frames, share what is kept
+    # one job per video; files of the same content, and rows of the same frames, share what is kept
     parts: dict[Any, list[Wanted]] = defaultdict(list)
     for digest, each in zip(videos["sha256"], wanted, strict=True):
         parts[digest].append(each)

@@ -48,7 +48,7 @@ def read_kept(kind: Kept, file: StrPath, indices: NDArray[np.int64]) -> Frames:
 
 
 def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
-    """What a file of this form tells without any frame being decoded.
+    """What a file of this form says without any frame being decoded.
 
     Raises:
         VideoError: as `read_kept`.
@@ -57,9 +57,9 @@ def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
 
 
 def is_whole(file: Path, num_frames: int) -> bool:
-    """Whether a file, whose name tells the form, holds so many frames, each with the bytes that were written.
+    """Whether a file, whose name gives the form, holds so many frames, each with the bytes that were written.
 
-    It is read to know that; once, for a file that was found whole and is as old as then is not read again.
+    It is read once: a file that was found whole and has not changed since is not read again.
     """
     if _found_whole(file, num_frames):
         return True

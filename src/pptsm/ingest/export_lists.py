@@ -54,7 +54,7 @@ def _paddlex(parts: dict[str, pd.DataFrame], labels: list[str]) -> tuple[dict[st
     missing = [split for split in ("train", "val") if not len(parts.get(split, ()))]
     if missing:
         raise UserError(
-            f"PaddleX wants a train.txt and a val.txt, but the index has no clip for {' and '.join(missing)}."
+            f"PaddleX needs a train.txt and a val.txt, but the index has no clip for {' and '.join(missing)}."
         )
     texts = {f"{split}.txt": _lines(parts[split], prefix, frames=False) for split in ("train", "val")}
     return {"label.txt": "".join(f"{number} {label}\n" for number, label in enumerate(labels))} | texts, notes

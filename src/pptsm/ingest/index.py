@@ -1,4 +1,4 @@
-"""The index: one row a clip (a video file, or a part of one), with label, group, split and what decoding it showed.
+"""The index: one row per clip (a video file, or a part of one), with label, group, split and what decoding it showed.
 
 Nothing found under the root vanishes: a file that cannot be used stays in the table with status and
 reason, and takes part in no split.
@@ -152,7 +152,7 @@ def find_videos(root: StrPath, frame_name: str | None = None) -> dict[str, Path]
 
 
 def _read_nothing(ids: list[str], params: Index) -> pd.DataFrame:
-    """The files as they are where annotations tell all of them; the pattern tells a group where it matches."""
+    """The files as they are where annotations label all of them; the pattern gives a group where it matches."""
     groups = list(ids)
     if "group" in re.compile(params.pattern).groupindex:
         matches = [re.fullmatch(params.pattern, name) for name in ids]

@@ -78,8 +78,8 @@ def assign_splits(videos: pd.DataFrame, params: Index) -> pd.Series:
     if len(groups) < len(shares):
         raise UserError(
             f"the groups are too coarse: {len(groups)} ({', '.join(groups)}) cannot fill {len(shares)} splits "
-            f"({', '.join(f'{split} {share:g}' for split, share in shares.items())}), for a group is never divided. "
-            "Let index.pattern or index.group_file tell smaller groups, or set the share of a split to 0."
+            f"({', '.join(f'{split} {share:g}' for split, share in shares.items())}) because a group is never divided. "
+            "Name smaller groups by index.pattern or index.group_file, or set the share of a split to 0."
         )
     return videos["group"].map({group: place(group, shares, params.split_seed) for group in groups})
 

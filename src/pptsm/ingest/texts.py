@@ -1,4 +1,4 @@
-"""The text files in which a person says what names cannot tell: classes and groups.
+"""The text files that say what file names do not: classes and groups.
 
 All are UTF-8, with or without a byte order mark, with any line ends; empty lines do not count.
 """
@@ -102,7 +102,7 @@ def refuse_alike(labels: Sequence[str], where: str) -> None:
     counts = Counter(map(plain, labels))
     if alike := sorted(label for label in labels if counts[plain(label)] > 1):
         raise UserError(
-            f"{where} has class names more than once, or told apart only by case, spaces or underscores: "
+            f"{where} has class names more than once, or names that differ only in case, spaces or underscores: "
             f"{', '.join(map(repr, alike[: 2 * SHOWN]))}. Give each class one spelling."
         )
 

@@ -139,7 +139,7 @@ def _wait_for(server: "subprocess.Popen[Any]") -> None:
             if time.monotonic() > deadline:
                 sys.exit(
                     f"error: the Prefect server does not answer at {address} after {SERVER_START_SEC} s. Its log is "
-                    f"{log}; if that tells of no error, try again when the machine is less busy."
+                    f"{log}; if that shows no error, try again when the machine is less busy."
                 )
             time.sleep(0.2)
 

@@ -1,4 +1,4 @@
-"""params.yaml as frozen, strict models: one class a section, each field with its range.
+"""params.yaml as frozen, strict models: one class per section, each field with its range.
 
 There are no default values here: what is not written in params.yaml would not be seen by DVC, and a
 changed default would leave stale outputs behind. What a field means stands beside it in params.yaml.
@@ -148,7 +148,7 @@ class Index(Section):
         if unknown := sorted(set(names) - PATTERN_GROUPS):
             raise ValueError(f"pattern has the named groups {unknown}, but may only have {sorted(PATTERN_GROUPS)}")
         if "label" not in names and not self.annotations:
-            raise ValueError("pattern has no named group (?P<label>...), so a video's class cannot be told")
+            raise ValueError("pattern has no named group (?P<label>...), so a video's class is unknown")
         if abs(self.train_share + self.val_share + self.test_share - 1) > 1e-6:
             raise ValueError("train_share, val_share and test_share do not add up to 1")
         if self.train_share == 0:
@@ -448,7 +448,7 @@ class Params(Section):
                 f"then enlarged. Set short_side_px to {wanted} or more, or to null"
             )
         if self.training.keep == "best" and not self.index.may_have_validation:
-            raise ValueError("training.keep is best, but the index has no validation split to tell it by")
+            raise ValueError("training.keep is best, but the index has no validation split to choose it by")
         return self
 
     def _check_pair(self) -> None:

@@ -152,7 +152,7 @@ def compose(folder: Path, choice: Choice) -> str:
     return "\n".join(
         [
             title.splitlines()[0],
-            "# Lists stand in block style, one item a line.",
+            "# Lists stand in block style, one item per line.",
             f"{WRITTEN_BY}{choice.command}",
             "#",
             preset_head,

@@ -54,7 +54,7 @@ def sampling_gap(samplings: dict[str, Any], trained: str) -> str | None:
     if not {trained, other} <= set(samplings):
         return None
     gap = round((samplings[other]["top1"] - samplings[trained]["top1"]) * 100, 1) + 0.0  # -0.0 becomes 0.0
-    text = f"Trained with {trained} sampling, asked with {other} sampling: {gap:+.1f} points of top-1"
+    text = f"Trained with {trained} sampling, evaluated with {other} sampling: {gap:+.1f} points of top-1"
     if gap < 0:
         text += f". Ask it as it was trained: `pptsm predict` does, unless --sampling says {other}"
     return f"{text}."

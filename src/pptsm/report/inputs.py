@@ -25,7 +25,7 @@ class Figures(BaseModel):
     mean_class_accuracy: float
     chance: float
     largest_class: float
-    above_chance: bool | None  # None: one group cannot tell
+    above_chance: bool | None  # None: one group is not enough to say
 
 
 Metrics = TypeAdapter(dict[str, dict[str, Figures]])  # role -> sampling

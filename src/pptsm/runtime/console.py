@@ -1,6 +1,7 @@
 """What a person sees while a stage works: one progress bar at a time, and short notes."""
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Iterable
@@ -60,9 +61,30 @@ def progress(
     )
 
 
+class _BesideTheBar(logging.Handler):
+    """Lines on stderr, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def _logger() -> logging.Logger:
+    """The package's: its lines go to stderr, unless a program has given it a handler before."""
+    logger = logging.getLogger("pptsm")
+    if not logger.handlers:
+        logger.addHandler(_BesideTheBar())
+        logger.propagate = False  # Paddle gives the root a handler, which would show each line twice
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    return logger
+
+
+LOGGER = _logger()
+
+
 def note(text: str) -> None:
-    """A line for the reader of the log, above any progress bar."""
-    tqdm.write(printable(text), file=sys.stderr)
+    """A line for the reader of the log, by the logger `pptsm`: a program that uses the package may silence it."""
+    LOGGER.info("%s", printable(text))
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 from pptsm.runtime.errors import UserError
 
 PACKAGE = "pptsm"
+SHOWN = 4  # modules that a sentence names
 
 # Extra -> the top modules that it brings and this package imports. `gpu` brings the same as `cpu`.
 EXTRAS = {
@@ -39,7 +40,6 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "convert": ("cpu",),
-    "fetch": ("pipeline",),
 }
 
 
@@ -83,14 +83,17 @@ def _absent(modules: Sequence[str]) -> list[str]:
 
 
 def _sentence(what: str, modules: Sequence[str], extras: Sequence[str]) -> str:
-    absent = f"{', '.join(modules)} {'is' if len(modules) == 1 else 'are'} not installed here"
+    shown = ", ".join(modules[:SHOWN]) + (f" and {more} more" if (more := len(modules) - SHOWN) > 0 else "")
+    absent = f"{shown} {'is' if len(modules) == 1 else 'are'} not installed here"
     if "cpu" in extras and (reason := no_paddle()):
         return f"{what} needs Paddle, and {reason}"
     named = " and ".join(f"`{extra}` (or `gpu`)" if extra == "cpu" else f"`{extra}`" for extra in extras)
-    return (
-        f"{what} needs the extra{'s' if len(extras) > 1 else ''} {named}: {absent}. Install: "
-        f"python -m pip install '{PACKAGE}[{','.join(extras)}]=={_version()}', or in a clone `make setup`."
-    )
+    return f"{what} needs the extra{'s' if len(extras) > 1 else ''} {named}: {absent}. Install: {install(extras)}"
+
+
+def install(extras: Sequence[str]) -> str:
+    """The command that installs extras, to where this package is."""
+    return f"python -m pip install '{PACKAGE}[{','.join(extras)}]=={_version()}', or in a clone `make setup`."
 
 
 def no_paddle(system: str = "", machine: str = "") -> str:

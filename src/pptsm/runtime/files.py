@@ -26,7 +26,7 @@ SETTLERS = 16  # threads: 800 small files are on the disk in 0.2 s, with one in 
 FEW = 16  # files; so many take no threads, whose memory a training may have used up
 LOCK, BEFORE = ".pptsm_lock", ".pptsm_before"  # in a partial's folder, beside what is made: the output there was
 CACHE = ("files", "md5")  # in DVC's cache a file is files/md5/01/23456789...
-MARKER = ".made_by_pptsm"  # in folders that no dvc.yaml tells of; in DVC's outputs it would be one file more
+MARKER = ".made_by_pptsm"  # in folders that no dvc.yaml names; in DVC's outputs it would be one file more
 MARKED = "A pptsm command wrote this folder. Named as its output again, it is replaced with all that is in it.\n"
 
 

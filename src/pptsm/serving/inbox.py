@@ -47,7 +47,7 @@ def predict_arrived(
 
     Args:
         folder: searched with its subfolders.
-        results: CSV with a row a video; another model may have another file, and then takes all videos again.
+        results: CSV with one row per video; for another model name another file, and all videos are predicted again.
         predictor: the model, opened: its sampling and its revision.
         model: its file.
         top_k: how many classes are kept in column `top`.

@@ -1,4 +1,4 @@
-"""Served accuracy: whether the exported file, asked as its users ask it, answers as it did in the evaluation.
+"""Served accuracy: whether the exported file, called as its users call it, answers as it did in the evaluation.
 
 Nothing else compares the two ways of a video: evaluation reads what the stages before prepared (archives, counted
 frames), `pptsm predict` opens the original file, in a process of its own.
@@ -34,7 +34,7 @@ TIE = 0.95
 class Served:
     """What `pptsm predict` answers of videos that were evaluated too."""
 
-    # a row a video: id, label, top1 and score1 (evaluation), served and score, or the error; and tied: whether the
+    # one row per video: id, label, top1 and score1 (evaluation), served and score, or the error; and tied: whether the
     # evaluation held what was served as good as equal to its own answer
     answers: pd.DataFrame
 

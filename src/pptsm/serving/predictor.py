@@ -28,7 +28,7 @@ from pptsm.video.types import Frames, Part, Seconds, Span, VideoError, shown
 
 BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
 MOST_VIEWS = 10
-TIMEOUT_SEC = 600.0  # for a file, as `pptsm predict` has it unless told otherwise
+TIMEOUT_SEC = 600.0  # for a file, the default of `pptsm predict`
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Predictor:
 
     Example:
         >>> from pptsm import Predictor
-        >>> predictor = Predictor("models/export/model.onnx")
+        >>> predictor = Predictor("model.onnx")
         >>> predictor
-        Predictor('models/export/model.onnx', sampling='uniform'): 8 classes, clips of [8, 3, 56, 56], student-...
+        Predictor('model.onnx', sampling='uniform'): 8 classes, clips of [8, 3, 56, 56], student-...
         >>> predictor.metadata.labels
         ['anticlockwise', 'clockwise', 'down', 'grow', 'left', 'right', 'shrink', 'up']
     """
@@ -180,7 +180,7 @@ class Predictor:
         clip = self.metadata.clip
         if isinstance(video, np.ndarray):
             if part is not None:
-                raise UserError("a part is asked for of an array of frames: give that part of the array.")
+                raise UserError("`part` is for files: of an array of frames, pass that part of the array.")
             views = views_of_frames(video, clip, self.sampling)
         else:
             views = views_of_file(as_path(video, "a video"), clip, self.sampling, _checked_part(part))

@@ -1,4 +1,4 @@
-"""Stage `baseline`: the student once more, without a teacher, to see what distillation brings; as long again."""
+"""Stage `baseline`: the student once more, without a teacher, to see what distillation gains; as long again."""
 
 from pptsm.params.checking import load_params
 from pptsm.stages.options import (

@@ -26,7 +26,8 @@ ANNOTATIONS = Path("data/annotations")  # a dependency of stage index (dvc.yaml)
 
 def run(
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="File to write if it can be used; without it none is.")
+        Path | None,
+        typer.Option(callback=writable, help="File to write if params.yaml can be used; without it, only check."),
     ] = None,
     drawn: Annotated[
         Path | None, typer.Option(help="Folder of the embedded dataset: it need not be there yet.")
@@ -84,5 +85,5 @@ def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str)
     found = f"that is no {kind}" if path.exists() else f"there is no such {kind}"
     place = f"looked from {Path.cwd()}; the copy in which an experiment runs has only what git or DVC know"
     opened = os.path.expandvars(path.expanduser()) if text.startswith(("~", "$")) else text
-    remedy = f"Name {wanted}" if opened == text else f"Write {opened}, for no shell reads {text[0]} here"
+    remedy = f"Name {wanted}" if opened == text else f"Write {opened}, because no shell reads {text[0]} here"
     return [f"index.{name} is {text!r}, but {found} ({place}). {remedy}."]

@@ -23,14 +23,14 @@ def writable(out: Path | None) -> Path | None:
 
 ParamsPath = Annotated[Path, typer.Option("--params", help="The parameters file.")]
 IndexIn = Annotated[Path, typer.Option("--index", help="The index table (CSV).")]
-LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one a line.")]
+LabelsIn = Annotated[Path, typer.Option("--labels", help="Class names, one per line.")]
 FramesIn = Annotated[Path, typer.Option("--frames", help="Folder of the frame archives.")]
 StartIn = Annotated[Path, typer.Option("--start", help="Folder of the starting weights.")]
 TeacherIn = Annotated[Path, typer.Option("--teacher", help="Folder of the trained teacher.")]
 StudentIn = Annotated[Path, typer.Option("--student", help="Folder of the trained student.")]
 BaselineIn = Annotated[Path, typer.Option("--baseline", help="Folder of the student trained without a teacher.")]
 ExportIn = Annotated[Path, typer.Option("--export", help="Folder of the exported files.")]
-HistoryOut = Annotated[Path, typer.Option("--history", callback=writable, help="CSV to write, a row an epoch.")]
+HistoryOut = Annotated[Path, typer.Option("--history", callback=writable, help="CSV to write, one row per epoch.")]
 DocsOut = Annotated[Path, typer.Option("--docs", callback=_replaceable, help="Folder of the HTML pages to write.")]
 OutFile = Annotated[Path, typer.Option("--out", callback=writable, help="File to write.")]
 OutFolder = Annotated[

@@ -27,13 +27,17 @@ def run(
     student: StudentIn,
     baseline: BaselineIn,
     validation: Annotated[Path, typer.Option("--validation", help="Result of the validate stage.")],
-    frames_validation: Annotated[Path, typer.Option("--frames-validation", help="That of the validate_frames stage.")],
+    frames_validation: Annotated[
+        Path, typer.Option("--frames-validation", help="Result of the validate_frames stage.")
+    ],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder of the evaluate stage.")],
     card: Annotated[Path, typer.Option("--card", help="JSON of the export stage.")],
     onnx: Annotated[Path, typer.Option("--onnx", help="The exported file.")],
     teacher_history: Annotated[Path, typer.Option("--teacher-history", help="The teacher's epochs.")],
     student_history: Annotated[Path, typer.Option("--student-history", help="The student's epochs.")],
-    baseline_history: Annotated[Path, typer.Option("--baseline-history", help="The plain student's epochs.")],
+    baseline_history: Annotated[
+        Path, typer.Option("--baseline-history", help="Epochs of the student without a teacher.")
+    ],
     markdown: Annotated[Path, typer.Option("--markdown", callback=writable, help="Markdown file to write.")],
     html: Annotated[Path, typer.Option("--html", callback=writable, help="Page to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,

@@ -20,7 +20,7 @@ from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits
 from pptsm.weights.card import PEER
 
-# The epoch whose number clips are drawn with that the verdict looks at; no training reaches it.
+# The epoch number that seeds the verdict's clips; no training reaches it.
 AFTER_ALL = 2_000_000
 
 

@@ -256,7 +256,7 @@ class Checkpoint:
             return _read(self.folder)
         either = f", or set {OTHER_CODE}=1 to go on with the code as it is" if same_but_for_code else ""
         note(
-            f"{self.role}: starts anew, for the unfinished training in {folder} differs from this one in "
+            f"{self.role}: starts anew, because the unfinished training in {folder} differs from this one in "
             f"{changed}. To go on from it, stop this run and put that back (`git diff`, `git checkout`){either}; to "
             "forget it, delete that folder"
         )

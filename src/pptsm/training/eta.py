@@ -1,4 +1,4 @@
-"""How long a training will take, told from its first steps: before the time is spent."""
+"""How long a training will take, estimated from its first steps, before the time is spent."""
 
 import time
 

@@ -228,5 +228,5 @@ def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> P
     drawn = clips_of_a_video(params.training, videos, epochs)
     if epochs == 0 or drawn == params.training.clips_per_video:
         return params
-    note(f"{role}: {drawn} clips of each video an epoch, as training.min_clips asks")
+    note(f"{role}: {drawn} clips of each video per epoch, because of training.min_clips")
     return params.model_copy(update={"training": params.training.model_copy(update={"clips_per_video": drawn})})

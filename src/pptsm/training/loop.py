@@ -40,7 +40,7 @@ from pptsm.training.throughput import Watch
 from pptsm.training.validation import validation_logits
 from pptsm.weights.state_dict import as_arrays
 
-# Added to the number of an epoch for clips that are drawn beside it (batch norm statistics).
+# Added to the number of an epoch for clips that are sampled beside it (batch norm statistics).
 BESIDE = 1_000_000
 
 Item = TypeVar("Item")

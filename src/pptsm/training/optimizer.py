@@ -64,7 +64,7 @@ def scheduled_rate(training: Training, step: int, steps_per_epoch: int, epochs: 
 
 
 def build_optimizer(models: Iterable[VideoNetwork], training: Training) -> paddle.optimizer.Momentum:
-    """Nesterov momentum with the recipe's four groups of parameters, told apart by the type of their layer.
+    """Nesterov momentum with the recipe's four groups of parameters, by the type of their layer.
 
     Convolutions: L2. Norms' scale and shift: no L2. Linear layers (the last one, and what other networks have
     beside it): weight with its own multiple of the learning rate and L2, bias with its own multiple and no L2.

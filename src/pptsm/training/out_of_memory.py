@@ -1,4 +1,4 @@
-"""What a person is told where the memory of a device, or the computer's, is too small for a training."""
+"""The error where the memory of a device, or the computer's, is too small for a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

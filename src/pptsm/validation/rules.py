@@ -1,4 +1,4 @@
-"""The rules as a table: a line each, in the order in which they are asked.
+"""The rules as a table: one line each, in the order in which they are checked.
 
 A text as `low`, `high`, `values` or `severity` is the name of a limit (section validate, and what `tables` and the
 stages add to it); a limit of null, and the severity "off", take the rule out. Names in braces in a sentence are limits

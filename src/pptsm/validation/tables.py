@@ -155,7 +155,7 @@ def _groups(usable: pd.DataFrame) -> Table:
 
 
 def _members(rows: pd.DataFrame, column: str) -> Any:
-    """Value of a column -> its rows; they are dealt once, when somebody first asks."""
+    """Value of a column -> its rows; they are grouped once, at the first use."""
 
     @cache
     def positions() -> dict[Any, Any]:

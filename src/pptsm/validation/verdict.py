@@ -28,4 +28,4 @@ def judge(result: Result, stage: str, what: str, index: Path, docs: Path, params
             f"Mend the videos or the limits (section validate of {params_path}). The pages are in {docs}."
         )
     suites = ", ".join(f"{name} {suite.rules - suite.warnings}" for name, suite in result.suites.items())
-    note(f"{stage}: {result.expectations} expectations asked, those that hold by suite: {suites}")
+    note(f"{stage}: {result.expectations} expectations checked, those that hold by suite: {suites}")

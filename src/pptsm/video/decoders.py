@@ -9,6 +9,7 @@ the dataset, and no others.
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -250,11 +251,8 @@ def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -
 
 def has_decord() -> bool:
     """Whether decord is installed. It has no wheel for arm64; where it is absent, PyAV reads every file."""
-    try:
-        import decord  # noqa: F401
-    except ModuleNotFoundError:
-        return False
-    return True
+    # not by an import: loaded before PyAV, its codecs of 2018 would take the place of PyAV's
+    return find_spec("decord") is not None
 
 
 def _decord_errors() -> tuple[type[Exception], ...]:

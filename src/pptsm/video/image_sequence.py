@@ -45,7 +45,7 @@ class FrameFolder:
     """
 
     decoder = "jpeg"
-    rate = 0.0  # nothing tells
+    rate = 0.0  # unknown
     promised = 0
 
     def __init__(self, path: StrPath) -> None:
@@ -103,11 +103,11 @@ class FrameFolder:
         return part or Span(0, len(self))
 
     def timing(self, num_frames: int | None = None) -> Timing:
-        """Nothing tells when the frames are shown."""
+        """Unknown: nothing says when the frames are shown."""
         return Timing(np.zeros(len(self) if num_frames is None else num_frames), 0.0, 0.0)
 
     def length_sec(self, _: Span) -> float:
-        """Nothing tells how long a part is shown."""
+        """Unknown: nothing says how long a part is shown."""
         return 0.0
 
     def require_whole(self) -> None:

@@ -15,7 +15,7 @@ class Timing(NamedTuple):
 
     begins_sec: NDArray[np.float64]  # of each frame, from the first one on
     end_sec: float  # how long all of them are shown
-    fps: float  # frames a second, on average; 0 where nothing tells
+    fps: float  # frames per second, on average; 0 where it is unknown
 
 
 def timing_of(

@@ -170,7 +170,7 @@ def load_network(folder: StrPath) -> VideoNetwork:
 
     Example:
         >>> from pptsm import load_network
-        >>> network = load_network("models/student")
+        >>> network = load_network("student")
         >>> network
         VideoNetwork(pptsm, 18 layers, width 0.25, 8 segments, 8 classes: 0.7 million parameters)
         >>> import paddle

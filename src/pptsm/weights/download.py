@@ -277,6 +277,6 @@ def _check(path: Path, sha256: str | None, origin: str) -> str:
     digest = sha256_of(path)
     if sha256 is not None and not digest.startswith(sha256):
         raise DownloadError(
-            f"{origin} has SHA-256 {digest}, but {sha256} is asked for: it is another or a damaged file."
+            f"{origin} has SHA-256 {digest}, but {sha256} is required: it is another or a damaged file."
         )
     return digest

@@ -92,7 +92,7 @@ def load_weights(
             f"{path} was saved for inference: it has {computed[0]}, but not what that was computed from ({source}), "
             "which training and export begin with. Take the training weights of the same network."
         )
-    # names without a place, or in another shape, tell another architecture, however much of this one happens to fit
+    # names without a place, or in another shape, mean another architecture, however much of this one happens to fit
     if report.coverage < min_coverage or report.unexpected or report.wrong_shape:
         raise WeightsError(_misfit(path, report, arrays, own, min_coverage))
     try:

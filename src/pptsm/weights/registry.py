@@ -37,7 +37,7 @@ def known_by_file(source: str) -> KnownWeights | None:
 
 
 def evaluable_weights(name: str) -> KnownWeights:
-    """The row of weights that tell actions with a network of this project.
+    """The row of weights that classify actions with a network of this project.
 
     Raises:
         UserError: there is no such name, or it is a start for training, or its network is not built here.

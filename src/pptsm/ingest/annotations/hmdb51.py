@@ -18,7 +18,7 @@ def read(files: list[Path], root: Root, faults: Faults) -> pd.DataFrame:
     parts = []
     for file in files:
         if HMDB51.search(file.stem) is None:
-            faults.add(f"{file.name} is not named like brush_hair_test_split1.txt, so that its class cannot be told")
+            faults.add(f"{file.name} is not named like brush_hair_test_split1.txt, so its class is unknown")
             continue
         lines = read_lines(file)
         matches = [LINE.fullmatch(line) for line in lines["text"]]
