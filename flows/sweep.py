@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 from dvc.exceptions import DvcException
+from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
 from flows.artifacts import accuracy_rows
 from flows.experiments import MAX_NAME, check_name, check_overrides, run_experiment, save_pages
@@ -122,7 +123,7 @@ def values_with(overrides: list[str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(ROOT / "params.yaml", folder))
         try:
-            apply_overrides(copy, overrides)
+            apply_overrides(copy, to_path_overrides(overrides)[PARAMS])
         except (DvcException, HydraException) as error:
             raise UserError(f"runs: {' '.join(overrides)}: {error}") from None
         return YAML(typ="safe").load(copy)

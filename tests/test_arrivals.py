@@ -86,12 +86,6 @@ def test_every_name_that_a_disk_takes_survives_the_results(tmp_path: Path) -> No
     assert [(identity, found[identity]["label"]) for identity in found] == [(identity, "a") for identity in rows]
 
 
-def test_results_from_before_tries_were_counted_are_read(tmp_path: Path) -> None:
-    """Each row counts as one try."""
-    (tmp_path / "old.csv").write_text("time,file,size_bytes,changed_ns,label,top,error,model,score\nt,a,1,2,,,bad,m,\n")
-    assert read_results(tmp_path / "old.csv")["a", 1, 2]["tries"] == 1
-
-
 @pytest.mark.parametrize(
     "name", [*(f"x{sign}.mp4" for sign in '\r\n\t\x1b\x85\u2028",;'), "=cmd.mp4", "-b.mp4", "'=c.mp4"], ids=ascii
 )

@@ -60,7 +60,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("report/page.py", ["report"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),
-        ("commands/__init__.py", []),
+        ("commands/predict.py", []),
         ("stages/options.py", []),
     ],
 )
@@ -212,10 +212,15 @@ def test_what_is_the_same_as_before_is_left_as_it_is(tmp_path: Path) -> None:
     write_params(tmp_path / "params.yaml")
     run("pptsm", "code", "--out", "code", cwd=tmp_path)
     before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "code").iterdir()}
-    (tmp_path / "code" / "gone.txt").touch()
-    (tmp_path / "dvc.yaml").write_text("stages: {code: {cmd: x, outs: [code]}}")
+    shutil.copy(tmp_path / "code" / "check.txt", tmp_path / "code" / "gone.txt")  # as after a change of versions
+    (tmp_path / "dvc.yaml").write_text("stages: {code: {cmd: x, outs: [code/check.txt: {persist: true}]}}")
     run("pptsm", "code", "--out", "code", cwd=tmp_path)
     assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "code").iterdir()} == before
+    (tmp_path / "code" / "mine.txt").write_text("what nobody should remove\n")
+    done = run("pptsm", "code", "--out", "code", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "would be replaced with all that is in it" in done.stderr
+    assert (tmp_path / "code" / "mine.txt").exists()
 
 
 def test_all_stages_take_less_than_the_time_of_a_second_look(tmp_path: Path) -> None:

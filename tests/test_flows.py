@@ -215,11 +215,15 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
         ("report.title='a, b=c'", "report", "title", "a, b=c"),
         ("student.network.shift=false", "student.network", "shift", False),
         ("student.start.weights=null", "student.start", "weights", None),
+        ("params.yaml:student.epochs=7", "student", "epochs", 7),
     ],
 )
 def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:
     """A sweep compares the values of an experiment that was done with those that it would have now."""
-    assert values_with([override])[section][key] == value
+    values = values_with([override])
+    for part in section.split("."):
+        values = values[part]
+    assert values[key] == value
 
 
 @pytest.mark.parametrize("override", ["seed", "no.such=1", "seed=[1", "--help"])

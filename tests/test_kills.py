@@ -20,7 +20,6 @@ from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
 from pptsm.training.checkpoint import STATE, Checkpoint
 from pptsm.training.epoch_metrics import Tally
-from pptsm.training.provenance import MadeOf
 from pptsm.training.state_file import read_state, write_state
 
 __all__ = ["place"]  # a fixture
@@ -219,20 +218,6 @@ def test_a_state_is_arrays_and_json(tmp_path: Path) -> None:
     header = (tmp_path / "one").read_bytes()
     length = int.from_bytes(header[:8], "little")
     assert json.loads(header[8 : 8 + length])["a.y.0"]["shape"] == [3, 2]
-
-
-def test_a_state_of_an_older_version_is_as_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A sentence, and the training starts anew."""
-    monkeypatch.chdir(tmp_path)
-    checkpoint = Checkpoint("student", MadeOf({"student.epochs": 2}, {}, {}))
-    checkpoint.folder.mkdir(parents=True)
-    (checkpoint.folder / "state.pdparams").write_bytes(b"a pickle")
-    assert checkpoint.load([], None, None) is None
-    assert f"the training state {checkpoint.folder} was written by an older version and is not used" in (
-        capsys.readouterr().err
-    )
 
 
 @pytest.mark.slow

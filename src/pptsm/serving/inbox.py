@@ -108,8 +108,6 @@ def read_results(path: Path) -> dict[Identity, Row]:
         table = read_csv(path.read_bytes(), TYPES, keep_default_na=False)
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is no table of predictions: {error}. Name another file as results.") from None
-    if "tries" not in table:  # from before they were counted
-        table["tries"] = 1
     if missing := {"time", *TYPES, "score"} - set(table.columns):
         raise UserError(f"{path} lacks the columns {', '.join(sorted(missing))}. Name another file as results.")
     return {(row["file"], row["size_bytes"], row["changed_ns"]): row for row in table.to_dict("records")}

@@ -43,7 +43,6 @@ Item = TypeVar("Item")
 
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE = "state.safetensors"
-STATE_BEFORE = "state.pdparams"  # as older versions wrote it
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 
 
@@ -274,8 +273,6 @@ def _read(folder: Path) -> Arrays | None:
     if (folder.exists() and not folder.is_dir()) or (folder / MADE_OF).is_dir():
         problem = "files and folders have changed places"
     elif not (folder / STATE).exists():
-        if (folder / STATE_BEFORE).exists():
-            note(f"the training state {folder} was written by an older version and is not used; it may be deleted")
         return None
     else:
         try:
