@@ -11,7 +11,7 @@ import pytest
 from flows.graph import graph
 
 from conftest import ROOT, run, write_params
-from imports import SOURCE, imported_modules
+from helpers.imports import SOURCE, imported_modules
 from pptsm.params.reading import read_sections
 from pptsm.runtime import fingerprint
 from pptsm.runtime.errors import UserError
@@ -60,7 +60,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("report/page.py", ["report"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),
-        ("commands/__init__.py", []),
+        ("commands/predict.py", []),
         ("stages/options.py", []),
     ],
 )

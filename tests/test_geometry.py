@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, params_with, pptsm, spec_with, write_params
-from pptsm.commands import views
+from pptsm.commands.views import views
 from pptsm.data.clips import EvaluationVideos, FrameSource, middle_clip, seen_clip
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.table import Excerpt

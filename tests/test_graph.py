@@ -8,7 +8,7 @@ import pytest
 from flows.graph import graph
 
 from conftest import ROOT
-from imports import SOURCE, imported_modules
+from helpers.imports import SOURCE, imported_modules
 from pptsm.cli import STAGES
 from pptsm.params.schema import Index, Params
 
@@ -106,9 +106,13 @@ def test_words_of_parameters_import_nothing() -> None:
 
 
 def test_stage_paths_stand_in_the_graph_only() -> None:
-    """No stage's file names a data or report path; what a person types has defaults, in one file."""
-    for file in set((SOURCE / "pptsm").rglob("*.py")) - {SOURCE / "pptsm" / "commands" / "__init__.py"}:
-        text = file.read_text()
+    """No stage's file names a data or report path; what a person types has defaults, in the file of its command.
+
+    An example in a docstring may name one.
+    """
+    for file in set((SOURCE / "pptsm").rglob("*.py")) - set((SOURCE / "pptsm" / "commands").iterdir()):
+        lines = file.read_text().splitlines()
+        text = "\n".join(line for line in lines if not line.lstrip().startswith(">>>"))
         for path in ("data/index.csv", "data/frames", "models/teacher", "models/student", "reports/evaluation"):
             assert path not in text, f"{file} names {path}"
 
@@ -126,7 +130,6 @@ def test_only_training_and_conversion_import_paddle() -> None:
         "pptsm.deploy.convert",
         "pptsm.deploy.export",
         "pptsm.evaluation.run",
-        "pptsm.commands.doctor",
     )
     files = sorted((SOURCE / "pptsm").rglob("*.py"))
     names = [".".join(file.relative_to(SOURCE).with_suffix("").parts) for file in files if file.stem != "__init__"]

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pptsm import commands
+from pptsm.commands import convert, doctor, lists, predict, preset, unpack, views, weights
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
@@ -59,15 +59,15 @@ STAGES = {
 }
 
 COMMANDS = (
-    commands.predict,
-    commands.views,
-    commands.unpack,
-    commands.convert,
-    commands.preset,
-    commands.weights,
-    commands.fetch,
-    commands.lists,
-    commands.doctor,
+    predict.predict,
+    views.views,
+    unpack.unpack,
+    convert.convert,
+    preset.preset,
+    weights.weights,
+    weights.fetch,
+    lists.lists,
+    doctor.doctor,
 )
 
 INTERRUPTED = 128 + signal.SIGINT

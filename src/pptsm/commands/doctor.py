@@ -1,4 +1,7 @@
-"""What a machine needs to run the pipeline, each with its remedy."""
+"""What a machine needs to run the pipeline, each with its remedy.
+
+What it imports itself is light, as of every command, so that `--help` answers at once.
+"""
 
 import math
 import re
@@ -9,15 +12,14 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pptsm.data.geometry import crop_places
-from pptsm.data.prefetch import BATCHES_AHEAD, batch_bytes
-from pptsm.params.checking import load_params
-from pptsm.params.schema import Params
 from pptsm.runtime.cores import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.extras import install, no_paddle
-from pptsm.training.groups import most_processes, number_of_groups
+
+if TYPE_CHECKING:
+    from pptsm.params.schema import Params
 
 SERVING = ("pandas", "av", "simplejpeg", "onnx", "onnxruntime")
 OF_EXTRAS = {"pipeline": ("dvc", "great-expectations"), "flows": ("prefect",)}
@@ -128,6 +130,8 @@ def _cores() -> Finding:
 
 def _training() -> list[Finding]:
     """How training shares the cores where there is no GPU, by the present params.yaml."""
+    from pptsm.params.checking import load_params
+
     try:
         number = _training_processes(load_params(PARAMS)) if PARAMS.exists() else cpu_processes("auto")
         how = f"{number} processes, threads each: {training_threads(number)}" if number > 1 else "one process"
@@ -136,7 +140,9 @@ def _training() -> list[Finding]:
     return [Finding("training on CPUs", True, f"{how} (compute.devices)")]
 
 
-def _training_processes(params: Params) -> int:
+def _training_processes(params: "Params") -> int:
+    from pptsm.training.groups import most_processes
+
     devices = params.compute.devices
     most = most_processes(params.training.batch_size, params.training, on_gpu=False)
     return min(most, cpu_processes(devices if isinstance(devices, int) else "auto"))
@@ -156,6 +162,8 @@ def _disk() -> Finding:
 
 def _shared_memory() -> list[Finding]:
     """Whether what the processes of the loader hand over has room, by the present params.yaml."""
+    from pptsm.params.checking import load_params
+
     what, place = "shared memory", Path("/dev/shm")
     if not place.exists() and sys.platform == "darwin":
         return [Finding(what, True, "macOS keeps it; how much is free cannot be seen")]
@@ -172,8 +180,10 @@ def _shared_memory() -> list[Finding]:
         return [Finding(what, False, f"{free / 1e6:.0f} MB free, need unknown", str(error))]
 
 
-def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
+def shared_memory(params: "Params", workers: int, free_bytes: int) -> Finding:
     """What so many processes of the loader hold in shared memory at most, beside what is free there."""
+    from pptsm.data.prefetch import BATCHES_AHEAD
+
     batch = largest_batch_bytes(params)
     # one to spare: other programs use /dev/shm too
     needed = (BATCHES_AHEAD * workers + 1) * batch if workers else 0
@@ -187,8 +197,12 @@ def shared_memory(params: Params, workers: int, free_bytes: int) -> Finding:
     )
 
 
-def largest_batch_bytes(params: Params) -> int:
+def largest_batch_bytes(params: "Params") -> int:
     """The most that a process of the loader hands over at once: a group of training, or all views of a video."""
+    from pptsm.data.geometry import crop_places
+    from pptsm.data.prefetch import batch_bytes
+    from pptsm.training.groups import number_of_groups
+
     recipe, clip = params.training, params.clip
     segments = max(params.teacher.network.num_segments, params.student.network.num_segments)
     size = clip.test_crop_px, clip.test_crop_px
@@ -214,3 +228,16 @@ def _cache() -> Finding:
 def _git() -> Finding:
     found = shutil.which("git")
     return Finding("git", found is not None, found or "missing", "DVC experiments need git.")
+
+
+def doctor() -> None:
+    """Check this machine: versions, device, threads, disk, shared memory, cache, and what is missing."""
+    from pptsm.runtime.console import say
+
+    findings = examine()
+    for finding in findings:
+        say(f"{'ok  ' if finding.good else 'BAD '} {finding.what:24} {finding.found}")
+        if not finding.good:
+            say(f"     {'':24} -> {finding.remedy}")
+    if bad := sum(not finding.good for finding in findings):
+        raise UserError(f"{bad} of {len(findings)} checks failed, see above.")

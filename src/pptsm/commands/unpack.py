@@ -1,0 +1,45 @@
+"""Kept frames as folders of loose JPEGs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pptsm.runtime.errors import UserError
+from pptsm.stages.options import OutFolder
+
+if TYPE_CHECKING:
+    pass
+
+
+def unpack(
+    frames: Annotated[Path, typer.Argument(help="Folder of frame archives, as stage frames writes it.")],
+    out: OutFolder,
+) -> None:
+    """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that need them.
+
+    With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
+    """
+    from pptsm.frames.archive import EXTRACT_AGAIN, archive_name, unpack
+    from pptsm.frames.store import call_damaged
+    from pptsm.runtime.console import progress, say
+    from pptsm.runtime.files import whole_folder
+    from pptsm.video.types import VideoError
+
+    suffix = archive_name("")
+    archives = sorted(path for path in frames.rglob(f"*{suffix}") if path.is_file())
+    if not archives:
+        raise UserError(
+            f"no archive in {frames}: looked for files that end in {suffix} in it and its folders. With frames.source: "
+            "archive, `dvc repro frames` makes them."
+        )
+    count = 0
+    with whole_folder(out) as folder:
+        for archive in progress(archives, "unpack", "archives"):
+            name = archive.relative_to(frames).as_posix().removesuffix(suffix)
+            try:
+                count += unpack(archive, folder / name)
+            except VideoError as error:
+                call_damaged(archive)
+                raise UserError(f"cannot unpack {error}. {EXTRACT_AGAIN} mends it.") from None
+    say(f"{out}: {count} frames of {len(archives)} archives")
