@@ -87,7 +87,7 @@ fi
 
 # ---- two ranks find what one finds; TF32 has three digits, too few to compare gradients -----------------------------
 ((gpus > 1)) && ranks='[0,1]' || ranks=2
-if NVIDIA_TF32_OVERRIDE=0 python "$root/tests/companions.py" ranks.json "$ranks" >ranks.log 2>&1; then
+if NVIDIA_TF32_OVERRIDE=0 python -m helpers.companions ranks.json "$ranks" >ranks.log 2>&1; then
     worst=$(python -c "import json; print(max(each['frozen: gradients'] for each in json.load(open('ranks.json'))['ranks']))")
     ((gpus > 1)) && over=NCCL || over="Gloo, on CPUs"
     row "gradients of 2 ranks against 1 ($over)" "$(printf %.1e "$worst") of the largest" "$(holds "$worst < 1e-5")"

@@ -14,6 +14,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 from xdist.scheduler import LoadScopeScheduling
 
+from helpers.fork_server import can_run, fork_server
 from pptsm.data.spec import ClipSpec, clip_spec
 from pptsm.data.table import COLUMNS
 from pptsm.params.checking import check_params
@@ -99,15 +100,13 @@ def moving_square(num_frames: int, size: int = 32, seed: int = 0) -> np.ndarray:
 
 
 def pptsm(*arguments: object, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    done = subprocess.run(
-        ["pptsm", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    """Run the command as a user does, without the seconds of its imports where the environment lets it."""
+    words = ["pptsm", *map(str, arguments)]
+    env = {**os.environ, **environment}
+    if can_run(environment):
+        done = fork_server("pptsm").run(words, cwd, env)
+    else:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=env, check=False)
     if check:
         assert done.returncode == 0, done.stderr
     return done
@@ -151,10 +150,11 @@ def copy_project(target: Path) -> Path:
 
 def run(*command: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a command in a project copy, its own source first on the path."""
-    environment = {**os.environ, "PYTHONPATH": str(cwd / "src")}
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, env=environment, check=False
-    )
+    words, environment = list(map(str, command)), {**os.environ, "PYTHONPATH": str(cwd / "src")}
+    if words[0] == "dvc":  # which itself imports nothing of that source
+        done = fork_server("dvc").run(words, cwd, environment)
+    else:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -191,22 +191,42 @@ def commit(project: Path) -> None:
     run("git", *name, "commit", "--allow-empty", "-qm", "run", cwd=project)
 
 
-class Shares(LoadScopeScheduling):
-    """How xdist deals out tests: those of tests/test_operations.py to one process, for their one server, and
-    those of tests/test_package.py, for their one environment; others singly.
+# Files whose tests share something that takes long to make: all of such a file run in one process, which makes it once.
+TOGETHER = ["operations", "package", "corpus", "forms", "parallel", "report", "inputs", "reads", "exported", "deploy"]
 
-    The largest share comes first. (`xdist_group` marks would say the same, but have no effect with pytest 9.2.)
+
+def together(nodeid: str) -> int | None:
+    """The place in TOGETHER of the file of a test; None for the tests that run singly."""
+    name = Path(nodeid.split("::", maxsplit=1)[0]).stem.removeprefix("test_")
+    return TOGETHER.index(name) if name in TOGETHER else None
+
+
+class Shares(LoadScopeScheduling):
+    """How xdist assigns tests to processes: those of a file in TOGETHER as one, the others singly, in their order.
+
+    (`xdist_group` marks would say the same, but have no effect with pytest 9.2.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((file for file in ("test_operations.py", "test_package.py") if f"{file}::" in nodeid), nodeid)
+        return nodeid if together(nodeid) is None else nodeid.split("::", maxsplit=1)[0]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # the order is that of pytest_collection_modifyitems
     return Shares(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Last those that wait for the tiny project: one process makes it while the other has something else to do."""
-    items.sort(key=lambda item: "tiny_project" in getattr(item, "fixturenames", ()))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes what takes long comes first: one that begins late would leave the others idle.
+
+    One process begins with the operations, for which it makes the tiny project; the other has the files of TOGETHER to
+    do meanwhile.
+    """
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        place = together(item.nodeid)
+        return len(TOGETHER) if place is None else place, item.get_closest_marker("slow") is None
+
+    if ONE_OF_SEVERAL:
+        items.sort(key=rank)

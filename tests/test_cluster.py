@@ -19,10 +19,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import ROOT, moving_square, params_with, pptsm, write_params
+from helpers.corpus import CORPUS
+from helpers.videos import KINDS, encode
 from pptsm.runtime.errors import ParamsError
 from pptsm.video.encode import write_video
-from test_corpus import CORPUS
-from test_video import KINDS, encode
 
 INDEX = ("index", "--out", "index.csv", "--labels", "labels.txt")
 FRAMES = ("frames", "--index", "index.csv", "--checked", "checked", "--out", "frames")

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from conftest import default_values, merged, params_with
+from helpers.roles import SETTINGS, fit, place
 from pptsm.params.choices import Source
 from pptsm.params.schema import Params, Role
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.fit import Inputs, Plan
 from pptsm.training.fit import fit as run_stage
 from pptsm.training.provenance import code_of
-from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture
 

@@ -16,43 +16,18 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, as_anyone, moving_square, pptsm, spec_with, write_params
-from foreign import in_mmaction2_names, random_tsm, torch_zip, write
-from pptsm.data.spec import ClipSpec
-from pptsm.deploy.convert import convert_to_onnx, save_inference
+from helpers.exported import CLIP, LABELS, SHAPE, exported, network, properties_of
+from helpers.foreign import in_mmaction2_names, random_tsm, torch_zip, write
+from helpers.videos import headers_first
 from pptsm.deploy.parity import Agreement, compare, middle_view, require
 from pptsm.evaluation import engines
 from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos
-from pptsm.model.network import VideoNetwork, build_model
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata, chance_warning
 from pptsm.serving.predictor import Predictor
 from pptsm.video.encode import write_video
 from pptsm.video.video import Video, probe
-from test_network import seeded_state
-from test_video import headers_first
-
-SHAPE = (4, 3, 32, 32)
-CLIP = spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8, dense_clips=2)
-LABELS = ["left", "right", "ünï 走"]
-
-
-def network(name: str = "pptsm", depth: int = 18) -> VideoNetwork:
-    model = build_model(name, depth, 3, 4, width=0.125)  # type: ignore[arg-type]
-    model.set_state_dict(seeded_state(model))
-    model.eval()
-    return model
-
-
-def exported(folder: Path, model: VideoNetwork, clip: ClipSpec = CLIP) -> Path:
-    metadata = ModelMetadata(LABELS, clip, "student-0")
-    save_inference(model, folder, clip.shape)
-    convert_to_onnx(folder, folder / "model.onnx", 17, metadata.to_properties())
-    return folder / "model.onnx"
-
-
-def properties_of(file: Path) -> dict[str, str]:
-    return {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
 
 
 def logits_of(file: Path, views: np.ndarray) -> np.ndarray:
@@ -91,7 +66,7 @@ def test_an_exported_file_computes_on_the_cores_that_this_process_may_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not on all of the machine where a container has a share of it; on a whole machine ONNX Runtime chooses."""
-    file = exported(tmp_path, network())
+    file = exported(tmp_path)
     for here, there, threads in ((1, 64, 1), (3, 64, 3), (64, 64, 0)):
         monkeypatch.setattr(engines, "cores", lambda here=here: here)
         monkeypatch.setattr(os, "cpu_count", lambda there=there: there)
@@ -100,7 +75,7 @@ def test_an_exported_file_computes_on_the_cores_that_this_process_may_use(
 
 def test_the_gate_stops_a_file_that_computes_something_else(tmp_path: Path) -> None:
     """One changed weight is found; so is a result that is no number."""
-    file = exported(tmp_path, network())
+    file = exported(tmp_path)
     other = network()
     other.head.fc.bias.set_value(other.head.fc.bias + 0.01)
     agreement = compare(
@@ -132,7 +107,7 @@ def test_a_gpu_that_onnx_runtime_cannot_use_is_left_to_paddle(monkeypatch: pytes
 
 def test_the_file_says_what_it_needs(tmp_path: Path) -> None:
     """Labels, clip, sampling and revision come back as they were."""
-    proto = onnx.load(str(exported(tmp_path, network())))
+    proto = onnx.load(str(exported(tmp_path)))
     properties = properties_of(tmp_path / "model.onnx")
     assert ModelMetadata.from_properties(properties, "x") == ModelMetadata(LABELS, CLIP, "student-0")
     assert [value.name for value in proto.graph.input] == ["clips"]
@@ -175,7 +150,7 @@ def test_the_pixels_can_be_made_again_from_the_metadata_alone(tmp_path: Path, as
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported network that tests leave as it is."""
-    return exported(tmp_path_factory.mktemp("exported"), network())
+    return exported(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
@@ -258,7 +233,7 @@ def test_only_a_network_at_chance_is_warned_of() -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """An exported model and ten videos, one of them text."""
-    exported(tmp_path, network())
+    exported(tmp_path)
     (tmp_path / "videos").mkdir()
     for number in range(10):
         write_video(tmp_path / "videos" / f"{number} ü.mp4", moving_square(9, seed=number), 10, "h264")

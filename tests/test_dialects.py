@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-from foreign import (
+from helpers.foreign import (
     in_mit_han_lab_names,
     in_mmaction2_names,
     numpy_tsm,
@@ -19,11 +19,11 @@ from foreign import (
     torch_zip,
     write,
 )
+from helpers.networks import seeded_state
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.weights.adapters import to_own_names
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, read_weights, write_arrays
-from test_network import seeded_state
 
 CLIPS = np.random.default_rng(3).normal(0, 1, (2, 4, 3, 32, 32)).astype(np.float32)
 

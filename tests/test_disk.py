@@ -113,7 +113,8 @@ def table():
         pd.DataFrame(np.zeros((100_000, 9))).to_csv(partial)
 
 def state():
-    from test_state import Checkpoint, MadeOf, Progress, PARAMETERS, learner
+    from helpers.states import PARAMETERS, learner
+    from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
     checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
     checkpoint.save(Progress(1, [], 0.5, None), *learner())
 
@@ -131,7 +132,7 @@ def network():
 
 def download():
     import threading
-    from badserver import BadServer
+    from helpers.badserver import BadServer
     from pptsm.weights.download import download
     with BadServer(bytes(3_000_000)) as server:
         threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()

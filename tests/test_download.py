@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from badserver import BadServer
+from helpers.badserver import BadServer
 from pptsm.runtime.files import sha256_of
 from pptsm.weights import download as module
 from pptsm.weights.download import DownloadError, download, locate_weights

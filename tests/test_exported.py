@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from conftest import moving_square, pptsm
+from helpers.exported import CLIP, LABELS, SHAPE, exported, properties_of
 from pptsm.cli import app
 from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import DIGEST, has_right_digest
@@ -27,13 +28,12 @@ from pptsm.serving.predictor import Answer, Guess, Predictor, predict_files
 from pptsm.video.encode import write_video
 from pptsm.video.types import Seconds, Span, VideoError
 from pptsm.weights.card import load_network
-from test_deploy import CLIP, LABELS, SHAPE, exported, network, properties_of
 
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported network that tests leave as it is."""
-    return exported(tmp_path_factory.mktemp("exported"), network())
+    return exported(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from flows.graph import graph
 
 from conftest import ROOT, run, write_params
-from imports import SOURCE, imported_modules
+from helpers.imports import SOURCE, imported_modules
 from pptsm.params.reading import read_sections
 from pptsm.runtime import fingerprint
 from pptsm.runtime.errors import UserError

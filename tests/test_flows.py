@@ -26,7 +26,7 @@ from flows.sweep import experiment_names, values_with
 from rich.console import Console
 
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
-from imports import imported_modules
+from helpers.imports import imported_modules
 from pptsm.data.table import write_csv
 from pptsm.orchestration import waiting
 from pptsm.orchestration.access import (

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, pptsm, spec_with, write_params
+from helpers.exported import LABELS, exported
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
 from pptsm.data.transforms import normalise
 from pptsm.frames.archive import read_frames
@@ -23,7 +24,6 @@ from pptsm.video.image_sequence import FrameFolder, hash_of, probe_clip
 from pptsm.video.pixels import decode_jpeg, encode_jpeg
 from pptsm.video.scan import videos_below
 from pptsm.video.types import Seconds, Span, VideoError
-from test_deploy import LABELS, exported, network
 
 NAME = "img_%05d.jpg"
 
@@ -267,7 +267,7 @@ def test_a_name_of_frames_is_checked(name: str) -> None:
 
 def test_folders_are_predicted_and_served(place: Path) -> None:
     """By the option, by the name itself, and as the evaluation asks; a folder with a gap has an error."""
-    model = exported(place, network())
+    model = exported(place)
     (place / "videos" / "run" / "c_1" / (NAME % 6)).unlink()
     done = pptsm("predict", "videos", "--frame-name", NAME, "--model", model, "--json", cwd=place, check=False)
     answers = {Path(answer["file"]).parent.as_posix(): answer for answer in json.loads(done.stdout)}

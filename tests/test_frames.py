@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import moving_square, params_with, spec_with
+from helpers.archives import rows_of, video
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.table import Excerpt
 from pptsm.data.transforms import normalise
@@ -18,34 +19,12 @@ from pptsm.frames.archive import frames_in, read_frames
 from pptsm.frames.extract import extract_all
 from pptsm.frames.store import write_archive
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import sha256_of
 from pptsm.video.encode import write_video
 from pptsm.video.pixels import decode_jpeg
 from pptsm.video.types import VideoError
 from pptsm.video.video import Video, probe
 
-
-@pytest.fixture
-def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """12 frames of 32x48."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "videos" / "run" / "a_1.mp4"
-    path.parent.mkdir(parents=True)
-    write_video(path, np.pad(moving_square(12), ((0, 0), (0, 0), (0, 16), (0, 0))), 10, "mpeg4")
-    return path
-
-
-def rows_of(*paths: Path) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "id": [f"run/{path.name}" for path in paths],
-            "path": [f"run/{path.name}" for path in paths],
-            "first_frame": 0,
-            "num_frames": 12,
-            "sha256": [sha256_of(path) for path in paths],
-            "label_index": 0,
-        }
-    )
+__all__ = ["video"]  # a fixture
 
 
 @pytest.mark.parametrize(("short_side_px", "size"), [(16, (16, 24)), (32, (32, 48)), (256, (32, 48)), (None, (32, 48))])

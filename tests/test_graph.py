@@ -8,7 +8,7 @@ import pytest
 from flows.graph import graph
 
 from conftest import ROOT
-from imports import SOURCE, imported_modules
+from helpers.imports import SOURCE, imported_modules
 from pptsm.cli import STAGES
 from pptsm.params.schema import Index, Params
 

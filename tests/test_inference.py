@@ -1,43 +1,15 @@
 """From videos to logits: each video once, in order, the mean of its views' logits."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import params_with, spec_with
-from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.data.spec import ClipSpec
-from pptsm.data.table import Excerpt
+from conftest import params_with
+from helpers.clips import CLIP, NUM_FRAMES, Noise, videos_of
+from pptsm.data.clips import TrainingClips
 from pptsm.data.transforms import Pixels, normalise
 from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.scoring import score_videos
-from pptsm.video.types import Frames
-
-CLIP = spec_with(segments=2, resize_px=24, crop_px=16, test_crop_px=16, dense_window=4, dense_clips=2)
-NUM_FRAMES = [9, 5, 12, 30, 7]
-
-
-class Noise(FrameSource):
-    """Frames that follow from the video's name: every view of every video is another one."""
-
-    def __init__(self) -> None:
-        super().__init__("archive", Path("nowhere"))
-
-    def read(self, excerpt: Excerpt, indices: np.ndarray) -> Frames:
-        """[T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
-        number = int(excerpt.id)
-        frames = np.random.default_rng(number).integers(0, 256 - 40 * number, (30, 24, 40, 3))
-        return Frames(frames[indices].astype(np.uint8), (40, 24))
-
-
-def videos_of(sampling: str, spec: ClipSpec = CLIP) -> EvaluationVideos:
-    """Five videos; labels are not in the order of the rows."""
-    ids = list("01234")
-    columns = {"id": ids, "path": ids, "first_frame": 0, "num_frames": NUM_FRAMES, "label_index": [2, 0, 1, 2, 0]}
-    rows = pd.DataFrame(columns)
-    return EvaluationVideos(rows, Noise(), spec, sampling)  # type: ignore[arg-type]
 
 
 def test_a_mirrored_training_clip_counts_as_what_it_shows() -> None:

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
+from helpers.roles import fit, place, states
 from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
 from pptsm.training.checkpoint import STATE, Checkpoint
 from pptsm.training.epoch_metrics import Tally
 from pptsm.training.state_file import read_state, write_state
-from test_roles import fit, place, states  # noqa: F401  (`place` is a fixture)
+
+__all__ = ["place"]  # a fixture
 
 # Three epochs of four steps, in which all that is random is drawn: clips, mixing, dropout; the best epoch is kept.
 RECIPE: dict[str, Any] = {
@@ -77,7 +79,7 @@ def die() -> None:
     ],
 )
 def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_there(
-    place: Path,  # noqa: F811
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     asked: signal.Signals,
@@ -102,7 +104,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_there(
     assert states() == ["teacher-finished"]
 
 
-def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the step under way; SIGTERM after Ctrl-C, as an orchestrator sends it, leaves the save its time."""
 
     def twice(second: signal.Signals) -> None:
@@ -116,7 +118,7 @@ def test_a_second_ctrl_c_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyP
                 fit_with()
 
 
-def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For the steps before it are saved, and validation of 20,000 videos takes longer than an orchestrator waits."""
     expected, whole = undisturbed()
     with monkeypatch.context() as patch:
@@ -129,7 +131,7 @@ def test_a_signal_in_validation_leaves_at_once(place: Path, monkeypatch: pytest.
 
 
 def test_twenty_deaths_at_random_steps_change_no_byte(
-    place: Path,  # noqa: F811
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -154,7 +156,7 @@ def test_twenty_deaths_at_random_steps_change_no_byte(
 
 
 def test_a_death_while_a_state_is_written_leaves_the_one_before(
-    place: Path,  # noqa: F811
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half of it stands beside under another name, until the next state takes its place."""
@@ -177,7 +179,7 @@ def test_a_death_while_a_state_is_written_leaves_the_one_before(
 
 
 def test_within_an_epoch_a_state_is_due_by_the_clock(
-    place: Path,  # noqa: F811
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After every step, or never: then before and after what ends an epoch."""

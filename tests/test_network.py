@@ -1,7 +1,6 @@
 """The networks against hand-computed shifts and the official figures."""
 
 import json
-import zlib
 from typing import get_args
 
 import numpy as np
@@ -9,30 +8,11 @@ import paddle
 import pytest
 
 from conftest import GOLDEN
+from helpers.networks import seeded_state
 from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.layers import temporal_shift
-from pptsm.model.network import BLOCKS_PER_STAGE, VideoNetwork, build_model
+from pptsm.model.network import BLOCKS_PER_STAGE, build_model
 from pptsm.params.choices import TITLES, TRUNKS, Depth, Network
-
-
-def seeded_state(model: VideoNetwork) -> dict[str, np.ndarray]:
-    """Weights that follow from each name: the rule of the golden figures."""
-    state = {}
-    for name, value in model.state_dict().items():
-        rng, shape = np.random.default_rng(zlib.crc32(name.encode())), tuple(value.shape)
-        if name.endswith("_variance"):
-            array = rng.uniform(0.5, 1.5, shape)
-        elif name.endswith("_mean"):
-            array = rng.normal(0, 0.1, shape)
-        elif name.endswith("_batch_norm.weight"):
-            array = rng.uniform(0.5, 1.0, shape)
-        elif name.endswith("bias"):
-            array = rng.normal(0, 0.05, shape)
-        else:
-            fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-            array = rng.normal(0, 1, shape) * np.sqrt(1.6 / fan)
-        state[name] = array.astype(np.float32)
-    return state
 
 
 @pytest.mark.parametrize("backward_first", [False, True])

@@ -9,7 +9,9 @@ import paddle
 import pytest
 
 from conftest import params_with, spec_with
-from foreign import torch_stream, torch_zip, write
+from helpers.clips import videos_of
+from helpers.foreign import torch_stream, torch_zip, write
+from helpers.networks import seeded_state
 from pptsm.deploy.parity import Agreement, compare, require
 from pptsm.evaluation.metrics import accuracy, class_accuracy, cross_entropy, in_top, ranking, softmax, video_logits
 from pptsm.evaluation.scoring import score_videos
@@ -18,8 +20,6 @@ from pptsm.runtime.errors import UserError
 from pptsm.weights.card import load_network, make_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, write_arrays
-from test_inference import videos_of
-from test_network import seeded_state
 
 NAN, INF = float("nan"), float("inf")
 CLIPS = [np.zeros((4, 3, 8, 8), dtype=np.float32)] * 3

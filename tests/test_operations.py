@@ -25,8 +25,8 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 from urllib3.util.retry import Retry
 
-from badserver import BadServer
 from conftest import TINY, commit, copy_tree, run, write_params
+from helpers.badserver import BadServer
 from pptsm.orchestration.access import ADDRESS, PASSWORD, SERVERS_PASSWORD, access_file, grant_access
 from pptsm.weights.state_dict import write_arrays
 

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from conftest import ROOT, params_with, write_params
+from helpers.roles import SETTINGS, fit, place
 from pptsm.data.clips import FrameSource
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index
@@ -33,7 +34,6 @@ from pptsm.training import loop
 from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits
 from pptsm.weights.card import load_network
-from test_roles import SETTINGS, fit, place
 
 __all__ = ["place"]  # a fixture
 
@@ -51,10 +51,10 @@ def test_shares_are_all_items_each_once(size: int) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two ranks found, see companions.py."""
+    """What each of two ranks found, see helpers/companions.py."""
     out = tmp_path_factory.mktemp("found") / "out.json"
     paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, ROOT / "tests/companions.py", out]
+    command = [sys.executable, "-m", "helpers.companions", out]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "test: computes on 2 processes" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from conftest import GOLDEN, ROOT, pptsm
+from helpers.networks import seeded_state
 from pptsm.data.clips import clips_of_a_video
 from pptsm.ingest.index import plan_index
 from pptsm.ingest.texts import read_label_file
@@ -34,7 +35,6 @@ from pptsm.runtime.errors import UserError
 from pptsm.weights.card import network_arguments
 from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import as_arrays, write_arrays
-from test_network import seeded_state
 
 NAMES = list(preset_names(PRESETS))
 EVALUABLE = [name for name, row in known_weights().items() if row.params is not None]

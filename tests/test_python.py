@@ -12,6 +12,7 @@ import pytest
 
 import pptsm
 from conftest import ROOT, good_index, moving_square, params_with
+from helpers.networks import seeded_state
 from pptsm.data.clips import views_of_file
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import load_index, load_labels, save_index, save_labels
@@ -31,7 +32,6 @@ from pptsm.video.video import Video, probe
 from pptsm.weights.card import make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import as_arrays
-from test_network import seeded_state
 
 PAGES = (ROOT / "docs/python.md", ROOT / "README.md")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

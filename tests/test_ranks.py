@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from conftest import merged, params_with, write_params
+from helpers.roles import SETTINGS, fit, place, weights_of
 from pptsm.distributed.launcher import SIZE
 from pptsm.runtime import cores as processor
 from pptsm.runtime.errors import UserError
 from pptsm.training.groups import divided, most_processes, number_of_groups
 from pptsm.weights.state_dict import read_weights
-from test_roles import SETTINGS, fit, place, weights_of
 
 __all__ = ["place"]  # a fixture
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from conftest import merged, params_with, write_params
+from helpers.roles import LABELS, SETTINGS, fit, place, states, weights_of
 from pptsm.data.clips import FrameSource, TrainingClips
 from pptsm.data.spec import clip_spec
-from pptsm.data.table import COLUMNS, in_split, load_index, save_index
+from pptsm.data.table import in_split, load_index, save_index
 from pptsm.distributed.device import computed_with
 from pptsm.evaluation import scoring as scoring_module
 from pptsm.runtime.errors import UserError
@@ -29,75 +30,17 @@ from pptsm.training import fit as fit_module
 from pptsm.training import loop as loop_module
 from pptsm.training.chance_test import judge_network
 from pptsm.training.checkpoint import Checkpoint, Progress
-from pptsm.training.fit import Inputs, Peer, Plan
-from pptsm.training.fit import fit as run_stage
 from pptsm.training.optimizer import build_optimizer
 from pptsm.training.out_of_memory import told_if_it_runs_out
 from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
-from pptsm.video.encode import write_video
 from pptsm.weights.card import load_network, network_arguments, read_card
 from pptsm.weights.state_dict import read_weights, write_arrays
 
-SETTINGS: dict[str, Any] = {
-    "index": {"root": "videos"},
-    "frames": {"source": "video"},
-    "clip": {"resize_px": 32, "crop_px": 32, "test_crop_px": 32, "dense_window": 8, "dense_clips": 2},
-    "training": {"batch_size": 8, "batch_norm_clips": 4, "warmup_epochs": 0, "precise_bn_batches": 2},
-    "teacher": {"network": {"depth": 18, "width": 0.125, "num_segments": 4}, "epochs": 1},
-    "student": {"network": {"width": 0.125, "num_segments": 4}, "epochs": 1},
-    "compute": {"devices": 1},
-}
+__all__ = ["place"]  # a fixture
+
 MUTUAL = {"student": {"distillation": {"kind": "mutual", "temperature": 1.0}}, "training": {"label_smoothing": 0.0}}
 STILL = {"training": {"base_lr": 1e-12}}  # weights stay where they start
-LABELS = ["dark", "light"]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight dark and eight light videos for training, and as many for validation, with index and labels."""
-    monkeypatch.chdir(tmp_path)
-    rows = []
-    for split in ("train", "val"):
-        for label_index, label in enumerate(LABELS):
-            for number in range(8):
-                name = f"{label}/{split}{number}.mp4"
-                path = tmp_path / "videos" / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                grey = 30 + 180 * label_index + number
-                write_video(path, np.full((8, 32, 32, 3), grey, dtype=np.uint8), 10, "mpeg4")
-                row = {
-                    "id": name,
-                    "path": name,
-                    "label": label,
-                    "label_index": label_index,
-                    "group": f"{label}{number}",
-                }
-                row |= {"split": split, "status": "ok", "num_frames": 8, "reason": "", "sha256": ""}
-                rows.append(dict.fromkeys(COLUMNS, 0) | row)
-    save_index(pd.DataFrame(rows), tmp_path / "index.csv")
-    (tmp_path / "labels.txt").write_text("dark\nlight\n")
-    paddle.set_device("cpu")
-    return tmp_path
-
-
-def fit(role: str, *changes: dict[str, Any], **options: Any) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Train one role with SETTINGS and `changes`: its card and its history."""
-    settings = SETTINGS
-    for change in changes:
-        settings = merged(settings | {key: settings.get(key, {}) for key in change}, change)
-    params = params_with(**settings)
-    inputs = Inputs(Path("index.csv"), Path("labels.txt"), Path("none"), Path("start", role))
-    if params.student.distillation.kind == "mutual" and role == "student":
-        options["peer"] = Peer(params.teacher, Path("start/teacher"))
-    run_stage(Plan(role, getattr(params, role), inputs, Path(role), Path(f"{role}.csv"), **options), params)
-    return json.loads(Path(role, "card.json").read_text()), pd.read_csv(f"{role}.csv")
-
-
-def weights_of(folder: str) -> dict[str, np.ndarray]:
-    """Weights that learning moves (batch norm's statistics are measured anew)."""
-    arrays = read_weights(Path(folder) / "weights.pdparams")
-    return {name: array for name, array in arrays.items() if not name.endswith(("_mean", "_variance"))}
 
 
 def write_start(role: str, seed: int, width: float, head_bias: list[float] | None = None) -> None:
@@ -490,11 +433,6 @@ PIECEWISE = {"training": {"schedule": "piecewise", "step_epochs": [1], "step_fac
 def epochs(number: int, **training: Any) -> dict[str, Any]:
     """Both roles with so many epochs (as params.yaml asks where step_epochs are near the end)."""
     return {"teacher": {"epochs": number}, "student": {"epochs": number}, "training": training}
-
-
-def states() -> list[str]:
-    """What lies in the folder of training states."""
-    return sorted(path.name for path in Path(".pptsm/training").iterdir())
 
 
 def test_a_training_says_how_long_it_takes_and_what_it_is_at(

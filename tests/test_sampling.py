@@ -9,6 +9,8 @@ from conftest import GOLDEN, spec_with
 from pptsm.data.clips import evaluation_indices
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 
+LENGTHS = range(1, 401)  # of videos, in frames
+
 
 def test_the_printed_example_of_131_frames() -> None:
     """Uniform 7, 23, ..., 119; first dense clip 0, 8, ..., 56, second 7, 15, ..., 63."""
@@ -24,16 +26,16 @@ def test_fewer_frames_than_segments_repeat_the_video() -> None:
     assert uniform_indices(3, 8).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
-@pytest.mark.parametrize("num_frames", range(1, 401))
-def test_evaluation_indices_equal_the_formula(num_frames: int) -> None:
+def test_evaluation_indices_equal_the_formula() -> None:
     """Written out in plain integers, for every length from 1 to 400."""
-    length = int(num_frames / 8)
-    uniform = [i * length + (length - 1) // 2 for i in range(8)] if length else [i % num_frames for i in range(8)]
-    assert uniform_indices(num_frames, 8).tolist() == uniform
-    last = max(0, num_frames - 64)
-    starts = [int(last * k / 9) if k < 9 else last for k in range(10)]
-    dense = [[(start + 8 * j) % num_frames for j in range(8)] for start in starts]
-    assert dense_indices(num_frames, 8).tolist() == dense
+    for num_frames in LENGTHS:
+        length = int(num_frames / 8)
+        uniform = [i * length + (length - 1) // 2 for i in range(8)] if length else [i % num_frames for i in range(8)]
+        assert uniform_indices(num_frames, 8).tolist() == uniform, num_frames
+        last = max(0, num_frames - 64)
+        starts = [int(last * k / 9) if k < 9 else last for k in range(10)]
+        dense = [[(start + 8 * j) % num_frames for j in range(8)] for start in starts]
+        assert dense_indices(num_frames, 8).tolist() == dense, num_frames
 
 
 @pytest.mark.parametrize("num_frames", [1, 7, 8, 9, 63, 64, 65, 66, 131, 300])
@@ -56,14 +58,15 @@ def test_one_segment_is_the_middle_of_the_video() -> None:
     assert dense_indices(9, 1, window=1, num_clips=2).tolist() == [[0], [8]]
 
 
-@pytest.mark.parametrize("num_frames", range(1, 401))
 @pytest.mark.parametrize("num_segments", [8, 16])
-def test_the_other_tsms_take_middles_of_parts_that_are_no_whole_frames(num_frames: int, num_segments: int) -> None:
+def test_the_other_tsms_take_middles_of_parts_that_are_no_whole_frames(num_segments: int) -> None:
     """As their configurations compute it, in floating point (exact for 8 and 16 parts)."""
-    tick = num_frames / num_segments
-    middles = [int(tick / 2 + tick * i) for i in range(num_segments)]
-    assert centred_indices(num_frames, num_segments).tolist() == middles
-    assert twice_indices(num_frames, num_segments).tolist() == [middles, [int(tick * i) for i in range(num_segments)]]
+    for num_frames in LENGTHS:
+        tick = num_frames / num_segments
+        middles = [int(tick / 2 + tick * i) for i in range(num_segments)]
+        starts = [int(tick * i) for i in range(num_segments)]
+        assert centred_indices(num_frames, num_segments).tolist() == middles, num_frames
+        assert twice_indices(num_frames, num_segments).tolist() == [middles, starts], num_frames
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from conftest import moving_square, pptsm
+from helpers.exported import LABELS, exported
 from pptsm.runtime.errors import UserError
 from pptsm.serving.parity import Served, _is_tie, serve
 from pptsm.serving.predictor import Predictor
 from pptsm.video.encode import write_video
 from pptsm.video.types import Span
-from test_deploy import LABELS, exported, network
 
 
 def answers(right: int, different: int, failed: int = 0) -> Served:
@@ -98,7 +98,7 @@ def test_the_rule_of_the_gate_goes_with_the_figures() -> None:
 @pytest.mark.parametrize("sampling", ["uniform", "dense"])
 def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, sampling: str) -> None:
     """Its answers in the given order, with the sampling of the evaluation; a file that is text has an error."""
-    model = exported(tmp_path, network())
+    model = exported(tmp_path)
     (tmp_path / "videos").mkdir()
     for number in range(4):
         write_video(tmp_path / "videos" / f"{number}.mp4", moving_square(9 + number, seed=9 * number), 10, "h264")
@@ -118,7 +118,7 @@ def test_what_is_asked_is_the_predictor_with_the_original_files(tmp_path: Path, 
 
 def test_a_part_of_a_file_is_asked_for_by_seconds(tmp_path: Path) -> None:
     """It is answered as the clip that an annotation cuts out, and otherwise than the whole file."""
-    model = exported(tmp_path, network())
+    model = exported(tmp_path)
     video = tmp_path / "long.mp4"
     frames = np.concatenate([moving_square(30), moving_square(30, seed=150)[::-1]])
     write_video(video, frames, 10, "h264")
@@ -139,7 +139,7 @@ def test_a_part_of_a_file_is_asked_for_by_seconds(tmp_path: Path) -> None:
 )
 def test_a_part_that_is_none_has_a_sentence(tmp_path: Path, options: list[object], sentence: str) -> None:
     """And the exit code says so."""
-    model = exported(tmp_path, network())
+    model = exported(tmp_path)
     write_video(tmp_path / "long.mp4", moving_square(60), 10, "h264")
     done = pptsm("predict", "long.mp4", "--model", model, *options, cwd=tmp_path, check=False)
     assert done.returncode != 0

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from conftest import params_with, spec_with
+from helpers.archives import rows_of, video
+from helpers.videos import numbered, numbers_in
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.transforms import normalise
 from pptsm.frames.extract import extract_all
@@ -15,8 +17,8 @@ from pptsm.params.schema import Frames
 from pptsm.video.encode import write_video
 from pptsm.video.types import Span, VideoError, resized_size
 from pptsm.video.video import Video
-from test_frames import rows_of, video  # noqa: F401
-from test_video import numbered, numbers_in
+
+__all__ = ["video"]  # a fixture
 
 COUNT = 61  # the last group of pictures is cut short
 SIZES = {"320x240": (320, 240), "1280x720": (1280, 720), "720x1280": (720, 1280)}
@@ -98,7 +100,7 @@ def test_a_video_that_is_no_such_clip_is_refused(original: Path) -> None:
         read_frames(original, np.array([0]))
 
 
-def test_extraction_and_every_reader_take_them(video: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_extraction_and_every_reader_take_them(video: Path, tmp_path: Path) -> None:
     """Beside the video's path and an archive's: the same frames, but for the encoding."""
     spec = spec_with(resize_px=32, crop_px=32, test_crop_px=32, dense_window=8)
     params, rows = params_with(frames={"source": "short_gop", "short_side_px": None}), rows_of(video)

@@ -7,25 +7,21 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import paddle
 import pytest
 from safetensors import SafetensorError
 
-from conftest import params_with
-from pptsm.model.network import VideoNetwork, build_model
+from helpers.states import PARAMETERS, learner
 from pptsm.training.checkpoint import OTHER_CODE, STATE, Checkpoint, Progress
-from pptsm.training.optimizer import build_optimizer
 from pptsm.training.provenance import MADE_OF, MadeOf
 from pptsm.training.state_file import read_state
 
-PARAMETERS = {"student.epochs": 2, "training.schedule": "piecewise", "training.step_epochs": [1]}
 HOLDER = """
 import sys, time
 from pathlib import Path
-from test_state import PARAMETERS, Checkpoint, MadeOf, Progress, learner
+from helpers.states import PARAMETERS, learner
+from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
 checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
 with checkpoint.held():
     checkpoint.save(Progress(2, [], 0.5, None), *learner())
@@ -34,13 +30,6 @@ with checkpoint.held():
         time.sleep(0.01)
     checkpoint.finish()
 """
-
-
-def learner() -> tuple[list[VideoNetwork], Any, Any]:
-    """A network, its optimiser and its scaler."""
-    with paddle.utils.unique_name.guard():
-        networks = [build_model("tsm", 18, 2, 2, width=0.125)]
-        return networks, build_optimizer(networks, params_with().training), paddle.amp.GradScaler(enable=False)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from conftest import DECORD, pptsm, write_params
+from helpers.videos import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
 from pptsm.video.timing import timing_of
 from pptsm.video.types import Seconds, Span, VideoError
 from pptsm.video.video import Video, probe
-from test_video import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
 
 OPEN = {**HEVC, "x265-params": HEVC["x265-params"] + "1"}
 

@@ -18,7 +18,7 @@ import numpy as np
 import paddle
 import pytest
 
-from foreign import _Global, torch_stream, torch_zip, write
+from helpers.foreign import _Global, torch_stream, torch_zip, write
 from pptsm.weights.adapters import state_dict_in
 from pptsm.weights.loading import as_float32
 from pptsm.weights.state_dict import MAX_BYTES, WeightsError, read_weights

@@ -1,4 +1,6 @@
-"""What two processes find together, for tests/test_parallel.py: `python tests/companions.py OUT` writes it as JSON.
+"""What two processes find together, for tests/test_parallel.py, written as JSON.
+
+In folder tests: `python -m helpers.companions OUT`.
 
 A second word names their devices as `compute.devices` does: 2 processes on CPUs, or GPUs as in [0,1].
 """
@@ -110,7 +112,7 @@ def found_by_all(ranks: Ranks) -> list[dict[str, Any]]:
 
 def main(out: Path, devices: Devices) -> None:
     """Write what two ranks have found, and whether this process is as it was before."""
-    from companions import found_by_all as by_its_name  # a rank cannot find what is in __main__
+    from helpers.companions import found_by_all as by_its_name  # a rank cannot find what is in __main__
 
     compute = params_with(compute={"devices": devices}).compute
     use_device(compute.device, compute.devices)
