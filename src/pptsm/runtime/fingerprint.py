@@ -38,6 +38,7 @@ NOT_DECIDING = {
     "runtime/extras.py": "the same",
     "runtime/console.py": "progress bars and notes",
     "runtime/files.py": "puts files in place, not what is in them",
+    "runtime/dvc_yaml.py": "says which outputs the graph has",
     "runtime/fingerprint.py": "decides what runs again, not what is written then",
     "stages/options.py": "help texts of options",
     "runtime/cluster.py": "on which machine work is done",
