@@ -31,7 +31,7 @@ from pptsm.training import loop as loop_module
 from pptsm.training.chance_test import judge_network
 from pptsm.training.checkpoint import Checkpoint, Progress
 from pptsm.training.optimizer import build_optimizer
-from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.training.out_of_memory import explain_out_of_memory
 from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
 from pptsm.weights.card import load_network, network_arguments, read_card
@@ -514,9 +514,9 @@ def test_what_a_gpus_libraries_say_of_memory_is_understood(error: Exception, mon
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     params = params_with(**SETTINGS)
     advice = r"memory of gpu:0 ran out.* or take training\.amp \(fp16 or bf16\), a smaller clip"
-    with pytest.raises(UserError, match=advice), told_if_it_runs_out("student", params, 4):
+    with pytest.raises(UserError, match=advice), explain_out_of_memory("student", params, 4):
         raise error
-    with pytest.raises(RuntimeError, match="something else"), told_if_it_runs_out("student", params, 4):
+    with pytest.raises(RuntimeError, match="something else"), explain_out_of_memory("student", params, 4):
         raise RuntimeError("something else")
 
 

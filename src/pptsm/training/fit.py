@@ -18,14 +18,14 @@ from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import sha256_of, whole_file, whole_folder
+from pptsm.runtime.files import atomic_file, atomic_folder, sha256_of
 from pptsm.training.chance_test import judge_network, sentence
 from pptsm.training.checkpoint import Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
 from pptsm.training.objectives import Hinton, Mutual, Objective, Plain
-from pptsm.training.out_of_memory import told_if_it_runs_out
+from pptsm.training.out_of_memory import explain_out_of_memory
 from pptsm.training.provenance import MadeOf, code_of
 from pptsm.training.run import Run
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
@@ -122,7 +122,7 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
     run, checkpoint.ranks = replace(run, ranks=ranks), ranks
     params, epochs = run.params, plan.section.epochs
     use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    with checkpoint.obeying_signals(), told_if_it_runs_out(plan.role, params, plan.section.network.num_segments):
+    with checkpoint.obeying_signals(), explain_out_of_memory(plan.role, params, plan.section.network.num_segments):
         paddle.seed(params.seed)
         objective = _objective(plan, run)
         networks = dict(zip(plan.sections, objective.learners, strict=True))
@@ -203,23 +203,23 @@ def _write(plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[s
             "distillation_weight": how.weight,
             "temperature": how.temperature,
         }
-    with whole_folder(plan.out) as folder:
+    with atomic_folder(plan.out) as folder:
         for (name, section), weights in zip(plan.sections.items(), trained.weights, strict=True):
             place = folder / PEER if name == PEER else folder
             place.mkdir(exist_ok=True)
             card = make_card(name, section, run.labels, run.spec, **facts, verdict=verdicts.get(name))
             save_network(place, card, weights)
-    with whole_file(plan.history) as partial:
+    with atomic_file(plan.history) as partial:
         trained.history.to_csv(partial, index=False, float_format="%.6g")
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
     """The outputs of a role that is not trained: a card that says why, and a history without rows."""
     note(f"{role}: nothing is trained here: {why}")
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
-    with whole_file(history) as partial:
+    with atomic_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
 
 
