@@ -5,7 +5,7 @@
 #
 # Cost, as guessed: 10 minutes and 16 GB of memory on one GPU, a few minutes more with several. Without VIDEOS it draws
 # some of 256 px. Without a GPU it does the same with a tiny network, in a minute of CPU time, and says what it left out.
-# To expect on a V100, from published figures: 26 clips/s of R50 in float32 (38 ms a clip), half precision faster; all
+# To expect on a V100, from published figures: 26 clips/s of R50 in float32 (38 ms per clip), half precision faster; all
 # GPUs together nearly as many times as fast; waiting for clips at most 5 % of an epoch; the same weights, byte for
 # byte, after a kill. Ends with a table of check, figure, verdict; exit code 1 if a verdict is "BAD". The logs stay in
 # the folder that the last line names.
@@ -45,7 +45,7 @@ if ((gpus)); then
 else
     steps=3 step=(motion) one='compute.devices=1'
 fi
-# time_step NAME KEY=VALUE ...: milliseconds a clip from labels alone, and with the teacher
+# time_step NAME KEY=VALUE ...: milliseconds per clip from labels alone, and with the teacher
 time_step() {
     local name=$1
     if ! { params "$name.yaml" "${step[@]}" "${@:2}" && python "$root/benchmarks/train_step.py" --json --rounds 1 \
@@ -57,7 +57,7 @@ time_step() {
         fi
         return 1
     fi
-    figure="$(field "$name.json" ms_a_clip_plain) ms a clip, distilled $(field "$name.json" ms_a_clip)"
+    figure="$(field "$name.json" ms_a_clip_plain) ms per clip, distilled $(field "$name.json" ms_a_clip)"
     ((gpus)) && figure+=", $(field "$name.json" gpu_gb) GB"
     return 0
 }

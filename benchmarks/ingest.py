@@ -4,7 +4,7 @@
 
 Draws videos as `pptsm motion` does, in a copy of the project, and runs its stages by DVC: seconds, CPU seconds (all
 processes), their ratio, which two busy cores bring to 2, and the peak memory (PSS) of all processes. Then, in this
-process, CPU milliseconds a video: of the plain loop that everybody writes (OpenCV, loose JPEGs of quality 95), and of
+process, CPU milliseconds per video: of the plain loop that everybody writes (OpenCV, loose JPEGs of quality 95), and of
 what no extraction can do without (decord in order, and the JPEG encoder). Last: a run with nothing to do, and one after
 one video was added. To expect: extraction as fast as the plain loop per CPU second, and one video probed and extracted.
 """
@@ -80,7 +80,7 @@ def draw(project: Path, count: int, frame_px: int) -> list[Path]:
 def print_stages(project: Path, videos: int) -> None:
     """A line a stage, DVC's own work (hashes, cache) included."""
     run(project, "dvc", "repro", "motion")
-    print(f"{'dvc repro --single-item':24} {'s':>7} {'CPU s':>7} {'ratio':>6} {'CPU ms a video':>15} {'GB':>6}")
+    print(f"{'dvc repro --single-item':24} {'s':>7} {'CPU s':>7} {'ratio':>6} {'CPU ms per video':>15} {'GB':>6}")
     for stage in STAGES:
         done = run(project, "dvc", "repro", "--single-item", stage)
         wall, cpu, peak = done.wall_sec, done.cpu_sec, done.peak_bytes / 1e9
@@ -88,7 +88,7 @@ def print_stages(project: Path, videos: int) -> None:
 
 
 def print_loops(videos: list[Path], project: Path) -> None:
-    """CPU milliseconds a video of the same work done otherwise."""
+    """CPU milliseconds per video of the same work done otherwise."""
     settings = load_params(project / "params.yaml").frames
     folder = project / "loose"
     folder.mkdir()
@@ -115,7 +115,7 @@ def print_loops(videos: list[Path], project: Path) -> None:
         "OpenCV, loose JPEGs": opencv,
         "decord + JPEG": least,
     }
-    print(f"{f'{len(videos)} videos, one process':24} {'CPU ms a video':>15}")
+    print(f"{f'{len(videos)} videos, one process':24} {'CPU ms per video':>15}")
     turns = {name: lambda turn, way=way: way(videos[turn % len(videos)]) for name, way in ways.items()}
     for name, seconds in in_turns(turns, len(videos)).items():
         print(f"{name:24} {sum(seconds) / len(videos) * 1e3:15.2f}")

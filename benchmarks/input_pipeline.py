@@ -10,7 +10,7 @@ normalised to float32 on the host; from video by decord, as it opens a file by i
 (PaddleVideo's default, OpenCV, decodes the whole video).
 
 A turn is a batch of eight clips in training, one video in evaluation. Prints, for each way, the median CPU time (user
-and system, of this process and of those that it starts) in ms a clip or video, and the ratio of turns with its
+and system, of this process and of those that it starts) in ms per clip or video, and the ratio of turns with its
 quartiles; with --json one object with the times and ratios alone. Turns alternate, so that both see the same machine.
 To expect: a training clip from an archive in a quarter of the official steps' time or less, dense evaluation in a
 seventh.

@@ -1,6 +1,6 @@
 """What keeping a video's frames costs in each form, and how often DVC lays them on the disk.
 
-    python benchmarks/keep_frames.py forms VIDEO... [--short-side PX] [--turns N]   # seconds a video
+    python benchmarks/keep_frames.py forms VIDEO... [--short-side PX] [--turns N]   # seconds per video
     python benchmarks/keep_frames.py layouts [--files N] [--bytes N]                # minutes
 
 `forms`: bytes; CPU time to write, decoding included, median of three; median CPU time of a training clip's eight

@@ -73,7 +73,7 @@ def main() -> None:
                     pass
                 else:
                     raise AssertionError("a cut-off file was read")
-        print(f"{(time.monotonic() - started) / clips * 1e3:.1f} ms a clip; whole videos by {whole}")
+        print(f"{(time.monotonic() - started) / clips * 1e3:.1f} ms per clip; whole videos by {whole}")
     settled = measured[int(WARM_UP * len(measured)) :]
     growth_mb = settled[-1][0] - settled[0][0]
     more_files = settled[-1][1] - settled[0][1]

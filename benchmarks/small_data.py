@@ -6,7 +6,7 @@
 Cost: a training a fold, as long as the preset says, and a few seconds for the archives, which all folds share. All
 lies in a temporary folder. Two runs side by side take a core each with `--set compute.workers=0` and PPTSM_THREADS=1.
 To expect: a line a fold, then a row of a table: the settings, top-1 of the student over all folds with Wilson's 95 %
-interval, uniform and dense, minutes of training, clips a second, and megabytes of archives.
+interval, uniform and dense, minutes of training, clips per second, and megabytes of archives.
 """
 
 import os

@@ -6,7 +6,7 @@ Milliseconds of wall time a clip (the smaller the better; medians of rounds that
 machine): normalising, mixing, forward, the other network's forward, backward (both networks' under mutual learning), in
 groups of `batch_norm_clips`, with `batch_norm` and `freeze_stages` as params.yaml has them, in the precision of `amp`,
 the message between processes, update. Clips are random pixels in memory: loading is no part of it. On GPUs the one
-process has the first of them. Behind them CPU milliseconds a clip, of all processes. To expect on two quiet cores: two
+process has the first of them. Then CPU milliseconds per clip, of all processes. To expect on two quiet cores: two
 processes 1.7 times as fast as one, for about the same CPU time.
 
 `--json` prints one object: `ms_a_clip` (all processes together), the same without the other network
@@ -72,7 +72,7 @@ def main() -> None:
     for kind, name in (("", values["learns_from"]), ("_plain", "labels alone")):
         here, alone = (f"ms_a_clip{kind}{which}" for which in ("", "_one_process"))
         print(
-            f"{name:24} {values[here]:6.1f} ms a clip ({values[f'cpu_{here}']:.1f}); one process, one thread "
+            f"{name:24} {values[here]:6.1f} ms per clip ({values[f'cpu_{here}']:.1f}); one process, one thread "
             f"{values[alone]:6.1f} ms ({values[f'cpu_{alone}']:.1f}): {values[f'speedup{kind}']:.2f} times as fast"
         )
 

@@ -6,33 +6,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
+from pptsm.runtime.dvc_yaml import expanded
 from pptsm.runtime.errors import ParamsError
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def graph() -> dict[str, dict[str, Any]]:
-    """The stages of dvc.yaml by name, in the order in which they need each other.
-
-    Of a stage that stands there once for each of several items (`foreach`), each is a stage, called NAME@ITEM as DVC
-    calls it.
-    """
+    """The stages of dvc.yaml by name, in the order in which they need each other."""
     written: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    stages: dict[str, dict[str, Any]] = {}
-    for name, stage in written.items():
-        if "foreach" in stage:
-            stages |= {f"{name}@{item}": _filled_in(stage["do"], item) for item in stage["foreach"]}
-        else:
-            stages[name] = stage
-    return stages
-
-
-def _filled_in(value: Any, item: str) -> Any:
-    if isinstance(value, dict):
-        return {_filled_in(key, item): _filled_in(inner, item) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled_in(inner, item) for inner in value]
-    return value.replace("${item}", item) if isinstance(value, str) else value
+    return expanded(written)
 
 
 def said_of(stage: str, word: str) -> Any:

@@ -14,6 +14,7 @@ from flows.graph import ROOT, outputs_of
 from ruamel.yaml import YAML
 
 from pptsm.orchestration.command import CommandError, lines_of
+from pptsm.runtime.dvc_yaml import expanded
 from pptsm.runtime.errors import UserError
 
 PARAMS, LOCK, GRAPH = "params.yaml", "dvc.lock", "dvc.yaml"
@@ -107,7 +108,7 @@ def unfinished(stages: dict[str, Any], lock: dict[str, Any], values: dict[str, A
     """
     made: dict[str, str | None] = {}  # path of an output: its hash, None where it is to be made anew
     found = []
-    for name, stage in stages.items():
+    for name, stage in expanded(stages).items():
         row = lock.get(name, {})
         used = row.get("params", {}).get(PARAMS, {})
         read = {dep["path"]: dep.get("md5") for dep in row.get("deps", [])}

@@ -291,8 +291,8 @@ def test_a_worker_of_another_environment_is_a_sentence(
 def test_a_worker_with_other_code_is_a_sentence(cluster: Cluster, few: Path, tmp_path: Path) -> None:
     """Of another checkout; a comment more would do no harm."""
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    with (tmp_path / "src" / "pptsm" / "data" / "video.py").open("a") as file:
-        file.write("ANOTHER = True\n")
+    edited = tmp_path / "src" / "pptsm" / "video" / "decoders.py"
+    edited.write_text(edited.read_text() + "ANOTHER = True\n")
     use(few, cluster.scheduler())
     cluster.worker(PYTHONPATH=str(tmp_path / "src"))
     assert "has the code of pptsm " in refusal(few, 90)

@@ -141,6 +141,7 @@ def test_the_public_names_are_there_and_cost_nothing_until_they_are_used() -> No
 
 
 # Commands that no test of this file runs, and why. Each stands in a document as it stands here.
+BY_WHEEL = "tests/test_package.py builds the wheel and installs it"
 NOT_RUN = {
     "make repro": "an hour; the pipeline is run by tests/test_pipeline.py",
     "make test": "it would run this",
@@ -148,6 +149,9 @@ NOT_RUN = {
     "make flow": "tests/test_operations.py runs pptsm.orchestration.server, which is all it does",
     "make serve": "tests/test_operations.py runs pptsm.orchestration.server --stay, which is all it does",
     "prefect server start": "it stays; tests/test_operations.py types it, and what comes after it in operations.md",
+    ".venv/bin/python -m pip wheel --no-deps --wheel-dir dist .": BY_WHEEL,
+    "python3.12 -m venv serve": BY_WHEEL,
+    "serve/bin/pip install dist/pptsm-0.1.0-py3-none-any.whl": BY_WHEEL,
     "prefect deploy --all": "tests/test_operations.py types it to a fresh server",
     "prefect worker start --pool pptsm": "it stays; tests/test_operations.py types it",
     "prefect deployment run train-pptsm --watch": "tests/test_operations.py types it",

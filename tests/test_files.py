@@ -171,6 +171,8 @@ def test_a_folder_is_replaced_if_it_is_empty_or_of_a_command(tmp_path: Path, mon
         ("data/frames", False),
         ("data/frames/part", False),
         ("reports/evaluation", False),
+        ("models/start/teacher", False),
+        ("models/start/other", True),
         ("data", True),
         ("reports", True),
         ("elsewhere", True),
@@ -184,6 +186,7 @@ def test_outputs_of_the_graph_are_replaced_and_carry_no_mark(
     Path("dvc.yaml").write_text(
         "stages:\n"
         "  frames: {cmd: x, outs: [data/frames, reports/export.json]}\n"
+        "  start: {foreach: [teacher, student], do: {cmd: x, outs: ['models/start/${item}']}}\n"
         "  evaluate: {cmd: x, outs: [reports/evaluation/a.csv], metrics: [reports/evaluation/m.json: {cache: false}]}\n"
     )
     Path(out).mkdir(parents=True)

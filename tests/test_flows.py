@@ -49,6 +49,7 @@ WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ
 AS_A_SCRIPT = "from pptsm.orchestration import script; script.prepare('fetch_weights.py')"
 FLOWS_MAY_USE = {
     "params.reading",
+    "runtime.dvc_yaml",
     "runtime.errors",
     "runtime.console",
     "runtime.files",
@@ -255,23 +256,33 @@ GRAPH_OF_TWO = {
     "one": {"cmd": "make one", "params": ["a.b"], "outs": ["1"]},
     "two": {"cmd": "make two", "deps": ["1", "src"], "metrics": [{"2": {"cache": False}}]},
     "three": {"cmd": "make three", "deps": ["2"], "outs": ["3"]},
+    "four": {"foreach": ["a", "b"], "do": {"cmd": "make ${item}", "deps": ["3"], "outs": ["4${item}"]}},
 }
 DONE = {
     "one": {"cmd": "make one", "params": {"params.yaml": {"a.b": 1}}, "outs": [{"path": "1", "md5": "x"}]},
     "two": {"cmd": "make two", "deps": [{"path": "1", "md5": "x"}], "outs": [{"path": "2", "md5": "y"}]},
     "three": {"cmd": "make three", "deps": [{"path": "2", "md5": "y"}], "outs": [{"path": "3", "md5": "z"}]},
+} | {
+    f"four@{item}": {
+        "cmd": f"make {item}",
+        "deps": [{"path": "3", "md5": "z"}],
+        "outs": [{"path": f"4{item}", "md5": "u"}],
+    }
+    for item in "ab"
 }
+FOUR = ["four@a", "four@b"]
 
 
 @pytest.mark.parametrize(
     ("changed", "values", "left"),
     [
         ({}, {"a": {"b": 1}}, []),
-        ({}, {"a": {"b": 2}}, ["one", "two", "three"]),  # its parameter, and what builds on it
-        ({}, {"a": 1}, ["one", "two", "three"]),
-        ({"two": {**DONE["two"], "deps": [{"path": "1", "md5": "older"}]}}, {"a": {"b": 1}}, ["two", "three"]),
-        ({"two": {}}, {"a": {"b": 1}}, ["two", "three"]),
-        ({"three": {**DONE["three"], "cmd": "make 3"}}, {"a": {"b": 1}}, ["three"]),
+        ({}, {"a": {"b": 2}}, ["one", "two", "three", *FOUR]),  # its parameter, and what builds on it
+        ({}, {"a": 1}, ["one", "two", "three", *FOUR]),
+        ({"two": {**DONE["two"], "deps": [{"path": "1", "md5": "older"}]}}, {"a": {"b": 1}}, ["two", "three", *FOUR]),
+        ({"two": {}}, {"a": {"b": 1}}, ["two", "three", *FOUR]),
+        ({"four@b": {}}, {"a": {"b": 1}}, ["four@b"]),
+        ({"three": {**DONE["three"], "cmd": "make 3"}}, {"a": {"b": 1}}, ["three", *FOUR]),
     ],
 )
 def test_an_experiment_that_was_left_early_is_known(

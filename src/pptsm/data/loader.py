@@ -1,6 +1,6 @@
 """Batches of clips where Paddle computes, prepared here or in other processes; the same batches in the same order.
 
-Shape legend: B clips a batch, T frames, H/W pixels.
+Shape legend: B clips per batch, T frames, H/W pixels.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

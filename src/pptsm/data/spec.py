@@ -43,7 +43,7 @@ class ClipSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     version: Literal[1] = 1
-    segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames a clip
+    segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames per clip
     sampling: Sampling  # how training samples frames, and the default of evaluation
     frame_rule: FrameRule
     crops: Crops

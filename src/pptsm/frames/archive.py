@@ -1,4 +1,4 @@
-"""A frame archive: one ZIP of JPEGs a clip, stored without compression, readable at random.
+"""A frame archive: one ZIP of JPEGs per clip, stored without compression, readable at random.
 
 Members are `img_00001.jpg`, `img_00002.jpg`, ... as in the classic frame folders. An archive is a few
 times faster to version than loose files and opens in any file manager. Its comment is JSON and says the video's native

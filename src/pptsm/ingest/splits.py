@@ -105,7 +105,7 @@ def place(group: str, shares: dict[str, float], seed: int) -> str:
 
 
 def advice(videos: pd.DataFrame, params: Index) -> str | None:
-    """A sentence where a split drawn by shares misses a class or is far from its share; None where all is well, or
+    """A sentence where a split by shares misses a class or is far from its share; None where all is well, or
     shares do not decide.
 
     Args:

@@ -3,7 +3,7 @@
 Reads from top to bottom: a convolution, squeeze and excitation, the temporal attention, the block, the network.
 `pptsm.model.network.build_model` builds it.
 
-Shape legend: N clips, T frames a clip, S segments (frames that the shift mixes), M images (N*T frames), C channels,
+Shape legend: N clips, T frames per clip, S segments (frames that the shift mixes), M images (N*T frames), C channels,
 H/W pixels, K classes.
 
 Sources: the trunk is PP-LCNetV2 of PaddleClas (base); parallel convolutions that become one for inference are Ding

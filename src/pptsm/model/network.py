@@ -3,7 +3,7 @@
 Reads from top to bottom: a convolution, the two residual blocks, the trunk, the head, the whole network, and
 `build_model`, the one public constructor; PP-TSMv2's trunk has a file of its own, `pptsm.model.lcnet`.
 
-Shape legend: N clips, T frames a clip, S segments (frames that the shift mixes), C channels, H/W pixels,
+Shape legend: N clips, T frames per clip, S segments (frames that the shift mixes), C channels, H/W pixels,
 K classes. The trunk sees all frames as one batch, [N*T, C, H, W].
 
 Sources: the temporal shift is Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding"

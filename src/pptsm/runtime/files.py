@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pptsm.runtime.dvc_yaml import expanded
 from pptsm.runtime.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -238,8 +239,8 @@ def _is_in(path: Path, outputs: set[Path]) -> bool:
 def _outputs() -> set[Path]:
     """What the stages of the dvc.yaml in the working folder write."""
     try:
-        stages = YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
-    except (OSError, ValueError, YAMLError, TypeError, KeyError):
+        stages = expanded(YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]).values()
+    except (OSError, ValueError, YAMLError, TypeError, AttributeError, KeyError):
         return set()
     outputs = [out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
     return {_place(Path(next(iter(out)) if isinstance(out, dict) else out)) for out in outputs}

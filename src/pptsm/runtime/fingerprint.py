@@ -38,6 +38,7 @@ NOT_DECIDING = {
     "runtime/extras.py": "the same",
     "runtime/console.py": "progress bars and notes",
     "runtime/files.py": "puts files in place, not what is in them",
+    "runtime/dvc_yaml.py": "says which outputs the graph has",
     "runtime/fingerprint.py": "decides what runs again, not what is written then",
     "stages/options.py": "help texts of options",
     "runtime/cluster.py": "on which machine work is done",
@@ -229,7 +230,7 @@ def _add(node: ast.AST, found: _Found) -> None:
     _note_names(node, found)
     found.syntax.append(f"({type(node).__name__}")
     for name, value in ast.iter_fields(node):
-        values = value if isinstance(value, list) else [value]
+        values = [each for each in (value if isinstance(value, list) else [value]) if not _is_empty_part(node, each)]
         if value is None or not values:
             continue
         found.syntax.append(name)
@@ -263,6 +264,11 @@ def _decides_nothing(node: ast.AST) -> bool:
         name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
         return name == "TYPE_CHECKING" and not node.orelse
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_empty_part(node: ast.AST, part: Any) -> bool:
+    """Whether a text is put together with nothing, as Python 3.12 reads the end of `f"{value:>{width}}"`."""
+    return isinstance(node, ast.JoinedStr) and isinstance(part, ast.Constant) and part.value == ""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Stage `motion`: draw the embedded dataset. About 40 ms a video; 800 videos by default."""
+"""Stage `motion`: draw the embedded dataset. About 40 ms per video; 800 videos by default."""
 
 from pptsm.params.checking import load_params
 from pptsm.stages.options import DEFAULT_PARAMS, OutFolder, ParamsPath

@@ -1,6 +1,6 @@
 """Stage `validate_frames`: Great Expectations over the frames. About 10 s, most of it the library's import.
 
-Of a kept file only the directory is read, 0.1 ms; comparing how clips look takes about 5 ms a clip and core
+Of a kept file only the directory is read, 0.1 ms; comparing how clips look takes about 5 ms per clip and core
 (validate.near_duplicate_bits: null leaves it out).
 """
 

@@ -224,7 +224,7 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
 
 
 def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> Params:
-    """The parameters with the clips a video that this role draws in an epoch, which its checkpoint's key then holds."""
+    """The parameters with the clips per video that this role samples in an epoch, which its checkpoint's key holds."""
     drawn = clips_of_a_video(params.training, videos, epochs)
     if epochs == 0 or drawn == params.training.clips_per_video:
         return params

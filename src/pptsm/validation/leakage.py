@@ -15,9 +15,9 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import killable
 from pptsm.runtime.pool import Unfinished
 
-HASH_SIDE = 16  # 256 bits a frame: with 64, plain backgrounds are taken for copies (docs/log/2026-11.md)
+HASH_SIDE = 16  # 256 bits per frame: with 64, plain backgrounds are taken for copies (docs/log/2026-11.md)
 HASH_BITS = HASH_SIDE**2
-THIRDS = 3  # frames a clip, in the middle of each third
+THIRDS = 3  # frames per clip, in the middle of each third
 CLIPS_OF_A_JOB = 64
 BLOCK = (64, 8192)  # pairs compared at once, in 4 MB
 
@@ -44,7 +44,7 @@ def shared_with(clips: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["auto"] | int) -> NDArray[np.uint64]:
-    """Perceptual hashes [N, 3, 4] of clips: of three frames each, 256 bits as four numbers. About 5 ms a clip.
+    """Perceptual hashes [N, 3, 4] of clips: of three frames each, 256 bits as four numbers. About 5 ms per clip.
 
     Args:
         clips: columns as `ClipRef` and `num_frames`.

@@ -12,7 +12,7 @@ def write_video(path: StrPath, frames: Images, fps: int, codec: str) -> None:
     Args:
         path: the file to write; its name ends in .mp4.
         frames: uint8 RGB.
-        fps: frames a second.
+        fps: frames per second.
         codec: "h264" or "mpeg4".
     """
     import av

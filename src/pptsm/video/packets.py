@@ -38,7 +38,7 @@ class Packets:
     count: int  # packets that are to be shown
     leading: int  # packets before the first that is marked as a key frame
     promised: int  # frames to be shown by the container's header; 0 where it has none
-    rate: float  # frames a second by the header; 0 where it does not say
+    rate: float  # frames per second by the header; 0 where it does not say
     width: int  # as stored, before turning
     height: int
     says_orientation: bool  # the stream itself, in what comes with the first key frame

@@ -34,7 +34,7 @@ def timing_of(
         times: of each frame in the order of presentation, in ticks; None: it has none.
         lasts: how long each is shown, in ticks; 0: it does not say.
         tick_sec: the unit of both.
-        rate: frames a second by the container's header; 0: it does not say.
+        rate: frames per second by the container's header; 0: it does not say.
         in_order: False: the times belong to the frames, but not each to its own (AVI stores none).
     """
     known = [time for time in times if time is not None]

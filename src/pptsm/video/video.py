@@ -73,7 +73,7 @@ class Video:
 
     @property
     def rate(self) -> float:
-        """Frames a second by the container's header, which may be made up; 0 where it has none."""
+        """Frames per second by the container's header, which may be made up; 0 where it has none."""
         return self.packets.rate
 
     @property
