@@ -120,7 +120,7 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
     from pptsm.training.batchnorm import into_training, prepare
     from pptsm.training.groups import divided, number_of_groups
     from pptsm.training.mixing import mix_clips
-    from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
+    from pptsm.training.objectives import CrossEntropy, Distillation, MutualLearning, Objective, learn
     from pptsm.training.optimizer import build_optimizer, take_step
     from pptsm.training.precision import precision_of
     from pptsm.weights.card import network_arguments
@@ -137,17 +137,17 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
         groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
     for kind in ("", "_plain"):
         model, other = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
-        objective: Objective = Plain(model, recipe.label_smoothing)
+        objective: Objective = CrossEntropy(model, recipe.label_smoothing)
         if not kind:
             values["learns_from"] = "labels alone"
         if not kind and student.distillation.weight > 0:
             values["learns_from"] = f"labels and {'peer' if student.distillation.kind == 'mutual' else 'teacher'}"
             if student.distillation.kind == "mutual":
-                objective = Mutual(model, other, recipe.label_smoothing, student.distillation.weight)
+                objective = MutualLearning(model, other, recipe.label_smoothing, student.distillation.weight)
             else:
                 other.eval()
                 weights = (student.distillation.weight, student.distillation.temperature)
-                objective = Hinton(model, other, recipe.label_smoothing, *weights)
+                objective = Distillation(model, other, recipe.label_smoothing, *weights)
         for learner in objective.learners:
             prepare(learner, recipe, ranks.size, recipe.batch_size)
             into_training(learner, recipe)

@@ -114,9 +114,9 @@ def table():
 
 def state():
     from helpers.states import PARAMETERS, learner
-    from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
-    checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
-    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    from pptsm.training.checkpoint import Checkpoint, Provenance, TrainState
+    checkpoint = Checkpoint("student", Provenance(PARAMETERS, {}, {}))
+    checkpoint.save(TrainState(1, [], 0.5, None), *learner())
 
 def inference():
     from pptsm.deploy.convert import save_inference
@@ -161,7 +161,7 @@ def test_every_writer_ends_in_the_sentence(small_disk: Path, tmp_path: Path, wri
     assert str(small_disk) in done.stderr
     assert "Traceback" not in done.stderr
     # beside a lock: what a state was made of, whole; what came of a download, which goes on from there
-    may_be = {"filler", "made_of.json", "good.bin.partial", "good.bin.validator", "lock"}
+    may_be = {"filler", "provenance.json", "good.bin.partial", "good.bin.validator", "lock"}
     assert {Path(name).name for name in files_in(small_disk)} <= may_be
 
 

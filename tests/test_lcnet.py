@@ -19,7 +19,7 @@ from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.lcnet import FoldableConvNorm, TemporalAttention
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
 from pptsm.params.choices import Network
-from pptsm.training.objectives import Hinton, Mutual
+from pptsm.training.objectives import Distillation, MutualLearning
 from pptsm.weights.card import BuildableNetwork, load_network, make_card, network_arguments, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, as_arrays, write_arrays
@@ -394,10 +394,10 @@ def test_it_learns_from_the_other_family_on_the_same_clip(mutual: bool) -> None:
     model, other = network(attention=True), build_model("pptsm", 18, 5, 4, width=0.125)
     clips, labels = paddle.to_tensor(CLIPS), paddle.to_tensor([0, 1])
     if mutual:
-        losses = Mutual(model, other, smoothing=0.0, weight=1.0).losses(clips, labels, None)
+        losses = MutualLearning(model, other, smoothing=0.0, weight=1.0).losses(clips, labels, None)
     else:
         other.eval()
-        losses = Hinton(model, other, smoothing=0.0, weight=0.5, temperature=2.0).losses(clips, labels, None)
+        losses = Distillation(model, other, smoothing=0.0, weight=0.5, temperature=2.0).losses(clips, labels, None)
     assert [logits.shape for logits in losses.logits] == [[2, 5]] * (2 if mutual else 1)
     losses.total.backward()
     assert {name for name, p in model.named_parameters() if p.trainable and p.grad is None} == set()

@@ -108,7 +108,7 @@ def test_a_file_is_decoded_once_for_all_its_parts(place: Path, monkeypatch: pyte
         return (work(*job) for job in jobs)
 
     monkeypatch.setattr(folders, "Video", Counted)
-    monkeypatch.setattr(frames, "killable", here)
+    monkeypatch.setattr(frames, "run_jobs", here)
     rows = cut_into_parts(rows_of(PARTS), {"day.mp4": place / "videos/day.mp4"}, 1, 60)
     params = params_with().frames
     extract_all(rows, place / "videos", place / "frames", params, 1)

@@ -29,10 +29,10 @@ from pptsm.training import eta as forecast_module
 from pptsm.training import fit as fit_module
 from pptsm.training import loop as loop_module
 from pptsm.training.chance_test import judge_network
-from pptsm.training.checkpoint import Checkpoint, Progress
+from pptsm.training.checkpoint import Checkpoint, TrainState
 from pptsm.training.optimizer import build_optimizer
-from pptsm.training.out_of_memory import explain_out_of_memory
-from pptsm.training.provenance import MadeOf, code_of
+from pptsm.training.out_of_memory import explain_oom
+from pptsm.training.provenance import Provenance, code_of
 from pptsm.training.run import Run
 from pptsm.weights.card import load_network, network_arguments, read_card
 from pptsm.weights.state_dict import read_weights, write_arrays
@@ -417,8 +417,8 @@ def test_the_card_says_what_computed_it_and_a_state_of_another_machine_goes_on_w
     assert "Paddle 3" in card["computed_with"]
     model = network_arguments(params_with(**SETTINGS).teacher, 2).build()
     optimizer, scaler = build_optimizer([model], params_with().training), paddle.amp.GradScaler(enable=False)
-    reached = Progress(epochs_done=3, history=[], best_top1=0.5, best_weights=None)
-    checkpoint = Checkpoint("teacher", MadeOf({"teacher.epochs": 9}, {}, {}))
+    reached = TrainState(epochs_done=3, history=[], best_top1=0.5, best_weights=None)
+    checkpoint = Checkpoint("teacher", Provenance({"teacher.epochs": 9}, {}, {}))
     checkpoint.save(reached, [model], optimizer, scaler)
     assert checkpoint.load([model], optimizer, scaler) == reached
     assert "byte for byte" not in capsys.readouterr().err
@@ -514,9 +514,9 @@ def test_what_a_gpus_libraries_say_of_memory_is_understood(error: Exception, mon
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     params = params_with(**SETTINGS)
     advice = r"memory of gpu:0 ran out.* or take training\.amp \(fp16 or bf16\), a smaller clip"
-    with pytest.raises(UserError, match=advice), explain_out_of_memory("student", params, 4):
+    with pytest.raises(UserError, match=advice), explain_oom("student", params, 4):
         raise error
-    with pytest.raises(RuntimeError, match="something else"), explain_out_of_memory("student", params, 4):
+    with pytest.raises(RuntimeError, match="something else"), explain_oom("student", params, 4):
         raise RuntimeError("something else")
 
 
@@ -535,8 +535,8 @@ def test_few_videos_are_drawn_from_until_the_floor_of_clips_is_reached(
     fit("teacher", {"training": {"min_clips": 100}}, epochs(2))
     assert drawn == {64}
     assert "teacher: 4 clips of each video per epoch, because of training.min_clips" in capsys.readouterr().err
-    made_of = json.loads(Path(".pptsm/training/teacher-finished/made_of.json").read_text())
-    assert made_of["parameters"]["training.clips_per_video"] == 4
+    provenance = json.loads(Path(".pptsm/training/teacher-finished/provenance.json").read_text())
+    assert provenance["parameters"]["training.clips_per_video"] == 4
 
 
 def test_a_piecewise_training_is_made_longer_from_where_it_ended(

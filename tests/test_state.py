@@ -13,18 +13,18 @@ import pytest
 from safetensors import SafetensorError
 
 from helpers.states import PARAMETERS, learner
-from pptsm.training.checkpoint import OTHER_CODE, STATE, Checkpoint, Progress
-from pptsm.training.provenance import MADE_OF, MadeOf
+from pptsm.training.checkpoint import OTHER_CODE, STATE, Checkpoint, TrainState
+from pptsm.training.provenance import PROVENANCE, Provenance
 from pptsm.training.state_file import read_state
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from helpers.states import PARAMETERS, learner
-from pptsm.training.checkpoint import Checkpoint, MadeOf, Progress
-checkpoint = Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
-with checkpoint.held():
-    checkpoint.save(Progress(2, [], 0.5, None), *learner())
+from pptsm.training.checkpoint import Checkpoint, Provenance, TrainState
+checkpoint = Checkpoint("student", Provenance(PARAMETERS, {}, {}))
+with checkpoint.lock():
+    checkpoint.save(TrainState(2, [], 0.5, None), *learner())
     Path("begun").touch()
     while not Path("go on").exists():
         time.sleep(0.01)
@@ -37,7 +37,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkpoint:
     """Of a run in a folder of its own, in which nothing was trained yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(OTHER_CODE, raising=False)
-    return Checkpoint("student", MadeOf(PARAMETERS, {}, {}))
+    return Checkpoint("student", Provenance(PARAMETERS, {}, {}))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def holder(checkpoint: Checkpoint, tmp_path: Path) -> Iterator[subprocess.Popen[
         process.kill()
 
 
-def epochs_of(progress: Progress | None) -> int | None:
+def epochs_of(progress: TrainState | None) -> int | None:
     return None if progress is None else progress.epochs_done
 
 
@@ -62,7 +62,7 @@ def test_a_second_run_waits_and_takes_the_result(
     """It says who holds the state, and what to do; when the first is done, nothing is left to train."""
     later = threading.Timer(1.0, (tmp_path / "go on").touch)
     later.start()
-    with checkpoint.held():
+    with checkpoint.lock():
         assert later.finished.is_set()  # not before the first was told to go on
         assert epochs_of(checkpoint.load(*learner())) == 2
         checkpoint.finish()
@@ -78,7 +78,7 @@ def test_a_second_run_goes_on_where_a_killed_one_was(checkpoint: Checkpoint, hol
     """kill -9 frees the state at once."""
     holder.kill()
     holder.wait(60)
-    with checkpoint.held():
+    with checkpoint.lock():
         assert epochs_of(checkpoint.load(*learner())) == 2
 
 
@@ -87,8 +87,8 @@ def test_another_training_does_not_take_a_state_under_way(
 ) -> None:
     """Not even with other code allowed; once its owner is dead it does."""
     monkeypatch.setenv(OTHER_CODE, "1")
-    other = Checkpoint("student", MadeOf(PARAMETERS, {}, {"training/loop.py": "edited"}))
-    with other.held():
+    other = Checkpoint("student", Provenance(PARAMETERS, {}, {"training/loop.py": "edited"}))
+    with other.lock():
         assert other.load(*learner()) is None
         assert (checkpoint.folder / STATE).exists()
         holder.kill()
@@ -101,18 +101,18 @@ def test_a_finished_training_is_taken_up_by_the_same_one(
     checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a line that says how to train anew; another parameter, input or code trains."""
-    with checkpoint.held():
-        checkpoint.save(Progress(2, [], 0.5, None), *learner())
+    with checkpoint.lock():
+        checkpoint.save(TrainState(2, [], 0.5, None), *learner())
         checkpoint.finish()
     for other in (
-        MadeOf(PARAMETERS | {"seed": 1}, {}, {}),
-        MadeOf(PARAMETERS, {"the index": "another"}, {}),
-        MadeOf(PARAMETERS, {}, {"training/loop.py": "another"}),
+        Provenance(PARAMETERS | {"seed": 1}, {}, {}),
+        Provenance(PARAMETERS, {"the index": "another"}, {}),
+        Provenance(PARAMETERS, {}, {"training/loop.py": "another"}),
     ):
         assert Checkpoint("student", other).load(*learner()) is None
     capsys.readouterr()
     for _ in range(2):  # it stays where it is
-        with checkpoint.held():
+        with checkpoint.lock():
             assert epochs_of(checkpoint.load(*learner())) == 2
             checkpoint.finish()
     said = capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_one_turned_bit_anywhere_in_a_state_is_noticed(
 ) -> None:
     """In the header's length, its names, the digest, the padding, the first and the last array: never trained on."""
     networks, optimizer, scaler = learner()
-    checkpoint.save(Progress(1, [{"epoch": 1.0}], 0.5, None), networks, optimizer, scaler)
+    checkpoint.save(TrainState(1, [{"epoch": 1.0}], 0.5, None), networks, optimizer, scaler)
     file = checkpoint.folder / STATE
     whole = file.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -146,15 +146,15 @@ def test_one_turned_bit_anywhere_in_a_state_is_noticed(
 
 def test_a_longer_training_takes_no_turned_bit(checkpoint: Checkpoint) -> None:
     """Nor does the same one take it up."""
-    checkpoint.save(Progress(2, [], 0.5, None), *learner())
+    checkpoint.save(TrainState(2, [], 0.5, None), *learner())
     checkpoint.finish()
     file = checkpoint.finished / STATE
     damaged = bytearray(file.read_bytes())
     damaged[-5] ^= 1
-    for made_of in (checkpoint.made_of, MadeOf(PARAMETERS | {"student.epochs": 3}, {}, {})):
+    for provenance in (checkpoint.provenance, Provenance(PARAMETERS | {"student.epochs": 3}, {}, {})):
         checkpoint.finished.mkdir(exist_ok=True)
         file.write_bytes(damaged)
-        assert Checkpoint("student", made_of).load(*learner()) is None
+        assert Checkpoint("student", provenance).load(*learner()) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999, "garbage", "number", "folder", "file for the folder"])
@@ -163,11 +163,11 @@ def test_a_damaged_state_is_said_and_begun_anew(
     checkpoint: Checkpoint, share: float | str, which: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Cut off anywhere, other bytes, a folder in its place: one line, and the next save is whole."""
-    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    checkpoint.save(TrainState(1, [], 0.5, None), *learner())
     if which == "finished":
         checkpoint.finish()
         longer = PARAMETERS | {"student.epochs": 3}
-        checkpoint = Checkpoint("student", MadeOf(longer, {}, {}))
+        checkpoint = Checkpoint("student", Provenance(longer, {}, {}))
     folder = checkpoint.finished if which == "finished" else checkpoint.folder
     state = folder / STATE
     whole = state.read_bytes()
@@ -175,7 +175,7 @@ def test_a_damaged_state_is_said_and_begun_anew(
     if share == "folder":
         state.mkdir()
     elif share == "file for the folder":
-        (folder / MADE_OF).unlink()
+        (folder / PROVENANCE).unlink()
         folder.rmdir()
         folder.touch()
     else:
@@ -185,7 +185,7 @@ def test_a_damaged_state_is_said_and_begun_anew(
     said = capsys.readouterr().err
     assert ("is damaged and removed" in said) or (which == "finished" and "cannot be read" in said)
     assert "Traceback" not in said
-    checkpoint.save(Progress(1, [], 0.5, None), *learner())
+    checkpoint.save(TrainState(1, [], 0.5, None), *learner())
     assert epochs_of(checkpoint.load(*learner())) == 1
     checkpoint.finish()
     assert (checkpoint.finished / STATE).is_file()
@@ -196,12 +196,12 @@ def test_a_state_of_unknown_making_serves_no_other_training(
     checkpoint: Checkpoint, content: bytes | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The file beside it is half-written, something else, or a folder: a line, and the run starts anew."""
-    checkpoint.save(Progress(1, [], 0.5, None), *learner())
-    (checkpoint.folder / MADE_OF).unlink()
+    checkpoint.save(TrainState(1, [], 0.5, None), *learner())
+    (checkpoint.folder / PROVENANCE).unlink()
     if content is None:
-        (checkpoint.folder / MADE_OF).mkdir()
+        (checkpoint.folder / PROVENANCE).mkdir()
     else:
-        (checkpoint.folder / MADE_OF).write_bytes(content)
-    other = Checkpoint("student", MadeOf(PARAMETERS | {"seed": 2}, {}, {}))
+        (checkpoint.folder / PROVENANCE).write_bytes(content)
+    other = Checkpoint("student", Provenance(PARAMETERS | {"seed": 2}, {}, {}))
     assert other.load(*learner()) is None
-    assert f"{MADE_OF} cannot be read" in capsys.readouterr().err
+    assert f"{PROVENANCE} cannot be read" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from pptsm.training.groups import divided
 from pptsm.training.loop import _batches_of_epoch
 from pptsm.training.losses import distillation, mutual_divergence, smoothed_cross_entropy
 from pptsm.training.mixing import Mix, count_right, cutmix, mix_clips, mixup
-from pptsm.training.objectives import Hinton, Mutual, Objective, Plain, learn
+from pptsm.training.objectives import CrossEntropy, Distillation, MutualLearning, Objective, learn
 from pptsm.training.optimizer import build_optimizer, learning_rate, piecewise_learning_rate, scheduled_rate, take_step
 from pptsm.training.precision import Precision, precision_of
 
@@ -174,7 +174,7 @@ CLIPS = paddle.zeros([5, 2, 3, 4, 4])
 def test_the_objective_without_another_network_is_the_cross_entropy() -> None:
     """All three parts are the same."""
     logits, labels = RNG.normal(0, 2, (5, 4)), np.array([0, 1, 2, 3, 0])
-    parts = Plain(Says(logits), 0.1).losses(CLIPS, paddle.to_tensor(labels), None)  # type: ignore[arg-type]
+    parts = CrossEntropy(Says(logits), 0.1).losses(CLIPS, paddle.to_tensor(labels), None)  # type: ignore[arg-type]
     assert [float(part) for part in parts[:3]] == pytest.approx([cross_entropy(logits, labels, 0.1)] * 3, rel=1e-6)
 
 
@@ -184,7 +184,7 @@ def test_the_objective_of_hinton_weighs_labels_and_teacher() -> None:
     p, q = softmax(teacher / 3), softmax(logits / 3)
     labels_part = cross_entropy(logits, labels, 0.1)
     whole = 0.7 * labels_part + 0.3 * 9 * (p * np.log(p / q)).sum(axis=1).mean()
-    objective = Hinton(Says(logits), Says(teacher), 0.1, 0.3, 3.0)  # type: ignore[arg-type]
+    objective = Distillation(Says(logits), Says(teacher), 0.1, 0.3, 3.0)  # type: ignore[arg-type]
     total, own, of_labels, answers = objective.losses(CLIPS, paddle.to_tensor(labels), None)
     assert float(total) == float(own) == pytest.approx(whole, rel=1e-6)
     assert float(of_labels) == pytest.approx(labels_part, rel=1e-6)
@@ -197,7 +197,7 @@ def test_the_objective_of_mutual_learning_adds_the_peers_cross_entropy_to_the_st
     p, q = softmax(logits), softmax(other)
     own_by_hand = cross_entropy(logits, labels) + 0.4 * ((p - q) * np.log(p / q)).sum(axis=1).mean() / 2
     one, two = Says(logits), Says(other)
-    objective = Mutual(one, two, 0.0, 0.4)  # type: ignore[arg-type]
+    objective = MutualLearning(one, two, 0.0, 0.4)  # type: ignore[arg-type]
     total, own, of_labels, answers = objective.losses(CLIPS, paddle.to_tensor(labels), None)
     total.backward()
     assert float(of_labels) == pytest.approx(cross_entropy(logits, labels), rel=1e-6)
@@ -248,9 +248,9 @@ def test_gradients_of_parts_add_up_to_those_of_the_whole_batch(way: str) -> None
     """4 x 4 clips, and 5 + 5 + 6, against 16 at once: to 1e-5 of the largest of each, and the losses too."""
     model, other = fixed_network(), fixed_network(34)
     ways = {
-        "plain": Plain(model, 0.1),
-        "hinton": Hinton(model, other, 0.1, 0.3, 3.0),
-        "mutual": Mutual(model, other, 0, 1),
+        "plain": CrossEntropy(model, 0.1),
+        "hinton": Distillation(model, other, 0.1, 0.3, 3.0),
+        "mutual": MutualLearning(model, other, 0, 1),
     }
     losses, whole = gradients_after(ways[way], 1)
     for groups in (4, 3):
@@ -286,7 +286,7 @@ class Eightfold:
 
 def test_what_gradients_are_taken_of_is_scaled_but_the_loss_that_is_told_is_not() -> None:
     """A scaler of eight: gradients are eightfold, exactly; figures are the same."""
-    objective = Plain(fixed_network(), 0.0)
+    objective = CrossEntropy(fixed_network(), 0.0)
     losses, gradients = gradients_after(objective, 1)
     scaled, eightfold = gradients_after(objective, 1, Precision(None, Eightfold()))
     assert scaled == losses
@@ -527,7 +527,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_all_else_moves(case: str) -> None:
         into_training(model, recipe)
         accumulation = Accumulation([model])
         with accumulation.step():
-            learn(Plain(model, 0.0), clips, paddle.arange(8) % 4, None, share=1.0, precision=SINGLE)
+            learn(CrossEntropy(model, 0.0), clips, paddle.arange(8) % 4, None, share=1.0, precision=SINGLE)
             accumulation.add(8)
         accumulation.finish(Ranks())
         take_step(optimizer, [model], SINGLE, 0.0)

@@ -16,17 +16,17 @@ from pebble import ProcessPool
 from pebble.pool.process import WORKERS_NAME
 
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import _Pools, killable
+from pptsm.runtime.jobs import _Pools, run_jobs
 from pptsm.runtime.pool import (
-    HUNG,
     JOB_BYTES,
-    Unfinished,
-    ended_if_silent,
+    TIMED_OUT,
+    JobFailure,
     finished,
+    heartbeat,
     limit_memory,
     process_pool,
-    sign_of_life,
     was_ended,
+    watchdog,
 )
 
 
@@ -43,14 +43,14 @@ def double_or_misbehave(number: int) -> int:
 
 def test_one_that_hangs_does_not_keep_the_others() -> None:
     """It has its reason in its place; results are in the order of the jobs."""
-    found = list(killable(double_or_misbehave, [(1,), (0,), (2,), (3,)], workers=2, timeout_sec=5))
-    assert found == [2, Unfinished("decoding took longer than 5 s"), 4, 6]
+    found = list(run_jobs(double_or_misbehave, [(1,), (0,), (2,), (3,)], workers=2, timeout_sec=5))
+    assert found == [2, JobFailure("decoding took longer than 5 s"), 4, 6]
 
 
 def test_one_that_crashes_does_not_keep_the_others() -> None:
     """Without a time limit, which a loaded machine might reach before the crash is seen."""
-    found = list(killable(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
-    assert found == [2, Unfinished("the decoder crashed twice (exit code 7)"), 4, 6]
+    found = list(run_jobs(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
+    assert found == [2, JobFailure("the decoder crashed twice (exit code 7)"), 4, 6]
 
 
 def ended_at_first(folder: Path, number: int, how: signal.Signals) -> int:
@@ -71,7 +71,7 @@ def test_whose_process_is_ended_from_outside_is_tried_once_more_alone(
     """By a system without memory, by whoever stops it for good, by its alarm after Ctrl-Z stopped all."""
     monkeypatch.setattr("pptsm.runtime.pool.STOPPED_SEC", 2)
     found = list(
-        killable(ended_at_first, [(tmp_path, number, how) for number in range(8)], workers=3, timeout_sec=None)
+        run_jobs(ended_at_first, [(tmp_path, number, how) for number in range(8)], workers=3, timeout_sec=None)
     )
     assert found == [2 * number for number in range(8)]
     begun, done = map(float, (tmp_path / "3-1").read_text().split())
@@ -84,9 +84,9 @@ def test_processes_that_are_ended_before_they_work_are_replaced(tmp_path: Path) 
     """All of a pool's, while they begin: another pool does the work; not for ever."""
     beginning = tmp_path / "beginning"
     jobs = [(number,) for number in (1, 2, 3)]
-    assert list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 2))) == [2, 4, 6]
+    assert list(run_jobs(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 2))) == [2, 4, 6]
     with pytest.raises(UserError, match=r"were ended from outside .* start again"):
-        list(killable(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 1000)))
+        list(run_jobs(double_or_misbehave, jobs, 2, None, die_in_the_beginning, (beginning, 1000)))
 
 
 def broken_with_a_forgotten_job(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
@@ -150,7 +150,7 @@ def test_an_exception_ends_all_at_once() -> None:
     """Nobody waits for a job that hangs without a limit."""
     before, started = set(psutil.Process().children()), time.monotonic()  # processes that prepare clips stay
     with pytest.raises(ValueError, match="101"):
-        list(killable(double_or_misbehave, [(101,), (0,), (0,)], workers=2, timeout_sec=None))
+        list(run_jobs(double_or_misbehave, [(101,), (0,), (0,)], workers=2, timeout_sec=None))
     assert time.monotonic() - started < 60
     since = set(psutil.Process().children()) - before
     assert not [child for child in since if "spawn_main" in " ".join(child.cmdline())]
@@ -158,10 +158,10 @@ def test_an_exception_ends_all_at_once() -> None:
 
 def work_on(shown: int, pause_sec: float, limit_sec: float) -> int:
     """A job that shows so many frames, one after each pause, in which it keeps the interpreter's lock."""
-    with ended_if_silent(limit_sec):
+    with watchdog(limit_sec):
         for _ in range(shown):
             ctypes.PyDLL(None).usleep(int(1e6 * pause_sec))
-            sign_of_life()
+            heartbeat()
     time.sleep(2 * pause_sec)  # no longer watched
     return shown
 
@@ -170,14 +170,14 @@ def test_only_who_gives_no_sign_of_life_is_ended() -> None:
     """Though another takes twice as long as the limit; and without a limit all have for ever."""
     jobs = [(20, 0.3, 3), (1, 30, 3), (2, 0.1, 3), (3, 1, 0)]
     started = time.monotonic()
-    assert list(killable(work_on, jobs, workers=2, timeout_sec=None)) == [20, HUNG, 2, 3]
+    assert list(run_jobs(work_on, jobs, workers=2, timeout_sec=None)) == [20, TIMED_OUT, 2, 3]
     assert time.monotonic() - started < 28
 
 
 def test_no_process_but_those_of_a_pool_is_ended() -> None:
     """The one that decodes in its own process waits; its alarm may be another's."""
-    with ended_if_silent(0.05):
-        sign_of_life()
+    with watchdog(0.05):
+        heartbeat()
         time.sleep(0.3)
 
 
@@ -192,7 +192,7 @@ def take(size_bytes: int) -> str:
 def test_a_job_has_only_so_much_memory() -> None:
     """It gets an error and goes on; the machine need not have as much."""
     jobs = [(1000,), (JOB_BYTES,), (2000,)]
-    found = list(killable(take, jobs, workers=1, timeout_sec=None, prepare=limit_memory))
+    found = list(run_jobs(take, jobs, workers=1, timeout_sec=None, prepare=limit_memory))
     assert found == ["1000", "too much", "2000"]
 
 
@@ -211,8 +211,8 @@ def test_a_killed_starter_leaves_no_job(tmp_path: Path, moment: str, timeout_sec
         "from pathlib import Path\n"
         "if __name__ == '__mp_main__':\n"
         "    Path('beginning').write_text(str(os.getpid())); time.sleep(4)\n"
-        "from test_workers import hang, killable\n"
-        f"if __name__ == '__main__': list(killable(hang, [('at work',)] * 2, workers=2, timeout_sec={timeout_sec}))\n"
+        "from test_workers import hang, run_jobs\n"
+        f"if __name__ == '__main__': list(run_jobs(hang, [('at work',)] * 2, workers=2, timeout_sec={timeout_sec}))\n"
     )
     (tmp_path / "starter.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}

@@ -23,7 +23,7 @@ from pptsm.model.network import VideoNetwork, build_model
 from pptsm.params.schema import Devices
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import precise_batch_norm
-from pptsm.training.objectives import Plain, learn
+from pptsm.training.objectives import CrossEntropy, learn
 from pptsm.training.precision import precision_of
 
 CLIPS = 7
@@ -46,7 +46,7 @@ def step(model: VideoNetwork, ranks: Ranks, wish: bool = False) -> bool:
     with accumulation.step():
         for group in ranks.share(GROUPS):
             clips, labels = paddle.to_tensor(PIXELS[group]), paddle.to_tensor(LABELS[group])
-            learn(Plain(model, 0.1), clips, labels, None, share=len(group) / CLIPS, precision=SINGLE)
+            learn(CrossEntropy(model, 0.1), clips, labels, None, share=len(group) / CLIPS, precision=SINGLE)
             accumulation.add(len(group))
     return accumulation.finish(ranks, wish)
 

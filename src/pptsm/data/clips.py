@@ -24,7 +24,7 @@ from pptsm.params.choices import Sampling, Source
 from pptsm.params.schema import Params, Training
 from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath
-from pptsm.runtime.pool import ended_if_silent
+from pptsm.runtime.pool import watchdog
 from pptsm.video.image_sequence import open_clip, source_path
 from pptsm.video.types import Box, DecodedWhenAsked, Frames, Part, VideoError, resized_size
 from pptsm.video.video import silence_sec
@@ -55,7 +55,7 @@ class FrameSource:
                 frames = read_stored(self.kind, self.folder / stored_name(self.kind, excerpt.id), indices)
             else:
                 path = source_path(self.folder, excerpt.path, self.frame_name)
-                with ended_if_silent(silence_sec(path, self.limit_sec)):
+                with watchdog(silence_sec(path, self.limit_sec)):
                     return open_clip(path).frames(excerpt.first_frame + indices)
         except VideoError as error:
             raise self._unreadable(excerpt, error) from None

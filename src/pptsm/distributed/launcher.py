@@ -35,7 +35,7 @@ from pptsm.params.schema import Compute
 from pptsm.runtime.console import note, printable
 from pptsm.runtime.cores import GPU, LOCAL_SIZE, SIZE, cpu_processes, training_threads
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import die_with_the_starter
+from pptsm.runtime.pool import die_with_parent
 
 READY = "PPTSM_RANK_READY"  # number of the open file that a rank writes into when it is about to join
 HERE, LOOPBACK = "127.0.0.1", b"lo"
@@ -287,7 +287,7 @@ def be_rank(starter: int, call: int, error_file: int) -> None:
         call: number of the open file with what it calls.
         error_file: number of the open file that gets the sentence of a UserError.
     """
-    die_with_the_starter(starter)
+    die_with_parent(starter)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal: rank 0 answers it
     code = 0
     try:

@@ -15,8 +15,8 @@ from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import remove, state_dir
-from pptsm.runtime.jobs import Workers, killable
-from pptsm.runtime.pool import Unfinished, ended_if_silent, limit_memory
+from pptsm.runtime.jobs import Workers, run_jobs
+from pptsm.runtime.pool import JobFailure, limit_memory, watchdog
 from pptsm.video.image_sequence import source_path
 from pptsm.video.types import FrameRange, VideoError
 from pptsm.video.video import silence_sec
@@ -61,9 +61,9 @@ def extract_all(
         (path, list(dict.fromkeys(parts[digest])), params, silence_sec(path, limit_sec))
         for digest, path in paths.items()
     ]
-    done = killable(_extract_into_store, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    done = run_jobs(_extract_into_store, jobs, workers, timeout_sec=None, prepare=limit_memory)
     for (video, *_), fault in zip(jobs, progress(done, "frames", "videos", total=len(jobs)), strict=True):
-        if reason := fault.reason if isinstance(fault, Unfinished) else fault:
+        if reason := fault.reason if isinstance(fault, JobFailure) else fault:
             raise UserError(
                 f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
             )
@@ -84,7 +84,7 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: FrameSettings
                 remove(each.file)
             missing.append(each)
         if missing:
-            with ended_if_silent(limit_sec):
+            with watchdog(limit_sec):
                 write_stored(video, missing, params)
     except VideoError as error:
         return str(error)

@@ -15,8 +15,8 @@ from pptsm.params.schema import Index
 from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.files import atomic_file, remove, state_dir
-from pptsm.runtime.jobs import Workers, killable
-from pptsm.runtime.pool import HUNG, Unfinished, ended_if_silent, limit_memory
+from pptsm.runtime.jobs import Workers, run_jobs
+from pptsm.runtime.pool import TIMED_OUT, JobFailure, limit_memory, watchdog
 from pptsm.video.image_sequence import hash_of, probe_clip, size_of
 from pptsm.video.types import Probe, VideoError, kind_fault, name_fault
 from pptsm.video.video import silence_sec
@@ -35,13 +35,13 @@ def probe_all(paths: list[Path], params: Index, workers: Workers) -> pd.DataFram
     """
     note(f"index: decoding {len(paths)} videos to count their frames; what was decoded before is known")
     jobs = [(path, silence_sec(path, params.probe_timeout_sec)) for path in paths]
-    found = killable(_hash_and_probe, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    found = run_jobs(_hash_and_probe, jobs, workers, timeout_sec=None, prepare=limit_memory)
     answers = list(progress(found, "index", "videos", total=len(paths)))
-    broken = [job for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, Unfinished)]
-    digests = killable(_digest_if_any, broken, workers, timeout_sec=None)  # not here: reading them may hang, too
+    broken = [job for job, answer in zip(jobs, answers, strict=True) if isinstance(answer, JobFailure)]
+    digests = run_jobs(_digest_if_any, broken, workers, timeout_sec=None)  # not here: reading them may hang, too
     rows = []
     for (path, limit_sec), answer in zip(jobs, answers, strict=True):
-        digest, result = _broken(answer, next(digests), limit_sec) if isinstance(answer, Unfinished) else answer
+        digest, result = _broken(answer, next(digests), limit_sec) if isinstance(answer, JobFailure) else answer
         rows.append(asdict(result) | {"size_bytes": _size_of(path), "sha256": digest})
     return pd.DataFrame(rows)
 
@@ -59,7 +59,7 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
     stored = _stored(digest)
     if (known := _read(stored)) is not None:
         return digest, known
-    with ended_if_silent(limit_sec):
+    with watchdog(limit_sec):
         result = probe_clip(path, decord=True)  # the dataset is one's own; elsewhere decord opens nothing
     with atomic_file(stored, settle=False) as partial:
         partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
@@ -67,7 +67,7 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
 
 
 def _digest(path: Path, limit_sec: float) -> str:
-    with ended_if_silent(limit_sec):
+    with watchdog(limit_sec):
         return hash_of(path)
 
 
@@ -99,9 +99,9 @@ def _read(stored: Path) -> Probe | None:
         return None
 
 
-def _broken(unfinished: Unfinished, digest: str | Unfinished, limit_sec: float) -> tuple[str, Probe]:
-    silent = f": nothing came of it for {limit_sec:.0f} s" if unfinished == HUNG else ""
-    return "" if isinstance(digest, Unfinished) else digest, Probe.unreadable(f"{unfinished.reason}{silent}")
+def _broken(unfinished: JobFailure, digest: str | JobFailure, limit_sec: float) -> tuple[str, Probe]:
+    silent = f": nothing came of it for {limit_sec:.0f} s" if unfinished == TIMED_OUT else ""
+    return "" if isinstance(digest, JobFailure) else digest, Probe.unreadable(f"{unfinished.reason}{silent}")
 
 
 def _size_of(path: Path) -> int:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import Workers, killable
-from pptsm.runtime.pool import Unfinished, ended_if_silent, limit_memory
+from pptsm.runtime.jobs import Workers, run_jobs
+from pptsm.runtime.pool import JobFailure, limit_memory, watchdog
 from pptsm.video.image_sequence import ImageSequence, open_clip
 from pptsm.video.types import Seconds, VideoError
 from pptsm.video.video import Video, silence_sec
@@ -37,9 +37,9 @@ def cut_into_parts(clips: pd.DataFrame, found: dict[str, Path], workers: Workers
     ]
     parts_found: dict[Any, _PartFound] = {}
     faults: list[str] = []
-    answers = killable(_spans, jobs, workers, timeout_sec=None, prepare=limit_memory)
+    answers = run_jobs(_spans, jobs, workers, timeout_sec=None, prepare=limit_memory)
     for rows, of_one in zip(of_file.values(), answers, strict=True):
-        each = [of_one.reason] * len(rows) if isinstance(of_one, Unfinished) else of_one
+        each = [of_one.reason] * len(rows) if isinstance(of_one, JobFailure) else of_one
         for row, answer in zip(rows.itertuples(), each, strict=True):
             if isinstance(answer, str):
                 faults.append(f"{row.where} ({row.path}): {answer}")
@@ -68,7 +68,7 @@ class _PartFound(NamedTuple):
 def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[_PartFound | str]:
     """Runs in a worker: the frames of each part, or why there are none."""
     try:
-        with ended_if_silent(limit_sec):
+        with watchdog(limit_sec):
             video = open_clip(path)
             return [_span(video, part) for part in parts]
     except VideoError as error:

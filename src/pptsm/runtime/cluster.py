@@ -33,7 +33,7 @@ from pptsm.runtime import fingerprint
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.extras import require
 from pptsm.runtime.files import state_dir
-from pptsm.runtime.pool import Unfinished, outcome, process_pool, was_ended
+from pptsm.runtime.pool import JobFailure, outcome, process_pool, was_ended
 
 CONNECT_SEC = 10
 LOOK_SEC = 5  # between two looks at whether there is still a worker
@@ -67,8 +67,8 @@ def on_cluster(
     timeout_sec: float | None,
     prepare: Callable[..., None] | None,
     prepare_with: tuple[Any, ...],
-) -> Iterator[Result | Unfinished]:
-    """`jobs.killable` on the cluster whose scheduler is at `address`.
+) -> Iterator[Result | JobFailure]:
+    """`jobs.run_jobs` on the cluster whose scheduler is at `address`.
 
     Raises:
         UserError: no scheduler or worker is there or left, or one that cannot do what would be done here.
@@ -84,7 +84,7 @@ def on_cluster(
                 if not waiting:
                     return
                 answer = _result(client, waiting.popleft(), address)
-                yield answer if isinstance(answer, Unfinished) else pickle.loads(answer)
+                yield answer if isinstance(answer, JobFailure) else pickle.loads(answer)
         finally:
             with suppress(Exception):  # workers that went meanwhile
                 client.cancel(list(waiting), force=True)
@@ -179,7 +179,7 @@ def _no_workers(address: str, found: str) -> UserError:
     )
 
 
-def _result(client: Any, future: Any, address: str) -> bytes | Unfinished:
+def _result(client: Any, future: Any, address: str) -> bytes | JobFailure:
     """What became of a job; whoever did it, as often as its workers were lost."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
@@ -188,7 +188,7 @@ def _result(client: Any, future: Any, address: str) -> bytes | Unfinished:
     alone_sec = 0
     while True:
         try:
-            answer: bytes | Unfinished = future.result(timeout=LOOK_SEC)
+            answer: bytes | JobFailure = future.result(timeout=LOOK_SEC)
             return answer
         except TimeoutError:
             alone_sec = 0 if _has_workers(client) else alone_sec + LOOK_SEC
@@ -229,7 +229,7 @@ _lock = threading.Lock()
 
 def _do(
     run: Run, order: bytes, timeout_sec: float | None, files: list[tuple[Path, tuple[int, bool]]]
-) -> bytes | Unfinished:
+) -> bytes | JobFailure:
     """In a thread of a worker: have a process of its pool do a job; the pickled result."""
     for is_last in (False, True):  # once more where its process was ended from outside, as it is on one machine
         with _pool_of(run) as pool:
@@ -249,8 +249,8 @@ def _do(
                 return outcome(running, timeout_sec)
         with _lock:
             if run.id not in _pools:  # the command was ended in the moment this was handed over: nobody would do it
-                return Unfinished("the command was ended")
-    return Unfinished("its process was ended twice")
+                return JobFailure("the command was ended")
+    return JobFailure("its process was ended twice")
 
 
 @contextmanager

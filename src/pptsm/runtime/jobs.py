@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pptsm.runtime.cluster import on_cluster
 from pptsm.runtime.cores import pool_size
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.pool import Unfinished, fail, finished, outcome, process_pool, was_ended
+from pptsm.runtime.pool import JobFailure, fail, finished, outcome, process_pool, was_ended
 
 JOBS_AHEAD = 2  # per process: the one that it does, and one that waits to be done
 MOST_POOLS = 3  # one after the other, for a run; then memory will not do
@@ -23,14 +23,14 @@ Result = TypeVar("Result")
 Workers = int | str  # processes here, "auto" for as many as there are cores; or the address of a cluster
 
 
-def killable(
+def run_jobs(
     work: Callable[..., Result],
     jobs: Iterable[tuple[Any, ...]],
     workers: Workers,
     timeout_sec: float | None,
     prepare: Callable[..., None] | None = None,
     prepare_with: tuple[Any, ...] = (),
-) -> Iterator[Result | Unfinished]:
+) -> Iterator[Result | JobFailure]:
     """Call `work(*job)` for each job in other processes; the results in the order of the jobs, as they come.
 
     Whatever ends this generator early ends its processes at once, and so does the death of this process.
@@ -54,10 +54,10 @@ def killable(
 
 def _here(
     pools: "_Pools", size: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
-) -> Iterator[Result | Unfinished]:
+) -> Iterator[Result | JobFailure]:
     try:
         for done in _in_turn(pools, work, timeout_sec, iter(jobs), JOBS_AHEAD * size):
-            found: Result | Unfinished = outcome(done, timeout_sec)
+            found: Result | JobFailure = outcome(done, timeout_sec)
             yield found
     except BrokenProcessPool as error:  # none of its processes is left, and no job is to blame
         raise UserError(

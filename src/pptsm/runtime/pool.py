@@ -37,13 +37,13 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class JobFailure:
     """What stands in the place of a result where a job was killed or crashed."""
 
     reason: str
 
 
-HUNG = Unfinished("the decoder hung")  # and gave no sign of life for too long
+TIMED_OUT = JobFailure("the decoder hung")  # and gave no sign of life for too long
 
 
 def was_ended(future: "Future[Any]") -> bool:
@@ -75,7 +75,7 @@ def fail(jobs: "Iterable[Future[Any]]") -> None:
             job.set_exception(BrokenProcessPool("All workers expired"))
 
 
-def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | None) -> Result | Unfinished:
+def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | None) -> Result | JobFailure:
     """Wait for a job of a pool.
 
     Raises:
@@ -86,9 +86,9 @@ def outcome(running: "concurrent.futures.Future[Result]", timeout_sec: float | N
     except concurrent.futures.TimeoutError:  # also what a disk that does not answer raises
         if timeout_sec is None:
             raise
-        return Unfinished(f"decoding took longer than {timeout_sec:g} s")
+        return JobFailure(f"decoding took longer than {timeout_sec:g} s")
     except ProcessExpired as error:
-        return HUNG if was_silent(error) else Unfinished(f"the decoder crashed twice (exit code {error.exitcode})")
+        return TIMED_OUT if was_silent(error) else JobFailure(f"the decoder crashed twice (exit code {error.exitcode})")
 
 
 def process_pool(
@@ -134,14 +134,14 @@ _silence_sec = 0.0  # how long it may give no sign of life; 0: for ever
 
 
 @contextmanager
-def ended_if_silent(limit_sec: float) -> Iterator[None]:
-    """Within it, a process of a pool is ended where `sign_of_life` is not called for so long; any other goes on.
+def watchdog(limit_sec: float) -> Iterator[None]:
+    """Within it, a process of a pool is ended where `heartbeat` is not called for so long; any other goes on.
 
     The system's alarm does it, without a handler: a decoder that keeps the interpreter's lock does not stop it.
     """
     global _silence_sec  # noqa: PLW0603  a process does one job at a time
     _silence_sec = limit_sec if _may_be_ended else 0.0
-    sign_of_life()
+    heartbeat()
     try:
         yield
     finally:
@@ -151,11 +151,11 @@ def ended_if_silent(limit_sec: float) -> Iterator[None]:
 
 
 def was_silent(error: ProcessExpired) -> bool:
-    """Whether a process ended by `ended_if_silent`."""
+    """Whether a process ended by `watchdog`."""
     return bool(error.exitcode == -signal.SIGALRM)
 
 
-def sign_of_life() -> None:
+def heartbeat() -> None:
     """Say that work goes on; it costs two microseconds."""
     if _silence_sec:
         signal.setitimer(signal.ITIMER_REAL, _silence_sec)
@@ -172,13 +172,13 @@ def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -
     global _may_be_ended  # noqa: PLW0603  once a process
     starter = multiprocessing.parent_process()
     assert starter is not None
-    die_with_the_starter(starter.pid)
+    die_with_parent(starter.pid)
     _may_be_ended = True
     if prepare is not None:
         prepare(*prepare_with)
 
 
-def die_with_the_starter(starter: int | None) -> None:
+def die_with_parent(starter: int | None) -> None:
     """Have the system kill this process when its starter is no more, whatever a decoder does here then."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

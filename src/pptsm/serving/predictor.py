@@ -20,9 +20,9 @@ from pptsm.evaluation.metrics import ranking, require_numbers, softmax, video_lo
 from pptsm.evaluation.model_file import DIGEST
 from pptsm.params.choices import Sampling
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import killable
+from pptsm.runtime.jobs import run_jobs
 from pptsm.runtime.paths import StrPath, as_path
-from pptsm.runtime.pool import Unfinished, limit_memory
+from pptsm.runtime.pool import JobFailure, limit_memory
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.video.types import FrameRange, Frames, Part, Seconds, VideoError, shown
 
@@ -270,9 +270,9 @@ def predict_files(
     """
     paths = [Path(file) for file in files]
     jobs = [(file, top_k, part) for file, part in zip(paths, parts or [None] * len(paths), strict=True)]
-    answers = killable(_predict, jobs, 1, timeout_sec, _open_predictor, (Path(model), sampling))
+    answers = run_jobs(_predict, jobs, 1, timeout_sec, _open_predictor, (Path(model), sampling))
     for file, answer in zip(paths, answers, strict=True):
-        yield Answer(file, [], answer.reason) if isinstance(answer, Unfinished) else answer
+        yield Answer(file, [], answer.reason) if isinstance(answer, JobFailure) else answer
 
 
 _predictor: Predictor | None = None  # of the process that predicts

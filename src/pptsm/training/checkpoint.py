@@ -34,7 +34,7 @@ from pptsm.model.network import VideoNetwork
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import atomic_file, remove, state_dir
-from pptsm.training.provenance import MADE_OF, MadeOf, listed, read_made_of, until
+from pptsm.training.provenance import PROVENANCE, Provenance, listed, read_provenance, until
 from pptsm.training.signals import Stopping
 from pptsm.training.state_file import Arrays, read_state, write_state
 from pptsm.weights.state_dict import as_arrays
@@ -47,7 +47,7 @@ PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
 
 
 @dataclass
-class Progress:
+class TrainState:
     """What has been reached: finished epochs, the history of each, the best epoch's weights, and steps beyond."""
 
     epochs_done: int
@@ -57,11 +57,11 @@ class Progress:
     best_epoch: int = 0  # counted from 1; 0: none yet
     sums: dict[str, Any] | None = None  # `EpochMetrics.sums` of the epoch under way; None: no step of it is done
 
-    def within(self, sums: dict[str, Any]) -> "Progress":
+    def within(self, sums: dict[str, Any]) -> "TrainState":
         """The same and some steps more, with what they have come to."""
         return replace(self, sums=sums)
 
-    def after(self, row: dict[str, float]) -> "Progress":
+    def after(self, row: dict[str, float]) -> "TrainState":
         """The same and an epoch more, with its row of the history."""
         return replace(self, epochs_done=self.epochs_done + 1, history=[*self.history, row], sums=None)
 
@@ -74,11 +74,11 @@ class Progress:
 class Checkpoint:
     """One run's state: each written whole in place of the one before, the last kept when the outputs are in place."""
 
-    def __init__(self, role: str, made_of: MadeOf, save_every_min: float = math.inf) -> None:
+    def __init__(self, role: str, provenance: Provenance, save_every_min: float = math.inf) -> None:
         """Of a role's run; within an epoch a state is due so many minutes after the one before."""
         self.role = role
-        self.made_of = made_of
-        self.key = made_of.key(role)
+        self.provenance = provenance
+        self.key = provenance.key(role)
         self.folder = state_dir("training") / self.key
         self.finished = state_dir("training") / f"{role}-finished"
         self.ranks = Ranks()  # rank 0 alone holds, reads and writes the state; after every step all have the same
@@ -88,7 +88,7 @@ class Checkpoint:
         self._waited = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other runs of the same training out; where there is one, wait for its end and then take what it left.
 
         A process that was launched as another rank than 0 has nothing to hold: its rank 0 does.
@@ -113,19 +113,19 @@ class Checkpoint:
         try:
             here = f"process {os.getpid()} on {platform.node()}, in {Path.cwd()}, since {datetime.now():%Y-%m-%d %H:%M}"
             Path(lock.lock_file).write_text(here, encoding="utf-8")
-            with self.obeying_signals():
+            with self.handle_signals():
                 yield
         finally:
             Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it looks whether it is still there
             lock.release()
 
-    def obeying_signals(self) -> AbstractContextManager[None]:
+    def handle_signals(self) -> AbstractContextManager[None]:
         """Inside, Ctrl-C and SIGTERM end the run once all is saved; every rank is to enter it.
 
         Raises:
             Stopped: one of them came.
         """
-        return self._stopping.heeded()
+        return self._stopping.handle_signals()
 
     def save_is_due(self) -> bool:
         """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
@@ -144,7 +144,7 @@ class Checkpoint:
             if not self._stopping.asked or self.ranks.size > 1:
                 raise
 
-    def save(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
+    def save(self, progress: TrainState, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         """Write all that the next step depends on; to be called by all ranks alike.
 
         Raises:
@@ -156,7 +156,7 @@ class Checkpoint:
         asked = max(self.ranks.gather([self._stopping.asked]))
         self._stopping.saved(f"epoch {progress.epochs_done}{progress.and_steps}", asked)
 
-    def _write(self, progress: Progress, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
+    def _write(self, progress: TrainState, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> None:
         state = {
             "progress": vars(progress),
             "models": [as_arrays(model.state_dict()) for model in models],
@@ -166,10 +166,10 @@ class Checkpoint:
         }
         with atomic_file(self.folder / STATE) as partial:
             write_state(partial, state)
-        with atomic_file(self.folder / MADE_OF) as partial:
-            partial.write_text(json.dumps(vars(self.made_of), indent=1), encoding="utf-8")
+        with atomic_file(self.folder / PROVENANCE) as partial:
+            partial.write_text(json.dumps(vars(self.provenance), indent=1), encoding="utf-8")
 
-    def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> Progress | None:
+    def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> TrainState | None:
         """Put a saved state back into models, optimiser and scaler; None where there is none to go on from."""
         state = self.ranks.from_first(self._found)
         if state is None:
@@ -186,7 +186,7 @@ class Checkpoint:
                 f"the epochs before were computed with {state['computed_with']}, these with {computed_with()}: the "
                 "result is as good, but not byte for byte that of one machine"
             )
-        return Progress(**state["progress"])
+        return TrainState(**state["progress"])
 
     def _found(self) -> Arrays | None:
         with _lock_of(self.role):
@@ -201,7 +201,7 @@ class Checkpoint:
 
     def _finished_before(self) -> Arrays | None:
         """The last finished run's, if it is this very training: of another run, or of this stage for another reason."""
-        if read_made_of(self.finished) != self.made_of or (state := _read(self.finished)) is None:
+        if read_provenance(self.finished) != self.provenance or (state := _read(self.finished)) is None:
             return None
         note(
             f"{self.role}: takes the result of the run that it waited for"
@@ -216,11 +216,11 @@ class Checkpoint:
 
         A piecewise schedule's rate follows from the epoch alone, a cosine's from the number of epochs too.
         """
-        before = read_made_of(self.finished)
+        before = read_provenance(self.finished)
         epochs = f"{self.role}.epochs"
-        if before is None or self.made_of.parameters[epochs] <= (done := before.parameters.get(epochs, 0)):
+        if before is None or self.provenance.parameters[epochs] <= (done := before.parameters.get(epochs, 0)):
             return None
-        ours, theirs = (until(done, made_of) for made_of in (self.made_of, before))
+        ours, theirs = (until(done, provenance) for provenance in (self.provenance, before))
         if ours.parameters != theirs.parameters or ours.inputs != theirs.inputs:
             return None
         why = None
@@ -236,19 +236,19 @@ class Checkpoint:
 
     def _with_other_code(self) -> Arrays | None:
         """The newest unfinished run of the role, if only its code is another and the user wants it; else: says why."""
-        found = sorted(state_dir("training").glob(f"{self.role}-*/{MADE_OF}"), key=lambda path: path.stat().st_mtime)
+        found = sorted(state_dir("training").glob(f"{self.role}-*/{PROVENANCE}"), key=lambda path: path.stat().st_mtime)
         for folder in [path.parent for path in reversed(found) if path.parent != self.finished]:
             try:
                 with _lock_of(folder.name).acquire(blocking=False):
-                    if before := read_made_of(folder):
+                    if before := read_provenance(folder):
                         return self._taken_over(folder, before)
             except Timeout:  # it is under way
                 pass
         return None
 
-    def _taken_over(self, folder: Path, before: MadeOf) -> Arrays | None:
-        changed = listed(self.made_of.differences(before))
-        same_but_for_code = (self.made_of.parameters, self.made_of.inputs) == (before.parameters, before.inputs)
+    def _taken_over(self, folder: Path, before: Provenance) -> Arrays | None:
+        changed = listed(self.provenance.differences(before))
+        same_but_for_code = (self.provenance.parameters, self.provenance.inputs) == (before.parameters, before.inputs)
         if same_but_for_code and os.environ.get(OTHER_CODE) == "1":
             note(f"{self.role}: goes on from {folder} with other code, as {OTHER_CODE} says: {changed}")
             folder.rename(self.folder)
@@ -270,14 +270,14 @@ def _lock_of(name: str) -> FileLock:
 def _read(folder: Path) -> Arrays | None:
     """The state in a folder; None where there is none. A damaged one is removed: nobody can go on from it."""
     problem = ""
-    if (folder.exists() and not folder.is_dir()) or (folder / MADE_OF).is_dir():
+    if (folder.exists() and not folder.is_dir()) or (folder / PROVENANCE).is_dir():
         problem = "files and folders have changed places"
     elif not (folder / STATE).exists():
         return None
     else:
         try:
             state = read_state(folder / STATE)
-            Progress(**state["progress"])
+            TrainState(**state["progress"])
             if state.keys() == PARTS:
                 return state
             problem = f"it holds {', '.join(state)}"

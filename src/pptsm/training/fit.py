@@ -24,9 +24,9 @@ from pptsm.training.checkpoint import Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
-from pptsm.training.objectives import Hinton, Mutual, Objective, Plain
-from pptsm.training.out_of_memory import explain_out_of_memory
-from pptsm.training.provenance import MadeOf, code_of
+from pptsm.training.objectives import CrossEntropy, Distillation, MutualLearning, Objective
+from pptsm.training.out_of_memory import explain_oom
+from pptsm.training.provenance import Provenance, code_of
 from pptsm.training.run import Run
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
@@ -100,10 +100,10 @@ def fit(plan: Plan, params: Params) -> None:
         val_videos=in_split(table, "val"),
         source=frame_source(params, plan.inputs.frames),
     )
-    checkpoint = Checkpoint(plan.role, _made_of(plan, run.params, table), compute.save_every_min)
+    checkpoint = Checkpoint(plan.role, _provenance(plan, run.params, table), compute.save_every_min)
     batch = min(recipe.batch_size, max(1, len(train_videos) * run.params.training.clips_per_video))
     most = most_processes(batch, recipe, on_gpu=device == "gpu") if plan.section.epochs > 0 else 1
-    with checkpoint.held():
+    with checkpoint.lock():
         launch(fit_role, (plan, run, checkpoint), compute, most=most, what=plan.role)
 
 
@@ -122,7 +122,7 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
     run, checkpoint.ranks = replace(run, ranks=ranks), ranks
     params, epochs = run.params, plan.section.epochs
     use_device(params.compute.device, params.compute.devices, deterministic=params.training.deterministic)
-    with checkpoint.obeying_signals(), explain_out_of_memory(plan.role, params, plan.section.network.num_segments):
+    with checkpoint.handle_signals(), explain_oom(plan.role, params, plan.section.network.num_segments):
         paddle.seed(params.seed)
         objective = _objective(plan, run)
         networks = dict(zip(plan.sections, objective.learners, strict=True))
@@ -136,11 +136,11 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
                 verdicts[name] = judge_network(network, name, plan.sections[name], trained.history, run)
                 note(sentence(name, verdicts[name]))
         if not ranks.rank:
-            _write(plan, run, trained, verdicts, checkpoint.made_of)
+            _write(plan, run, trained, verdicts, checkpoint.provenance)
             checkpoint.finish()
 
 
-def _made_of(plan: Plan, params: Params, table: pd.DataFrame) -> MadeOf:
+def _provenance(plan: Plan, params: Params, table: pd.DataFrame) -> Provenance:
     """All that decides the result of a training."""
     inputs = {"the index": sha256_of(plan.inputs.index), "the class names": sha256_of(plan.inputs.labels)}
     for name, start in plan.starts.items():
@@ -154,7 +154,7 @@ def _made_of(plan: Plan, params: Params, table: pd.DataFrame) -> MadeOf:
         inputs["the kept frames"] = digest_of_kept(source, plan.inputs.frames, table)
     sections = {"teacher" if name == PEER else name: section for name, section in plan.sections.items()}
     learns_from: LearnsFrom = "peer" if plan.peer else "teacher" if plan.teacher else "labels"
-    return MadeOf(deciding_parameters(params, sections, learns_from), inputs, code_of(plan.role, source))
+    return Provenance(deciding_parameters(params, sections, learns_from), inputs, code_of(plan.role, source))
 
 
 def _objective(plan: Plan, run: Run) -> Objective:
@@ -164,11 +164,11 @@ def _objective(plan: Plan, run: Run) -> Objective:
         _started(name, section, len(run.labels), plan.starts[name]) for name, section in plan.sections.items()
     ]
     if others:
-        return Mutual(model, others[0], smoothing, student.distillation.weight)
+        return MutualLearning(model, others[0], smoothing, student.distillation.weight)
     if plan.teacher is None:
-        return Plain(model, smoothing)
+        return CrossEntropy(model, smoothing)
     how = student.distillation
-    return Hinton(model, load_network(plan.teacher), smoothing, how.weight, how.temperature)
+    return Distillation(model, load_network(plan.teacher), smoothing, how.weight, how.temperature)
 
 
 def _started(name: str, section: Role, num_classes: int, weights: Path) -> VideoNetwork:
@@ -187,11 +187,13 @@ def _started(name: str, section: Role, num_classes: int, weights: Path) -> Video
     return model
 
 
-def _write(plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[str, Any]], made_of: MadeOf) -> None:
+def _write(
+    plan: Plan, run: Run, trained: Trained, verdicts: Mapping[str, dict[str, Any]], provenance: Provenance
+) -> None:
     """The outputs of a trained role: weights and cards, and the history."""
     distilled = plan.teacher is not None or plan.peer is not None
     facts: dict[str, Any] = {
-        "revision": made_of.revision(plan.role, trained.weights[0]),
+        "revision": provenance.revision(plan.role, trained.weights[0]),
         "distilled": distilled,
         "kept_epoch": trained.kept_epoch,
         "clips_per_step": trained.clips_per_step,

@@ -26,7 +26,7 @@ from pptsm.runtime.cores import loader_processes
 from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
-from pptsm.training.checkpoint import Checkpoint, Progress
+from pptsm.training.checkpoint import Checkpoint, TrainState
 from pptsm.training.epoch_metrics import EpochMetrics
 from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
@@ -90,7 +90,7 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
     reached = checkpoint.load(learners, optimizer, scaler)
     if reached is not None and reached.epochs_done < epochs:
         note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}{reached.and_steps}")
-    reached = reached or Progress(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
+    reached = reached or TrainState(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
 
     to_do = range(reached.epochs_done, epochs)
     forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners))

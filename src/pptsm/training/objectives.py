@@ -38,7 +38,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Plain:
+class CrossEntropy:
     """From the labels alone."""
 
     model: VideoNetwork
@@ -57,7 +57,7 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class Hinton:
+class Distillation:
     """From the labels, and from a fixed teacher that sees the same clips.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network" (2015).
@@ -85,7 +85,7 @@ class Hinton:
 
 
 @dataclass(frozen=True)
-class Mutual:
+class MutualLearning:
     """From the labels, and from a peer that learns beside it.
 
     Source: Zhang et al., "Deep Mutual Learning" (CVPR 2018), as PP-TSMv2 sums it.

@@ -13,7 +13,7 @@ SIGNS = ("out of memory", "ALLOC_FAILED", "Cannot allocate memory")
 
 
 @contextmanager
-def explain_out_of_memory(role: str, params: Params, segments: int) -> Iterator[None]:
+def explain_oom(role: str, params: Params, segments: int) -> Iterator[None]:
     """Around the training of a role, on clips of so many frames.
 
     Raises:

@@ -14,12 +14,12 @@ from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note
 from pptsm.training.state_file import Arrays
 
-MADE_OF = "made_of.json"
+PROVENANCE = "provenance.json"
 SHOWN = 8  # differences in a sentence
 
 
 @dataclass(frozen=True)
-class MadeOf:
+class Provenance:
     """All that decides the result of a run, by name: parameters, hashes of inputs, and hashes of code."""
 
     parameters: dict[str, Any]  # "training.base_lr": 0.02
@@ -40,7 +40,7 @@ class MadeOf:
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return f"{role}-{digest.hexdigest()[:16]}"
 
-    def differences(self, other: "MadeOf") -> list[str]:
+    def differences(self, other: "Provenance") -> list[str]:
         """What differs from `other`, for a person: "training.base_lr (was 0.01, is 0.02)", "training/losses.py"."""
         found = []
         for part, now in vars(self).items():
@@ -62,22 +62,22 @@ def code_of(role: str, source: Source) -> dict[str, str]:
     return {name: value for name, value in fingerprint.of_stage(role).items() if name not in unused}
 
 
-def read_made_of(folder: Path) -> MadeOf | None:
+def read_provenance(folder: Path) -> Provenance | None:
     """What a state's key was made of; None where there is no state, or one of another version, or a damaged one."""
     try:
-        return TypeAdapter(MadeOf).validate_json((folder / MADE_OF).read_bytes())
+        return TypeAdapter(Provenance).validate_json((folder / PROVENANCE).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError):
-        note(f"{folder / MADE_OF} cannot be read: no other training goes on from this state")
+        note(f"{folder / PROVENANCE} cannot be read: no other training goes on from this state")
         return None
 
 
-def until(epoch: int, made_of: MadeOf) -> MadeOf:
+def until(epoch: int, provenance: Provenance) -> Provenance:
     """Without the parameters that decide only what comes from an epoch on, under a piecewise schedule."""
-    parameters = {name: value for name, value in made_of.parameters.items() if not name.endswith(".epochs")}
+    parameters = {name: value for name, value in provenance.parameters.items() if not name.endswith(".epochs")}
     parameters["training.step_epochs"] = [step for step in parameters.get("training.step_epochs", []) if step < epoch]
-    return MadeOf(parameters, made_of.inputs, made_of.code)
+    return Provenance(parameters, provenance.inputs, provenance.code)
 
 
 def listed(names: list[str]) -> str:

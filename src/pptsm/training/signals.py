@@ -22,7 +22,7 @@ class Stopping:
         self._saved = "no step yet"
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
         """Obey the signals at once while all is saved, and else at the next save; a second one of a kind at once.
 
         The second kind (an orchestrator sends SIGTERM when SIGINT was not enough) leaves the save its time.

@@ -12,8 +12,8 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.table import SPLITS, ClipRef, excerpts
 from pptsm.runtime.console import progress
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import killable
-from pptsm.runtime.pool import Unfinished
+from pptsm.runtime.jobs import run_jobs
+from pptsm.runtime.pool import JobFailure
 
 HASH_SIDE = 16  # 256 bits per frame: with 64, plain backgrounds are taken for copies (docs/log/2026-11.md)
 HASH_BITS = HASH_SIDE**2
@@ -56,10 +56,10 @@ def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["aut
     """
     wanted = list(zip(excerpts(clips), clips["num_frames"].tolist(), strict=True))
     jobs = [(source, wanted[start : start + CLIPS_OF_A_JOB]) for start in range(0, len(wanted), CLIPS_OF_A_JOB)]
-    done = killable(_hashes_of, jobs, workers, timeout_sec=None)  # the index knows that they decode
+    done = run_jobs(_hashes_of, jobs, workers, timeout_sec=None)  # the index knows that they decode
     found = []
     for (_, part), answer in zip(jobs, progress(done, "hashes", "jobs", total=len(jobs)), strict=True):
-        if isinstance(answer, Unfinished):
+        if isinstance(answer, JobFailure):
             names = f"{part[0][0].id!r} to {part[-1][0].id!r}"
             raise UserError(f"the clips {names} cannot be compared: {answer.reason}. Look at them with `pptsm views`.")
         found.append(answer)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pptsm.runtime.pool import sign_of_life
+from pptsm.runtime.pool import heartbeat
 from pptsm.video.orientation import AS_STORED, Orientation, orientation_in
 from pptsm.video.packets import Packets, open_container
 from pptsm.video.timing import Timing, timing_of
@@ -56,7 +56,7 @@ class Decord:
     def __iter__(self) -> Iterator[Image]:
         self._reader.seek_accurate(0)
         for index in range(len(self)):
-            sign_of_life()
+            heartbeat()
             try:
                 yield _rgb(self._reader.next().asnumpy())
             except _decord_errors() as error:
@@ -212,7 +212,7 @@ def _shown_frames(container: Any, stream: Any, leading: int) -> Iterator[Any]:
 
     begun, key_at = leading == 0, None
     for number, packet in enumerate(container.demux(stream)):
-        sign_of_life()
+        heartbeat()
         key_at = packet.pts if number == leading else key_at
         try:
             frames = packet.decode()
@@ -238,7 +238,7 @@ def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -
         if first and not (packet.is_keyframe and packet.pts is not None and packet.pts <= start):
             return
         first = False
-        sign_of_life()
+        heartbeat()
         if context.name == "h264":
             # Nothing looks back at a frame that says so: it need not be decoded. HEVC says it of a layer only.
             context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"

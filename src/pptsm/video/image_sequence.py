@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pptsm.params.choices import NUMBERED_FRAMES
 from pptsm.runtime.files import sha256_of
 from pptsm.runtime.paths import StrPath
-from pptsm.runtime.pool import sign_of_life
+from pptsm.runtime.pool import heartbeat
 from pptsm.video.pixels import decode_sound_jpeg
 from pptsm.video.timing import Timing
 from pptsm.video.types import FrameRange, Frames, Image, Part, Probe, Seconds, VideoError
@@ -145,7 +145,7 @@ class ImageSequence:
         return image
 
     def _image(self, number: int) -> Image:
-        sign_of_life()
+        heartbeat()
         data = self.jpeg(number)
         try:
             return decode_sound_jpeg(data)
@@ -188,7 +188,7 @@ def hash_of(path: Path) -> str:
         return sha256_of(path)
     digest = hashlib.sha256()
     for file in ImageSequence(path).files:
-        sign_of_life()
+        heartbeat()
         digest.update(f"{file.name}\n{sha256_of(file)}\n".encode())
     return digest.hexdigest()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.runtime.pool import sign_of_life
+from pptsm.runtime.pool import heartbeat
 from pptsm.video.orientation import says_orientation
 from pptsm.video.types import VideoError
 
@@ -83,7 +83,7 @@ def read_packets(path: Path) -> Packets:
             # in H.264 frames may look back beyond a marked key frame; units of type 5 start afresh
             fresh_starts = BitStreamFilterContext("filter_units=pass_types=5", stream) if codec == "h264" else None
             for packet in container.demux(stream):
-                sign_of_life()
+                heartbeat()
                 if packet.size == 0 and packet.dts is None:
                     continue  # PyAV's own, to flush a decoder
                 if first_key is None and (packet.is_keyframe or not shown_at):

@@ -172,7 +172,7 @@ def probe(path: StrPath, open_video: Callable[[Path], Any] = Video) -> Probe:
     """Decode a whole file and say what is in it; never raises for a bad file.
 
     A broken container can keep a decoder busy without end: call this in a process that can be killed, and within
-    `ended_if_silent`.
+    `watchdog`.
     """
     try:
         video = open_video(Path(path))
