@@ -87,6 +87,32 @@ def test_no_import_of_the_package_is_unknown_to_the_rule() -> None:
                 assert module in known or of_base, (file, module)
 
 
+IMPORTS_OF_EACH = """
+import ast, importlib, inspect, textwrap
+from pptsm.cli import COMMANDS, STAGES
+from pptsm.runtime.extras import MissingExtra
+functions = {name: stage.run for name, stage in STAGES.items()} | {command.__name__: command for command in COMMANDS}
+for name, function in functions.items():
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except MissingExtra:
+        print(name)
+"""
+
+
+@pytest.mark.parametrize("extra", ["pipeline", "cpu"])
+def test_the_rule_names_just_those_whose_imports_need_an_extra(extra: str) -> None:
+    """What each stage and command imports, tried without what this extra alone brings."""
+    other = modules_of("pipeline" if extra == "cpu" else "cpu")
+    done = without(modules_of(extra) - other, IMPORTS_OF_EACH)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {name for name, needed in extras.NEEDED_BY.items() if extra in needed}
+
+
 def test_every_name_in_the_rule_is_a_stage_or_a_command() -> None:
     assert set(extras.NEEDED_BY) <= set(STAGES) | {command.__name__ for command in COMMANDS}
 

@@ -29,7 +29,6 @@ from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.metrics import accuracy
 from pptsm.runtime import cores as processor
 from pptsm.runtime.errors import UserError
-from pptsm.training import fit as fit_module
 from pptsm.training import loop
 from pptsm.training.run import Run
 from pptsm.training.validation import validation_logits
@@ -121,20 +120,33 @@ def test_looking_for_what_listens_to_outside_leaves_no_file_open(
         assert len(os.listdir(OPEN_FILES)) == before  # noqa: PTH208 (names, of what is no path)
 
 
-def test_ranks_read_no_table_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first reads index and class names, and hands over what it found: another run may replace them meanwhile."""
-    started = fit_module.launch
+WITHOUT_TABLES = """
+import os
+from pathlib import Path
+from pptsm.training import fit as fit_module
+from test_roles import fit
 
-    def without_tables(*arguments: Any, **options: Any) -> None:
-        for name in ("index.csv", "labels.txt"):
-            Path(name).rename(f"{name}.gone")
-        started(*arguments, **options)
+launch = fit_module.launch
 
-    monkeypatch.setattr(fit_module, "launch", without_tables)
-    before = dict(os.environ)
-    card, _ = fit("teacher", {"compute": {"devices": 2, "workers": 0}})
-    assert "2 processes of " in card["computed_with"]
-    assert dict(os.environ) == before
+def launch_without_tables(*arguments, **options):
+    for name in ("index.csv", "labels.txt"):
+        Path(name).rename(f"{name}.gone")
+    launch(*arguments, **options)
+
+fit_module.launch = launch_without_tables
+before = dict(os.environ)
+card, _ = fit("teacher", {"compute": {"devices": 2, "workers": 0}})
+assert "2 processes of " in card["computed_with"], card
+assert dict(os.environ) == before
+"""
+
+
+def test_ranks_read_no_table_again(place: Path) -> None:
+    """The first reads index and class names, and hands over what it found; afterwards its environment is as before."""
+    paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "ignore", "-c", WITHOUT_TABLES]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_alone_nothing_is_sent() -> None:

@@ -561,7 +561,7 @@ def test_served_accuracy_stands_beside_the_evaluations(run: Path) -> None:
     assert "55.00 %" in tile
     assert "from 60 original files" in tile
     assert "98.33 % answered as in the evaluation" in tile
-    assert "about 60 of these videos, from their original files, the exported student recognises 55.00 %" in text
+    assert "from the original files of 60 of these videos, the exported student recognises 55.00 %" in text
     assert "for 98.33 % its answer is that of the evaluation" in text
 
 

@@ -28,15 +28,15 @@ EXTRAS = {
     "cluster": ("distributed",),
 }  # fmt: skip
 
-# Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none.
+# Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stage start
+# and `pptsm fetch` need what two extras bring: their import says it.)
 NEEDED_BY: dict[str, tuple[str, ...]] = {
     "validate": ("pipeline",),
     "validate_frames": ("pipeline",),
-    "start": ("pipeline",),
     "teacher": ("pipeline", "cpu"),
     "student": ("pipeline", "cpu"),
     "baseline": ("pipeline", "cpu"),
-    "export": ("pipeline", "cpu"),
+    "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "convert": ("cpu",),
