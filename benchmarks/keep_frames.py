@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from measure import Work, in_turns, machine, median_ms
 from pptsm.data.sampling import uniform_indices
 from pptsm.frames.short_gop import fitting
-from pptsm.frames.store import Wanted, read_kept, write_kept
-from pptsm.params.choices import Kept
-from pptsm.params.schema import Frames
+from pptsm.frames.store import Wanted, read_stored, write_stored
+from pptsm.params.choices import StoredAs
+from pptsm.params.schema import FrameSettings
 from pptsm.video.pixels import resized
-from pptsm.video.types import Span
+from pptsm.video.types import FrameRange
 from pptsm.video.video import Video
 
 FORMS = {
@@ -100,26 +100,26 @@ def print_forms(videos: list[Path], short_side_px: int, turns: int) -> None:
     print(machine())
     print(f"{'':30} {'KB':>7} {'write s':>8} {'clip ms':>8} {'levels':>7} {'PSNR':>6}")
     rest = {"short_side_px": short_side_px, "jpeg_quality": 95, "crf": 18, "key_frame_every": 8}
-    forms = {name: Frames.model_validate(rest | values) for name, values in FORMS.items()}
+    forms = {name: FrameSettings.model_validate(rest | values) for name, values in FORMS.items()}
     for video in videos:
         with tempfile.TemporaryDirectory() as folder:
             print_video(video, forms, Path(folder), turns)
 
 
-def print_video(video: Path, forms: dict[str, Frames], folder: Path, turns: int) -> None:
+def print_video(video: Path, forms: dict[str, FrameSettings], folder: Path, turns: int) -> None:
     """A table."""
     decoded = list(Video(video))
     height, width = decoded[0].shape[:2]
     print(f"{video.name}, {len(decoded)} frames of {width}x{height}")
-    whole, rng = Span(0, len(decoded)), np.random.default_rng(0)
+    whole, rng = FrameRange(0, len(decoded)), np.random.default_rng(0)
     draws = [uniform_indices(len(decoded), 8, rng).ravel() for _ in range(turns + 1)]
     files = {name: folder / str(number) for number, name in enumerate(forms)}
 
     def writing(name: str) -> Work:
-        return lambda _: write_kept(video, [Wanted(files[name], whole)], forms[name])
+        return lambda _: write_stored(video, [Wanted(files[name], whole)], forms[name])
 
     def reading(name: str) -> Work:
-        return lambda turn: clip(forms[name].kept, files[name], draws[turn])
+        return lambda turn: clip(forms[name].stored_as, files[name], draws[turn])
 
     written = in_turns({name: writing(name) for name in forms}, WRITES)
     ways = {name: reading(name) for name in forms} | {"video": lambda turn: Video(video).frames(draws[turn])}
@@ -133,14 +133,14 @@ def print_video(video: Path, forms: dict[str, Frames], folder: Path, turns: int)
         )
 
 
-def clip(kind: Kept, file: Path, indices: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+def clip(kind: StoredAs, file: Path, indices: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
     """Its frames, decoded."""
-    return list(read_kept(kind, file, indices).images)
+    return list(read_stored(kind, file, indices).images)
 
 
-def differences(settings: Frames, decoded: list[NDArray[np.uint8]], file: Path) -> tuple[float, float]:
+def differences(settings: FrameSettings, decoded: list[NDArray[np.uint8]], file: Path) -> tuple[float, float]:
     """Mean of absolute levels, and PSNR, of the kept frames against the decoded ones."""
-    kept = clip(settings.kept, file, np.arange(len(decoded)))
+    kept = clip(settings.stored_as, file, np.arange(len(decoded)))
     even = fitting(decoded[0], settings).shape[1::-1]
     wanted = [resized(frame, even) for frame in decoded]
     levels = [np.abs(resized(one, even).astype(int) - other) for one, other in zip(kept, wanted, strict=True)]

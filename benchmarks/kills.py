@@ -67,7 +67,7 @@ def main() -> None:
         pptsm(*training("whole"))
         longest = time.monotonic() - started
         forget()
-        watch = Watch()
+        watch = StepTimer()
         compared = 0
         while done.total() < kills:
             kind = KINDS[done.total() % len(KINDS)]
@@ -144,7 +144,7 @@ def compare() -> None:
             sys.exit(f"{name} differs from that of the undisturbed run")
 
 
-class Watch:
+class StepTimer:
     """Looks all the time at what stands under a final name."""
 
     def __init__(self) -> None:

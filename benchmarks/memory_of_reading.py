@@ -20,7 +20,7 @@ import numpy as np
 
 from measure import Memory, machine
 from pptsm.data.clips import FrameSource
-from pptsm.data.table import Excerpt
+from pptsm.data.table import ClipRef
 from pptsm.runtime.errors import UserError
 from pptsm.video.video import Video
 
@@ -61,14 +61,14 @@ def main() -> None:
                 measured.append((taken / 1e6, files))
                 print(f"{number:6} clips  {measured[-1][0]:7.1f} MB  {measured[-1][1]:3} open files", flush=True)
             path = videos[number % len(videos)]
-            source.read(Excerpt(str(path), str(path), 0), rng.integers(0, counts[path], size=8))
+            source.read(ClipRef(str(path), str(path), 0), rng.integers(0, counts[path], size=8))
             if number % WHOLE_EVERY == 0:
                 path = videos[number // WHOLE_EVERY % len(videos)]
                 assert sum(1 for _ in Video(path, decord=True)) == counts[path]
                 whole[decoders[path]] += 1
             if number % 50 == 0:
                 try:
-                    source.read(Excerpt(str(broken), str(broken), 0), np.array([0]))
+                    source.read(ClipRef(str(broken), str(broken), 0), np.array([0]))
                 except UserError:
                     pass
                 else:

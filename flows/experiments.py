@@ -11,7 +11,7 @@ from prefect import get_run_logger
 
 from pptsm.orchestration.command import CommandError
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import state_home, whole_file
+from pptsm.runtime.files import atomic_file, state_home
 
 MAX_NAME = 100
 NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
@@ -82,5 +82,5 @@ def save_pages(experiment: str, revision: str) -> None:
     for stage in graph():
         for path in (said_of(stage, "publish") or {}).values():
             if path.endswith(".html"):
-                with whole_file(page_of(path, experiment)) as partial:
+                with atomic_file(page_of(path, experiment)) as partial:
                     partial.write_text(text_of(path, revision), encoding="utf-8")

@@ -36,7 +36,7 @@ from ruamel.yaml import YAML
 
 from pptsm.orchestration.command import CommandError, ended
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import whole_file
+from pptsm.runtime.files import atomic_file
 
 TABLE = ROOT / "reports/experiments.md"
 
@@ -143,7 +143,7 @@ def publish(rows: list[dict[str, str]]) -> None:
     """The comparison so far, as artifact and as a file."""
     create_table_artifact(key="experiments", table=rows, description="Experiments compared.")
     table = pd.DataFrame(rows).fillna("").to_markdown(index=False)
-    with whole_file(TABLE) as partial:
+    with atomic_file(TABLE) as partial:
         partial.write_text(f"# Experiments\n\n{table}\n", encoding="utf-8")
 
 

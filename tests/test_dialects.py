@@ -21,7 +21,7 @@ from helpers.foreign import (
 )
 from helpers.networks import seeded_state
 from pptsm.model.network import VideoNetwork, build_model
-from pptsm.weights.adapters import to_own_names
+from pptsm.weights.adapters import convert_keys
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WeightsError, read_weights, write_arrays
 
@@ -194,6 +194,6 @@ def test_files_of_the_real_pytorch_are_read(tmp_path: Path) -> None:
 def test_a_block_that_this_network_has_not_keeps_its_name() -> None:
     """The first one beyond the last: it is then unexpected, not an index out of range."""
     found = {f"blocks.{number}.conv0.conv.weight": np.zeros(1) for number in (1, 2)}
-    own, ignored = to_own_names(found, (), ["bb_0_0", "bb_0_1"])
+    own, ignored = convert_keys(found, (), ["bb_0_0", "bb_0_1"])
     assert set(own) == {"backbone.bb_0_1.conv0._conv.weight", "blocks.2.conv0.conv.weight"}
     assert ignored == []

@@ -104,12 +104,12 @@ from pathlib import Path
 import numpy as np
 import paddle
 from pptsm import cli
-from pptsm.runtime.files import whole_file, whole_folder
+from pptsm.runtime.files import atomic_file, atomic_folder
 from pptsm.model.network import build_model
 
 def table():
     import pandas as pd
-    with whole_file(Path("out.csv")) as partial:
+    with atomic_file(Path("out.csv")) as partial:
         pd.DataFrame(np.zeros((100_000, 9))).to_csv(partial)
 
 def state():
@@ -120,13 +120,13 @@ def state():
 
 def inference():
     from pptsm.deploy.convert import save_inference
-    with whole_folder(Path("out")) as folder:
+    with atomic_folder(Path("out")) as folder:
         save_inference(build_model("tsm", 18, 2, 2, width=0.5), folder, (2, 3, 32, 32))
 
 def network():
     from pptsm.deploy.convert import convert_to_onnx, save_inference
     import tempfile
-    with whole_file(Path("out.onnx")) as partial, tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
+    with atomic_file(Path("out.onnx")) as partial, tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
         save_inference(build_model("tsm", 18, 2, 2, width=0.5), Path(folder), (2, 3, 32, 32))
         convert_to_onnx(Path(folder), partial, 13, {})
 

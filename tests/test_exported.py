@@ -26,7 +26,7 @@ from pptsm.serving.inbox import read_results
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.predictor import Answer, Guess, Predictor, predict_files
 from pptsm.video.encode import write_video
-from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.types import FrameRange, Seconds, VideoError
 from pptsm.weights.card import load_network
 
 
@@ -482,7 +482,7 @@ def test_a_part_of_a_video_is_two_numbers(model_file: Path, video: Path) -> None
     """Seconds from the first frame, as `pptsm predict --start --end`; anything else is a sentence."""
     predictor = Predictor(model_file)
     assert predictor.predict(video, part=(0, 0.8)) == predictor.predict(video, part=Seconds(0, 0.8))
-    assert predictor.predict(video, part=(0, 0.8)) == predictor.predict(video, part=Span(0, 8))
+    assert predictor.predict(video, part=(0, 0.8)) == predictor.predict(video, part=FrameRange(0, 8))
     wrong: list[Any] = [
         (1, 1),
         (2, 1),

@@ -19,15 +19,15 @@ from conftest import ROOT, pptsm, write_params
 from pptsm.cli import app
 from pptsm.runtime import files
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import MARKER, whole_file, whole_folder
+from pptsm.runtime.files import MARKER, atomic_file, atomic_folder
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from pptsm.runtime.files import whole_file, whole_folder
+from pptsm.runtime.files import atomic_file, atomic_folder
 make, go_on = sys.argv[1], Path("go on")
-with {"whole_file": whole_file, "whole_folder": whole_folder}[make](Path("out")) as partial:
-    (partial / "part" if make == "whole_folder" else partial).write_text("slow")
+with {"atomic_file": atomic_file, "atomic_folder": atomic_folder}[make](Path("out")) as partial:
+    (partial / "part" if make == "atomic_folder" else partial).write_text("slow")
     Path("begun").touch()
     while not go_on.exists():
         time.sleep(0.01)
@@ -44,7 +44,7 @@ def apart() -> list[str]:
     return command if allowed else []
 
 
-@pytest.fixture(params=["whole_file", "whole_folder"])
+@pytest.fixture(params=["atomic_file", "atomic_folder"])
 def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the middle of writing `out`; it goes on when there is a file `go on`."""
     command = [*apart(), sys.executable, "-c", WRITER, request.param]
@@ -61,7 +61,7 @@ def write(writer: subprocess.Popen[bytes], out: Path) -> None:
     """Write `out` as the other process does, at once."""
     make = getattr(files, writer.make)  # type: ignore[attr-defined]
     with make(out) as partial:
-        (partial / "part" if make is whole_folder else partial).write_text("quick")
+        (partial / "part" if make is atomic_folder else partial).write_text("quick")
 
 
 def content(out: Path) -> str:
@@ -101,18 +101,18 @@ def test_a_partial_without_locks_is_removed_when_it_is_old(tmp_path: Path) -> No
     for left in (young, old):
         left.touch()
     os.utime(old, (0, 0))
-    with whole_file(tmp_path / "out") as partial:
+    with atomic_file(tmp_path / "out") as partial:
         partial.touch()
     assert partials(tmp_path) == [young]
 
 
-@pytest.mark.parametrize("make", [whole_file, whole_folder])
+@pytest.mark.parametrize("make", [atomic_file, atomic_folder])
 def test_a_failure_leaves_what_was_there(tmp_path: Path, make: Any) -> None:
     """File and folder are as before, and nothing lies beside them."""
 
     def write_or_fail(text: str) -> None:
         with make(tmp_path / "out") as partial:
-            (partial / "part" if make is whole_folder else partial).write_text(text)
+            (partial / "part" if make is atomic_folder else partial).write_text(text)
             if text == "after":
                 raise ZeroDivisionError
 
@@ -133,10 +133,10 @@ def test_outputs_are_on_the_disk_before_they_have_their_names(tmp_path: Path, mo
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", see)
-    with whole_folder(tmp_path / "out") as partial:
+    with atomic_folder(tmp_path / "out") as partial:
         (partial / "in").mkdir()
         (partial / "in" / "file").write_text("x")
-    with whole_file(tmp_path / "file") as partial_file:
+    with atomic_file(tmp_path / "file") as partial_file:
         partial_file.write_text("x")
     below = str(partial)
     assert {f"{below}/in", f"{below}/in/file"} <= set(flushed)
@@ -160,7 +160,7 @@ def test_a_folder_is_replaced_if_it_is_empty_or_of_a_command(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     Path("out").mkdir()
     for text in ("one", "two"):
-        with whole_folder(Path("out")) as partial:
+        with atomic_folder(Path("out")) as partial:
             (partial / text).touch()
         assert sorted(path.name for path in Path("out").iterdir()) == [MARKER, text]
 
@@ -193,11 +193,11 @@ def test_outputs_of_the_graph_are_replaced_and_carry_no_mark(
     inside = {"reports/evaluation": "m.json", "reports": "evaluation", "data": "frames"}.get(out, "any")
     (Path(out) / inside).mkdir() if out in ("reports", "data") else (Path(out) / inside).touch()
     if refused:
-        with pytest.raises(UserError, match=rf"{out} would be replaced .*\({inside}\)"), whole_folder(Path(out)):
+        with pytest.raises(UserError, match=rf"{out} would be replaced .*\({inside}\)"), atomic_folder(Path(out)):
             pass
         assert (Path(out) / inside).exists()
         return
-    with whole_folder(tmp_path / out) as partial:
+    with atomic_folder(tmp_path / out) as partial:
         (partial / "new").touch()
     assert [path.name for path in Path(out).iterdir()] == ["new"]
 
@@ -205,11 +205,11 @@ def test_outputs_of_the_graph_are_replaced_and_carry_no_mark(
 def test_a_file_and_a_folder_do_not_take_each_others_place(tmp_path: Path) -> None:
     """Nor is a file taken for the folder that an output is to be in; each with a sentence."""
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="to be a folder, but a file is there"), whole_folder(tmp_path / "file"):
+    with pytest.raises(UserError, match="to be a folder, but a file is there"), atomic_folder(tmp_path / "file"):
         pass
-    with pytest.raises(UserError, match="to be a file, but a folder is there"), whole_file(tmp_path):
+    with pytest.raises(UserError, match="to be a file, but a folder is there"), atomic_file(tmp_path):
         pass
-    with pytest.raises(UserError, match="file is no folder"), whole_file(tmp_path / "file" / "out"):
+    with pytest.raises(UserError, match="file is no folder"), atomic_file(tmp_path / "file" / "out"):
         pass
 
 
@@ -220,7 +220,7 @@ def test_a_folder_of_few_files_needs_no_thread(tmp_path: Path, monkeypatch: pyte
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    with whole_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "weights").write_text("w", encoding="utf-8")
     assert (tmp_path / "out" / "weights").read_text(encoding="utf-8") == "w"
 
@@ -256,9 +256,9 @@ def test_a_device_a_pipe_or_a_socket_is_not_replaced(
     before = special.lstat()
     out.symlink_to(special) if linked else special.rename(out)
     kind = make.__name__.removeprefix("make_")
-    with pytest.raises(UserError, match=rf"out is to be a file, but a {kind} is there"), whole_file(out):
+    with pytest.raises(UserError, match=rf"out is to be a file, but a {kind} is there"), atomic_file(out):
         pass
-    with pytest.raises(UserError, match="out is to be a folder"), whole_folder(out):
+    with pytest.raises(UserError, match="out is to be a folder"), atomic_folder(out):
         pass
     assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
     assert out.is_symlink() == linked
@@ -274,7 +274,7 @@ def test_a_link_stays_one_and_leads_to_what_was_written(tmp_path: Path, there: b
         target.write_text("before")
     (tmp_path / "here/between").symlink_to("../elsewhere/file")
     out.symlink_to("between")
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         assert partial.parent.parent == target.parent
         partial.write_text("after")
     assert out.is_symlink()
@@ -288,7 +288,7 @@ def test_a_link_to_where_no_file_can_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"out is a link to .*gone/file, and there is no folder .*gone"):
         files.require_writable(tmp_path / "out")
     (tmp_path / "round").symlink_to("round")
-    with pytest.raises(OSError, match="symbolic links"), whole_file(tmp_path / "round"):
+    with pytest.raises(OSError, match="symbolic links"), atomic_file(tmp_path / "round"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "round"]
 
@@ -301,7 +301,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path, there: bool) -> None
     (tmp_path / "out").symlink_to("elsewhere")
     with pytest.raises(UserError, match=r"out is to be a folder, but is a link to .*elsewhere"):
         files.require_replaceable(tmp_path / "out")
-    with pytest.raises(UserError, match="is a link"), whole_folder(tmp_path / "out"):
+    with pytest.raises(UserError, match="is a link"), atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").is_symlink()
 
@@ -312,7 +312,7 @@ def test_a_link_into_the_cache_of_dvc_is_replaced(tmp_path: Path) -> None:
     cached.parent.mkdir(parents=True)
     cached.write_text("kept")
     (tmp_path / "out").symlink_to(cached)
-    with whole_file(tmp_path / "out") as partial:
+    with atomic_file(tmp_path / "out") as partial:
         partial.write_text("new")
     assert not (tmp_path / "out").is_symlink()
     assert cached.read_text() == "kept"

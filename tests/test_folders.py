@@ -20,10 +20,10 @@ from pptsm.ingest.index import build_index
 from pptsm.runtime.errors import ParamsError, UserError
 from pptsm.serving.parity import serve
 from pptsm.video.encode import write_video
-from pptsm.video.image_sequence import FrameFolder, hash_of, probe_clip
+from pptsm.video.image_sequence import ImageSequence, hash_of, probe_clip
 from pptsm.video.pixels import decode_jpeg, encode_jpeg
-from pptsm.video.scan import videos_below
-from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.scan import scan_for_videos
+from pptsm.video.types import FrameRange, Seconds, VideoError
 
 NAME = "img_%05d.jpg"
 
@@ -96,7 +96,7 @@ def test_a_bad_folder_has_a_reason(tmp_path: Path, fault: str, status: str, fram
     found = probe_clip(path)
     assert (found.status, found.num_frames) == (status, frames)
     with pytest.raises(VideoError, match=reason):
-        list(FrameFolder(path))
+        list(ImageSequence(path))
     assert found.reason
 
 
@@ -119,7 +119,7 @@ def test_a_frame_in_which_a_byte_changed_is_refused_if_its_decoder_warns(tmp_pat
     for trial in range(200):
         good = encode_jpeg(textured(trial % 7), 90)
         (tmp_path / "a" / (NAME % 1)).write_bytes(good)
-        expected = FrameFolder(path).frames(np.array([0])).images[0]
+        expected = ImageSequence(path).frames(np.array([0])).images[0]
         np.testing.assert_array_equal(expected, decode_jpeg(good))
         damaged = bytearray(good)
         damaged[rng.integers(len(good))] ^= rng.integers(1, 256)
@@ -143,7 +143,7 @@ def test_a_frame_of_any_kind_has_the_pixels_that_archives_are_read_with(
     (tmp_path / "a").mkdir()
     file = tmp_path / "a" / (NAME % 1)
     Image.fromarray(textured(1)).convert(mode).save(file, progressive=progressive)
-    image = FrameFolder(tmp_path / "a" / NAME).frames(np.array([0])).images[0]
+    image = ImageSequence(tmp_path / "a" / NAME).frames(np.array([0])).images[0]
     np.testing.assert_array_equal(image, decode_jpeg(file.read_bytes()))
 
 
@@ -159,12 +159,12 @@ def test_a_folders_hash_is_that_of_its_names_and_files(tmp_path: Path) -> None:
 
 def test_frames_by_number_and_parts(tmp_path: Path) -> None:
     """In any order; there are no times."""
-    folder = FrameFolder(write_frames(tmp_path / "a", first=7))
+    folder = ImageSequence(write_frames(tmp_path / "a", first=7))
     whole = list(folder)
     found = folder.frames(np.array([11, 0, 5]))
     np.testing.assert_array_equal(found.images, [whole[11], whole[0], whole[5]])
     assert found.native == (32, 32)
-    assert folder.span(None) == Span(0, 12)
+    assert folder.span(None) == FrameRange(0, 12)
     for absent in (-1, 12):
         with pytest.raises(VideoError, match="there are 12, and numbers begin at 0"):
             folder.frames(np.array([absent]))
@@ -251,9 +251,9 @@ def test_unpacking_leaves_nothing_half_done(place: Path) -> None:
 def test_the_walk_takes_one_or_the_other(place: Path) -> None:
     """Without a name of frames there is no video here; with one, video files are none."""
     write_video(place / "videos" / "run" / "a.mp4", moving_square(12), 10, "mpeg4")
-    assert [path.name for path in videos_below(place / "videos")] == ["a.mp4"]
-    assert {path.name for path in videos_below(place / "videos", NAME)} == {NAME}
-    assert len(videos_below(place / "videos", NAME)) == 6
+    assert [path.name for path in scan_for_videos(place / "videos")] == ["a.mp4"]
+    assert {path.name for path in scan_for_videos(place / "videos", NAME)} == {NAME}
+    assert len(scan_for_videos(place / "videos", NAME)) == 6
     with pytest.raises(UserError, match=r"looked for folders of frames named like image_%05d\.jpg"):
         build_index(params_of().index.model_copy(update={"frame_name": "image_%05d.jpg"}), 8, 1)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from conftest import moving_square, params_with, spec_with
 from helpers.archives import rows_of, video
 from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
-from pptsm.data.table import Excerpt
+from pptsm.data.table import ClipRef
 from pptsm.data.transforms import normalise
 from pptsm.frames.archive import frames_in, read_frames
 from pptsm.frames.extract import extract_all
@@ -186,7 +186,7 @@ def test_a_video_that_changed_since_the_index_is_named(video: Path, tmp_path: Pa
 def test_a_missing_archive_stops_with_the_clip_named(tmp_path: Path) -> None:
     """A bad clip is never replaced by another one."""
     with pytest.raises(UserError, match=r"clip 'run/none\.mp4' cannot be read"):
-        FrameSource("archive", tmp_path).read(Excerpt("run/none.mp4", "run/none.mp4", 0), np.array([0]))
+        FrameSource("archive", tmp_path).read(ClipRef("run/none.mp4", "run/none.mp4", 0), np.array([0]))
 
 
 def test_training_straight_from_video_sees_nearly_the_same_frames(video: Path, tmp_path: Path) -> None:

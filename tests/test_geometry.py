@@ -17,7 +17,7 @@ from conftest import ROOT, params_with, pptsm, spec_with, write_params
 from pptsm.commands.views import views
 from pptsm.data.clips import EvaluationVideos, FrameSource, middle_clip, seen_clip
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
-from pptsm.data.table import Excerpt
+from pptsm.data.table import ClipRef
 from pptsm.frames.archive import read_frames
 from pptsm.frames.store import write_archive
 from pptsm.video.types import VideoError
@@ -212,7 +212,7 @@ def test_what_the_network_saw_can_be_shown(
     )
     write_archive(tmp_path / "a.zip", video_of(name), 8, params_with(frames={"short_side_px": 360}).frames)
     source, row = FrameSource("archive", tmp_path), {"id": "a", "path": "a", "first_frame": 0, "num_frames": 8}
-    seen = seen_clip(source.read(Excerpt("a", "a", 0), middle_clip(8, spec, sampling)), spec, sampling)
+    seen = seen_clip(source.read(ClipRef("a", "a", 0), middle_clip(8, spec, sampling)), spec, sampling)
     every = EvaluationVideos(pd.DataFrame([row | {"label_index": 0}]), source, spec, sampling)[0][0].values
     expected = every.reshape(-1, 4, 3, 224, 224)[view].transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(seen.images, expected)

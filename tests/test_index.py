@@ -15,7 +15,7 @@ from pptsm.ingest.probe import _digest_if_any, probe_all
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import MARKER
 from pptsm.video.encode import write_video
-from pptsm.video.scan import videos_below
+from pptsm.video.scan import scan_for_videos
 
 SEED = 9  # with it the hash puts each class of the six groups into each split
 
@@ -229,7 +229,7 @@ def test_linked_folders_are_followed_and_hidden_ones_left_out(videos: Path, tmp_
     expected = [f"{label}/g{group}_1.mp4" for label in ("left turn", "nan") for group in range(6)]
     assert list(table.index) == sorted([*expected, "left turn/g9_1.mp4"])
     assert table.loc["left turn/g9_1.mp4", "reason"] == "cannot be read: No such file or directory"
-    assert videos_below(videos) == [videos / name for name in table.index]
+    assert scan_for_videos(videos) == [videos / name for name in table.index]
 
 
 def test_a_folder_that_cannot_be_looked_into_is_a_row(videos: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from helpers.roles import fit, place, states
 from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
 from pptsm.training.checkpoint import STATE, Checkpoint
-from pptsm.training.epoch_metrics import Tally
+from pptsm.training.epoch_metrics import EpochMetrics
 from pptsm.training.state_file import read_state, write_state
 
 __all__ = ["place"]  # a fixture
@@ -51,16 +51,16 @@ def weights() -> bytes:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], object]) -> None:
     """Call `do` when so many steps of the next run are computed, the last one not yet counted."""
-    add, steps = Tally.add, 0
+    add, steps = EpochMetrics.add, 0
 
-    def add_or(self: Tally, *arguments: Any) -> None:
+    def add_or(self: EpochMetrics, *arguments: Any) -> None:
         nonlocal steps
         steps += 1
         if steps == number:
             do()
         add(self, *arguments)
 
-    monkeypatch.setattr(Tally, "add", add_or)
+    monkeypatch.setattr(EpochMetrics, "add", add_or)
 
 
 class Died(BaseException):

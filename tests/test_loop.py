@@ -17,11 +17,11 @@ from pptsm.runtime.cores import GPU
 from pptsm.runtime.errors import UserError
 from pptsm.training import eta as forecast_module
 from pptsm.training import throughput as watch_module
-from pptsm.training.epoch_metrics import MOST_SKIPPED, Tally
+from pptsm.training.epoch_metrics import MOST_SKIPPED, EpochMetrics
 from pptsm.training.eta import Forecast, in_words
 from pptsm.training.mixing import Mix
 from pptsm.training.objectives import Learned, Losses
-from pptsm.training.throughput import Watch
+from pptsm.training.throughput import StepTimer
 
 LABELS = paddle.to_tensor([0, 1])
 RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0, 0.0], [1.0, 0.0]])
@@ -34,10 +34,10 @@ def clips_of_videos(number: int) -> TrainingClips:
     return TrainingClips(rows, FrameSource("video", Path()), ["one"], spec_with(), params_with().training, 1, 0)
 
 
-def tally_of(steps: int, *, may_skip: bool = False, fetch_every: int = 4, learners: int = 1) -> Tally:
+def tally_of(steps: int, *, may_skip: bool = False, fetch_every: int = 4, learners: int = 1) -> EpochMetrics:
     """Of the third epoch, whose step n takes clips 2n and 2n + 1 of ten videos."""
     batches = [[2 * step, 2 * step + 1] for step in range(steps)]
-    tally = Tally("student", 2, clips_of_videos(10), batches, learners, may_skip, Ranks())
+    tally = EpochMetrics("student", 2, clips_of_videos(10), batches, learners, may_skip, Ranks())
     tally.fetch_every = fetch_every
     return tally
 
@@ -63,14 +63,14 @@ def test_an_epochs_figures_are_means_over_its_clips_however_seldom_they_are_fetc
 def test_figures_are_fetched_every_so_many_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten steps by fours: after the fourth, the eighth and at the end; a CPU, which never waits, at every step."""
     fetches = []
-    fetch = Tally._fetch
-    monkeypatch.setattr(Tally, "_fetch", lambda tally: (fetches.append(tally.seen // 2), fetch(tally)))
+    fetch = EpochMetrics._fetch
+    monkeypatch.setattr(EpochMetrics, "_fetch", lambda tally: (fetches.append(tally.seen // 2), fetch(tally)))
     tally = tally_of(10)
     for _ in range(10):
         tally.add([Learned(losses(1.0), LABELS, None)], 0.1)
     tally.figures()
     assert fetches == [4, 8, 10]
-    assert Tally("student", 0, clips_of_videos(1), [], 1, False, Ranks()).fetch_every == 1
+    assert EpochMetrics("student", 0, clips_of_videos(1), [], 1, False, Ranks()).fetch_every == 1
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -156,7 +156,7 @@ def test_the_time_of_an_epoch_is_split_into_waiting_and_computing(monkeypatch: p
             yield number
         clock.now += 1
 
-    watch, seen = Watch(), []
+    watch, seen = StepTimer(), []
     for number in watch.waiting(loaded()):
         clock.now += 3
         seen.append(number)

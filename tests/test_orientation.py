@@ -18,9 +18,9 @@ from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
-from pptsm.frames.store import Wanted, kept_name, write_kept
+from pptsm.frames.store import Wanted, stored_name, write_stored
 from pptsm.video.orientation import ALL, Orientation, message_kinds, nearest
-from pptsm.video.types import Span
+from pptsm.video.types import FrameRange
 from pptsm.video.video import Video, probe
 
 WIDTH, HEIGHT, COUNT = 96, 64, 12
@@ -101,8 +101,8 @@ def entrances(path: Path, folder: Path) -> dict[str, tuple[np.ndarray, tuple[int
         changed = settings.model_copy(
             update={"kept": kind, "short_side_px": None, "key_frame_every": 4, "source": kind}
         )
-        file = folder / kept_name(kind, "a")
-        write_kept(path, [Wanted(file, Span(0, COUNT))], changed)
+        file = folder / stored_name(kind, "a")
+        write_stored(path, [Wanted(file, FrameRange(0, COUNT))], changed)
         sources[kind] = FrameSource(kind, folder)
     for kind, source in sources.items():
         values = EvaluationVideos(pd.DataFrame([row]), source, spec, "uniform")[0][0]

@@ -15,12 +15,12 @@ from pptsm.frames.extract import extract_all
 from pptsm.ingest.time_spans import cut_into_parts
 from pptsm.runtime.errors import UserError
 from pptsm.video.encode import write_video
-from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.types import FrameRange, Seconds, VideoError
 from pptsm.video.video import Video
 
 FPS, COUNT = 10, 60
 PARTS = [(0.0, 1.0), (0.5, 2.05), (2.05, 4.0), (5.0, 6.3)]  # the first two share frames, the last is rounded up
-SPANS = [Span(0, 10), Span(5, 16), Span(21, 19), Span(50, 10)]
+SPANS = [FrameRange(0, 10), FrameRange(5, 16), FrameRange(21, 19), FrameRange(50, 10)]
 
 
 def numbered(count: int, width: int, height: int) -> np.ndarray:

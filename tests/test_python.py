@@ -27,7 +27,7 @@ from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.predictor import Predictor, predict_files
 from pptsm.video.encode import write_video
 from pptsm.video.image_sequence import open_clip
-from pptsm.video.scan import videos_below
+from pptsm.video.scan import scan_for_videos
 from pptsm.video.video import Video, probe
 from pptsm.weights.card import make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
@@ -141,7 +141,7 @@ def test_each_function_takes_names_and_paths(project: Path, tmp_path: Path, name
     assert params == params_with()
     video, student = named(project / "a.mp4"), named(project / "models/student")
     assert (probe(video).num_frames, len(Video(video)), len(open_clip(video))) == (32, 32, 32)
-    assert [path.name for path in videos_below(named(project / "videos"))] == ["b.mp4", "broken.mp4", "c.mp4"]
+    assert [path.name for path in scan_for_videos(named(project / "videos"))] == ["b.mp4", "broken.mp4", "c.mp4"]
     assert set(find_videos(named(project / "videos"))) == {"b.mp4", "broken.mp4", "c.mp4"}
     network, card = pptsm.load_network(student), read_card(student)
     assert load_weights(network, named(project / "models/student/weights.pdparams")).coverage == 1

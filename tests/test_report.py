@@ -21,7 +21,7 @@ from PIL import Image
 
 from conftest import TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
-from pptsm.data.table import Excerpt, load_labels, save_labels
+from pptsm.data.table import ClipRef, load_labels, save_labels
 from pptsm.evaluation.tables import in_words
 from pptsm.params.checking import load_params
 from pptsm.params.schema import Params
@@ -232,7 +232,7 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     """Uniform: those that were scored. Dense: the middle one of three clips, and the page says so."""
 
     class Watched(FrameSource):
-        def read(self, excerpt: Excerpt, indices: np.ndarray) -> np.ndarray:
+        def read(self, excerpt: ClipRef, indices: np.ndarray) -> np.ndarray:
             asked.append(indices.tolist())
             return super().read(excerpt, indices)
 

@@ -14,7 +14,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.serving.parity import Served, _is_tie, serve
 from pptsm.serving.predictor import Predictor
 from pptsm.video.encode import write_video
-from pptsm.video.types import Span
+from pptsm.video.types import FrameRange
 
 
 def answers(right: int, different: int, failed: int = 0) -> Served:
@@ -125,7 +125,7 @@ def test_a_part_of_a_file_is_asked_for_by_seconds(tmp_path: Path) -> None:
     done = pptsm("predict", video, "--model", model, "--json", "--start", 3, "--end", 5.5, cwd=tmp_path)
     said = [(guess["label"], guess["score"]) for guess in json.loads(done.stdout)[0]["top"]]
     predictor = Predictor(model)
-    assert said == [(guess.label, guess.score) for guess in predictor.predict(video, 5, Span(30, 25))]
+    assert said == [(guess.label, guess.score) for guess in predictor.predict(video, 5, FrameRange(30, 25))]
     assert said != [(guess.label, guess.score) for guess in predictor.predict(video, 5)]
 
 

@@ -1,4 +1,4 @@
-"""Kept frames and DVC: one copy on the disk, whatever links to it; pushed and pulled like any output."""
+"""StoredAs frames and DVC: one copy on the disk, whatever links to it; pushed and pulled like any output."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT, as_anyone, moving_square, pptsm, write_params
 from pptsm.data.clips import FrameSource
-from pptsm.data.table import COLUMNS, Excerpt, save_index
+from pptsm.data.table import COLUMNS, ClipRef, save_index
 from pptsm.frames.archive import read_frames
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of
@@ -148,14 +148,14 @@ def test_the_command_that_a_damaged_archive_names_mends_it(project: Path, runs_b
     source = FrameSource("archive", project / "data" / "frames")
     if reader == "training":
         with pytest.raises(UserError) as refused:
-            source.read(Excerpt("a_1.mp4", "a_1.mp4", 0), np.arange(12))
+            source.read(ClipRef("a_1.mp4", "a_1.mp4", 0), np.arange(12))
         said = str(refused.value)
     else:
         done = pptsm("unpack", "data/frames", "--out", "loose", cwd=project, check=False)
         assert done.returncode == 1
         said = done.stderr
     command(project, *re.findall(r"`(dvc [^`]+)`", said)[0].split())
-    assert len(source.read(Excerpt("a_1.mp4", "a_1.mp4", 0), np.arange(12)).pixels) == 12
+    assert len(source.read(ClipRef("a_1.mp4", "a_1.mp4", 0), np.arange(12)).pixels) == 12
     assert archive.read_bytes() == whole
     assert inode(archive) in map(inode, files_below(project / ".pptsm", "*.zip"))
     shutil.rmtree(project / "data" / "frames")

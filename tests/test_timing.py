@@ -14,7 +14,7 @@ import pytest
 from conftest import DECORD, pptsm, write_params
 from helpers.videos import AV1, HEVC, KINDS, OPEN_GOP, VP9, X264, Kind, encode, numbers_in
 from pptsm.video.timing import timing_of
-from pptsm.video.types import Seconds, Span, VideoError
+from pptsm.video.types import FrameRange, Seconds, VideoError
 from pptsm.video.video import Video, probe
 
 OPEN = {**HEVC, "x265-params": HEVC["x265-params"] + "1"}
@@ -77,7 +77,7 @@ def test_a_part_in_seconds_has_the_frames_shown_then(uneven: Callable[[str], Pat
     for start, end in ((0, at[10]), (at[10], at[20]), (at[3], at[4]), (at[3] + 0.002, at[12] - 0.002), (0, at[39])):
         inside = np.flatnonzero((at > start - 0.0015) & (at < end - 0.0015))
         span = video.span(Seconds(start, end))
-        assert span == Span(int(inside[0]), len(inside)), (start, end)
+        assert span == FrameRange(int(inside[0]), len(inside)), (start, end)
         lasts = at[inside[-1] + 1] - at[inside[0]]
         assert video.length_sec(span) == pytest.approx(lasts, abs=0.0015)
     with pytest.raises(VideoError, match="no frame begins between"):
@@ -155,7 +155,7 @@ def test_a_packed_avi_has_its_frames_and_its_length(tmp_path: Path) -> None:
     np.testing.assert_allclose(video.timing().begins_sec, np.arange(100) / 25, atol=1e-9)
     found = probe(video.path)
     assert (found.duration_sec, found.fps) == (4.0, 25.0)
-    assert video.span(Seconds(1, 2)) == Span(25, 25)
+    assert video.span(Seconds(1, 2)) == FrameRange(25, 25)
 
 
 BEGINS_WITHIN = {
@@ -186,7 +186,7 @@ def test_a_clip_begins_with_its_first_key_frame(tmp_path: Path, name: str, suffi
     Video(path).require_whole()
     assert found.duration_sec == pytest.approx(36 / 25, abs=0.05)
     assert numbers_in(Video(path).frames(np.array([30, 0])).pixels) == [54, 24]
-    assert Video(path).span(Seconds(0, 0.4)) == Span(0, 10)
+    assert Video(path).span(Seconds(0, 0.4)) == FrameRange(0, 10)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -220,7 +220,7 @@ def test_a_video_of_one_frame_has_a_length(tmp_path: Path, name: str) -> None:
     assert (found.num_frames, found.status) == (1, "ok")
     assert found.duration_sec == pytest.approx(0.04, abs=0.001)
     assert found.fps == pytest.approx(25, rel=0.03)
-    assert Video(path).span(Seconds(0, 0.04)) == Span(0, 1)
+    assert Video(path).span(Seconds(0, 0.04)) == FrameRange(0, 1)
 
 
 def test_times_that_a_rate_explains_are_exact() -> None:

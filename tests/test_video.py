@@ -40,10 +40,10 @@ from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
 from pptsm.frames.archive import read_frames
 from pptsm.frames.extract import extract_all
-from pptsm.frames.store import Wanted, kept_name, write_archive, write_kept
+from pptsm.frames.store import Wanted, stored_name, write_archive, write_stored
 from pptsm.runtime.files import sha256_of
 from pptsm.video.packets import keys_divide
-from pptsm.video.types import Span, VideoError
+from pptsm.video.types import FrameRange, VideoError
 from pptsm.video.video import Video, probe
 
 OF_DATASET = functools.partial(Video, decord=True)  # as the index opens a file
@@ -181,7 +181,7 @@ def test_what_arrives_is_never_opened_by_decord(
     assert len(list(Video(whole))) == 100
     for kind in ("archive", "short_gop"):
         settings = params_with().frames.model_copy(update={"kept": kind, "source": kind})
-        write_kept(whole, [Wanted(tmp_path / kept_name(kind, "a"), Span(0, 100))], settings)
+        write_stored(whole, [Wanted(tmp_path / stored_name(kind, "a"), FrameRange(0, 100))], settings)
     with pytest.raises(AssertionError, match="decord was asked"):
         probe(whole, OF_DATASET)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from conftest import spec_with
 from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.spec import ClipSpec
-from pptsm.data.table import Excerpt
+from pptsm.data.table import ClipRef
 from pptsm.video.types import Frames
 
 CLIP = spec_with(segments=2, resize_px=24, crop_px=16, test_crop_px=16, dense_window=4, dense_clips=2)
@@ -21,7 +21,7 @@ class Noise(FrameSource):
     def __init__(self) -> None:
         super().__init__("archive", Path("nowhere"))
 
-    def read(self, excerpt: Excerpt, indices: np.ndarray) -> Frames:
+    def read(self, excerpt: ClipRef, indices: np.ndarray) -> Frames:
         """[T, 24, 40, 3], darker for a higher number so that videos differ in the mean too."""
         number = int(excerpt.id)
         frames = np.random.default_rng(number).integers(0, 256 - 40 * number, (30, 24, 40, 3))

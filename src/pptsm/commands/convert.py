@@ -39,7 +39,7 @@ def convert(
     from pptsm.distributed.device import use_device
     from pptsm.ingest.texts import read_label_file
     from pptsm.runtime.console import say
-    from pptsm.runtime.files import sha256_of, whole_file
+    from pptsm.runtime.files import atomic_file, sha256_of
     from pptsm.serving.metadata import ModelMetadata
     from pptsm.video.types import VideoError
     from pptsm.weights.card import network_arguments
@@ -69,7 +69,7 @@ def convert(
     metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
     unchanged = network_arguments(params.student, len(names)).build()
     load_weights(unchanged, path)
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         agreement = export_checked(model, unchanged, metadata, clips, params.export, partial)
     on = (
         f"{agreement.clips} clips of the --check videos" if check else "a random clip: --check VIDEO compares real ones"

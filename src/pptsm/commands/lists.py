@@ -32,11 +32,11 @@ def lists(
     from pptsm.data.table import load_index, load_labels
     from pptsm.ingest.export_lists import lists_for
     from pptsm.runtime.console import note, say
-    from pptsm.runtime.files import whole_folder
+    from pptsm.runtime.files import atomic_folder
 
     table = load_index(index)
     texts, notes = lists_for(toolbox, table, load_labels(labels, table), frames)
-    with whole_folder(out) as partial:
+    with atomic_folder(out) as partial:
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8", newline="\n")
     for name, text in texts.items():

@@ -55,7 +55,7 @@ def predict(
     from pptsm.serving.inbox import predict_arrived
     from pptsm.serving.predictor import Predictor, predict_files
     from pptsm.video.image_sequence import members_pattern
-    from pptsm.video.scan import is_folder, videos_below
+    from pptsm.video.scan import is_folder, scan_for_videos
     from pptsm.video.types import shown
     from pptsm.video.video import VIDEO_SUFFIXES
 
@@ -70,7 +70,7 @@ def predict(
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     else:
         for path in videos:
-            files += videos_below(path, frame_name) if is_folder(path) else [path]
+            files += scan_for_videos(path, frame_name) if is_folder(path) else [path]
         if not files:
             raise UserError(
                 f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."

@@ -39,7 +39,7 @@ def preset(
         written_by,
     )
     from pptsm.runtime.console import say
-    from pptsm.runtime.files import require_writable, whole_file
+    from pptsm.runtime.files import atomic_file, require_writable
 
     if show_list or name is None:
         for known, first_line in preset_names(PRESETS).items():
@@ -60,7 +60,7 @@ def preset(
                 f"{params_path} was edited: it is not what the command in its head writes. Keep a copy, or replace it "
                 f"with `{choice.command} --force`."
             )
-    with whole_file(params_path) as partial:
+    with atomic_file(params_path) as partial:
         partial.write_text(text, encoding="utf-8")
     was = "" if replaced in (None, choice.command) else f" (it was `{replaced}`)"
     here = Path("dvc.yaml").is_file()

@@ -1,4 +1,4 @@
-"""Kept frames as folders of loose JPEGs."""
+"""StoredAs frames as folders of loose JPEGs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ def unpack(
     from pptsm.frames.archive import EXTRACT_AGAIN, archive_name, unpack
     from pptsm.frames.store import call_damaged
     from pptsm.runtime.console import progress, say
-    from pptsm.runtime.files import whole_folder
+    from pptsm.runtime.files import atomic_folder
     from pptsm.video.types import VideoError
 
     suffix = archive_name("")
@@ -34,7 +34,7 @@ def unpack(
             "archive, `dvc repro frames` makes them."
         )
     count = 0
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         for archive in progress(archives, "unpack", "archives"):
             name = archive.relative_to(frames).as_posix().removesuffix(suffix)
             try:

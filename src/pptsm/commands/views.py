@@ -46,12 +46,12 @@ def views(
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
-    from pptsm.frames.store import Wanted, kept_name, write_kept
+    from pptsm.frames.store import Wanted, stored_name, write_stored
     from pptsm.params.checking import load_params
     from pptsm.runtime.console import say
-    from pptsm.runtime.files import whole_file
+    from pptsm.runtime.files import atomic_file
     from pptsm.video.image_sequence import open_clip
-    from pptsm.video.types import Span, VideoError
+    from pptsm.video.types import FrameRange, VideoError
 
     if out.suffix not in (".npy", ".png"):
         raise UserError(
@@ -68,9 +68,9 @@ def views(
         with tempfile.TemporaryDirectory() as folder:
             frames = FrameSource("video", video.parent)
             if source == "archive":
-                kind = params.frames.kept
-                frames, kept = FrameSource(kind, Path(folder)), Path(folder) / kept_name(kind, video.name)
-                write_kept(video, [Wanted(kept, Span(0, len(opened)))], params.frames)
+                kind = params.frames.stored_as
+                frames, kept = FrameSource(kind, Path(folder)), Path(folder) / stored_name(kind, video.name)
+                write_stored(video, [Wanted(kept, FrameRange(0, len(opened)))], params.frames)
             if training is not None:
                 # the label is not shown, so that of a mirrored clip need not be known
                 drawn = params.training.model_copy(update={"clips_per_video": training, "flip_labels": {}})
@@ -82,7 +82,7 @@ def views(
                 clips = views_of_file(video, spec, spec.sampling)
     except VideoError as error:
         raise UserError(f"{video} cannot be read: {error}.") from None
-    with whole_file(out) as partial, partial.open("wb") as file:
+    with atomic_file(out) as partial, partial.open("wb") as file:
         if out.suffix == ".npy":
             np.save(file, clips)
         else:

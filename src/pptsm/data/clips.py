@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pptsm.data.geometry import crop_places, in_stored_frame
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
-from pptsm.data.table import Excerpt, excerpts
+from pptsm.data.table import ClipRef, excerpts
 from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
 from pptsm.frames.archive import EXTRACT_AGAIN
-from pptsm.frames.store import call_damaged, kept_name, read_kept
+from pptsm.frames.store import call_damaged, read_stored, stored_name
 from pptsm.params.choices import Sampling, Source
 from pptsm.params.schema import Params, Training
 from pptsm.runtime.errors import UserError, unusable
@@ -43,7 +43,7 @@ class FrameSource:
         self.frame_name = frame_name  # of the frames, where what the index calls a video is a folder of them
         self.folder = folder.absolute()  # for processes that were started in another working folder
 
-    def read(self, excerpt: Excerpt, indices: NDArray[np.int64]) -> Frames:
+    def read(self, excerpt: ClipRef, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices` of a clip, with the video's native size.
 
         Raises:
@@ -52,7 +52,7 @@ class FrameSource:
         """
         try:
             if self.kind != "video":
-                frames = read_kept(self.kind, self.folder / kept_name(self.kind, excerpt.id), indices)
+                frames = read_stored(self.kind, self.folder / stored_name(self.kind, excerpt.id), indices)
             else:
                 path = source_path(self.folder, excerpt.path, self.frame_name)
                 with watchdog(silence_sec(path, self.limit_sec)):
@@ -68,11 +68,11 @@ class FrameSource:
 
         return Frames(DecodedWhenAsked(len(frames.images), image), frames.native)
 
-    def _unreadable(self, excerpt: Excerpt, error: VideoError) -> UserError:
+    def _unreadable(self, excerpt: ClipRef, error: VideoError) -> UserError:
         if self.kind == "video":
             remedy = "`dvc repro index` looks at it again if it has changed; if not, leave it out (index.exclude)."
         else:
-            call_damaged(self.folder / kept_name(self.kind, excerpt.id))
+            call_damaged(self.folder / stored_name(self.kind, excerpt.id))
             remedy = f"{EXTRACT_AGAIN} extracts what is damaged again."
         return UserError(f"clip {excerpt.id!r} cannot be read: {error}. {remedy}")
 

@@ -49,7 +49,7 @@ COLUMNS: Mapping[str, str] = {
 FORMULA = r"[=+\-@\t\r\n']"
 
 
-class Excerpt(NamedTuple):
+class ClipRef(NamedTuple):
     """Where a row's frames are: in `path`, from `first_frame` on; its archive is named by `id`."""
 
     id: str
@@ -57,10 +57,10 @@ class Excerpt(NamedTuple):
     first_frame: int
 
 
-def excerpts(videos: pd.DataFrame) -> list[Excerpt]:
-    """An `Excerpt` for each row."""
-    columns = (videos[name].tolist() for name in Excerpt._fields)
-    return [Excerpt(*row) for row in zip(*columns, strict=True)]
+def excerpts(videos: pd.DataFrame) -> list[ClipRef]:
+    """An `ClipRef` for each row."""
+    columns = (videos[name].tolist() for name in ClipRef._fields)
+    return [ClipRef(*row) for row in zip(*columns, strict=True)]
 
 
 def clip_id(path: str, start_sec: float, end_sec: float) -> str:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pptsm.params.schema import Frames as Settings
-from pptsm.runtime.files import whole_file
+from pptsm.params.schema import FrameSettings
+from pptsm.runtime.files import atomic_file
 from pptsm.runtime.paths import StrPath
 from pptsm.video.pixels import decode_jpeg, encode_jpeg, resized
 from pptsm.video.types import DecodedWhenAsked, Frames, Size, VideoError, resized_size
@@ -78,7 +78,7 @@ def member_name(index: int) -> str:
     return f"img_{index + 1:05d}.jpg"
 
 
-def jpeg_of(frame: NDArray[np.uint8], settings: Settings) -> bytes:
+def jpeg_of(frame: NDArray[np.uint8], settings: FrameSettings) -> bytes:
     """What an archive keeps of a frame."""
     return encode_jpeg(scaled_down(frame, settings.short_side_px), settings.jpeg_quality)
 
@@ -89,7 +89,7 @@ def archive_writer(path: Path, native: Size) -> Iterator[Callable[[bytes], None]
 
     It is whole or absent, but for a power cut: `is_whole` tells.
     """
-    with whole_file(path, settle=False) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_file(path, settle=False) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = comment_of(native)
 
         def add(jpeg: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Kept frames lie on the disk once: as links of the store, of a stage's output and of DVC's cache."""
+"""StoredAs frames lie on the disk once: as links of the store, of a stage's output and of DVC's cache."""
 
 import hashlib
 import os

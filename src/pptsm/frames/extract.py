@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.frames.store import Wanted, is_whole, kept_name, write_kept
-from pptsm.params.schema import Frames
+from pptsm.frames.store import Wanted, is_whole, stored_name, write_stored
+from pptsm.params.schema import FrameSettings
 from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
@@ -18,7 +18,7 @@ from pptsm.runtime.files import remove, state_dir
 from pptsm.runtime.jobs import Workers, run_jobs
 from pptsm.runtime.pool import JobFailure, limit_memory, watchdog
 from pptsm.video.image_sequence import source_path
-from pptsm.video.types import Span, VideoError
+from pptsm.video.types import FrameRange, VideoError
 from pptsm.video.video import silence_sec
 
 
@@ -26,7 +26,7 @@ def extract_all(
     videos: pd.DataFrame,
     root: Path,
     folder: Path,
-    params: Frames,
+    params: FrameSettings,
     workers: Workers,
     limit_sec: float = 0.0,
     frame_name: str | None = None,
@@ -68,10 +68,10 @@ def extract_all(
                 f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
             )
     for name, each in zip(videos["id"], wanted, strict=True):
-        _link(each.file, folder / kept_name(params.kept, name))
+        _link(each.file, folder / stored_name(params.stored_as, name))
 
 
-def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit_sec: float) -> str:
+def _extract_into_store(video: Path, wanted: list[Wanted], params: FrameSettings, limit_sec: float) -> str:
     """Runs in a worker; what keeps the video from being extracted, or nothing."""
     missing = []
     try:
@@ -85,7 +85,7 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit
             missing.append(each)
         if missing:
             with watchdog(limit_sec):
-                write_kept(video, missing, params)
+                write_stored(video, missing, params)
     except VideoError as error:
         return str(error)
     except MemoryError:
@@ -93,9 +93,9 @@ def _extract_into_store(video: Path, wanted: list[Wanted], params: Frames, limit
     return ""
 
 
-def _store_name(settings: Frames) -> str:
+def _store_name(settings: FrameSettings) -> str:
     """What decides a kept file beside its video: the settings of its form, the code and the libraries."""
-    form = settings.kept
+    form = settings.stored_as
     code = fingerprint.of_files("frames/store.py")
     if form == "archive":
         code.pop("frames/short_gop.py")
@@ -103,10 +103,10 @@ def _store_name(settings: Frames) -> str:
     return f"{settings.short_side_px or 'native'}-{quality}-{fingerprint.digest_of(code)}"
 
 
-def _wanted(store: Path, row: Any, params: Frames) -> Wanted:
-    span = Span(int(row.first_frame), int(row.num_frames))
+def _wanted(store: Path, row: Any, params: FrameSettings) -> Wanted:
+    span = FrameRange(int(row.first_frame), int(row.num_frames))
     part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
-    return Wanted(store / row.sha256[:2] / kept_name(params.kept, f"{row.sha256}{part}"), span)
+    return Wanted(store / row.sha256[:2] / stored_name(params.stored_as, f"{row.sha256}{part}"), span)
 
 
 def _say_what_is_left(store: Path) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.frames.archive import KeptFacts, comment_of, native_size, scaled_down
-from pptsm.params.schema import Frames as Settings
-from pptsm.runtime.files import whole_file
+from pptsm.params.schema import FrameSettings
+from pptsm.runtime.files import atomic_file
 from pptsm.video.pixels import resized
 from pptsm.video.types import Frames, Size, VideoError
 from pptsm.video.video import Video
@@ -35,7 +35,7 @@ def clip_name(clip_id: str) -> str:
     return f"{clip_id}.mp4"
 
 
-def fitting(frame: NDArray[np.uint8], settings: Settings) -> NDArray[np.uint8]:
+def fitting(frame: NDArray[np.uint8], settings: FrameSettings) -> NDArray[np.uint8]:
     """What a clip keeps of a frame [H, W, 3]: scaled down, with sides that the encoder can take, even ones."""
     small = scaled_down(frame, settings.short_side_px)
     height, width = small.shape[:2]
@@ -44,7 +44,7 @@ def fitting(frame: NDArray[np.uint8], settings: Settings) -> NDArray[np.uint8]:
 
 @contextmanager
 def clip_writer(
-    path: Path, native: Size, fps: float, settings: Settings
+    path: Path, native: Size, fps: float, settings: FrameSettings
 ) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
     """What adds the next frame to a new clip; the same frames give the same bytes.
 
@@ -65,7 +65,7 @@ def clip_writer(
     structure += f":bframes={UNSEEN_FRAMES}:b-adapt=0:b-pyramid=none"
     options = {"crf": str(settings.crf), "preset": "veryfast", "tune": "fastdecode", "x264-params": structure}
     with (
-        whole_file(path, settle=False) as partial,
+        atomic_file(path, settle=False) as partial,
         av.open(str(partial), "w", format="mp4", options={"fflags": "+bitexact"}) as container,
     ):
         container.metadata["comment"] = comment_of(native).decode()

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.frames import archive, short_gop
-from pptsm.params.choices import Kept
-from pptsm.params.schema import Frames as Settings
+from pptsm.params.choices import StoredAs
+from pptsm.params.schema import FrameSettings
 from pptsm.runtime.paths import StrPath
-from pptsm.video.image_sequence import FrameFolder, open_clip
-from pptsm.video.types import Frames, Size, Span, VideoError
+from pptsm.video.image_sequence import ImageSequence, open_clip
+from pptsm.video.types import FrameRange, Frames, Size, VideoError
 from pptsm.video.video import Video
 
 MARK = "user.pptsm.whole"  # an attribute of a file that was found whole: its frames, size and time then
@@ -28,15 +28,15 @@ class Wanted(NamedTuple):
     """A file to be written, and the part of a video that it holds."""
 
     file: Path
-    span: Span
+    span: FrameRange
 
 
-def kept_name(kind: Kept, clip_id: str) -> str:
+def stored_name(kind: StoredAs, clip_id: str) -> str:
     """Path below the frames folder of the file of a row of the index."""
     return archive.archive_name(clip_id) if kind == "archive" else short_gop.clip_name(clip_id)
 
 
-def read_kept(kind: Kept, file: StrPath, indices: NDArray[np.int64]) -> Frames:
+def read_stored(kind: StoredAs, file: StrPath, indices: NDArray[np.int64]) -> Frames:
     """The frames at 0-based `indices` of a file of this form; those of an archive are decoded when they are asked for.
 
     Raises:
@@ -47,11 +47,11 @@ def read_kept(kind: Kept, file: StrPath, indices: NDArray[np.int64]) -> Frames:
     return archive.frames_in(file, indices) if kind == "archive" else short_gop.read_frames(file, indices)
 
 
-def kept_facts(kind: Kept, file: Path) -> archive.KeptFacts:
+def kept_facts(kind: StoredAs, file: Path) -> archive.KeptFacts:
     """What a file of this form says without any frame being decoded.
 
     Raises:
-        VideoError: as `read_kept`.
+        VideoError: as `read_stored`.
     """
     return archive.facts_of(file) if kind == "archive" else short_gop.facts_of(file)
 
@@ -97,7 +97,7 @@ def _state_of(file: Path, num_frames: int) -> bytes:
     return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
 
 
-def write_kept(video: StrPath, wanted: Sequence[Wanted], settings: Settings) -> None:
+def write_stored(video: StrPath, wanted: Sequence[Wanted], settings: FrameSettings) -> None:
     """Decode a video once, in order, as far as it is needed, and write a file for each part of it.
 
     Each is whole or absent, but for a power cut: `is_whole` tells.
@@ -106,7 +106,7 @@ def write_kept(video: StrPath, wanted: Sequence[Wanted], settings: Settings) -> 
         VideoError: fewer frames decode.
     """
     video = Path(video)
-    kind, waiting = settings.kept, deque(sorted(wanted, key=lambda each: each.span.first))
+    kind, waiting = settings.stored_as, deque(sorted(wanted, key=lambda each: each.span.first))
     count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
     with ExitStack() as unfinished:
         opened = open_clip(video)
@@ -125,21 +125,25 @@ def write_kept(video: StrPath, wanted: Sequence[Wanted], settings: Settings) -> 
         raise VideoError(f"{count} frames decode, {stop} were counted before")
 
 
-def _shared(kind: Kept, opened: Video | FrameFolder, number: int, frame: NDArray[np.uint8], settings: Settings) -> Any:
+def _shared(
+    kind: StoredAs, opened: Video | ImageSequence, number: int, frame: NDArray[np.uint8], settings: FrameSettings
+) -> Any:
     if kind == "short_gop":
         return short_gop.fitting(frame, settings)
-    if isinstance(opened, FrameFolder) and archive.scaled_down(frame, settings.short_side_px) is frame:
+    if isinstance(opened, ImageSequence) and archive.scaled_down(frame, settings.short_side_px) is frame:
         return opened.jpeg(number)  # not encoded once more
     return archive.jpeg_of(frame, settings)
 
 
-def write_archive(file: StrPath, video: StrPath, num_frames: int, settings: Settings) -> None:
-    """Decode the first `num_frames` frames of a video into an archive, as `write_kept`."""
-    write_kept(video, [Wanted(Path(file), Span(0, num_frames))], settings.model_copy(update={"source": "archive"}))
+def write_archive(file: StrPath, video: StrPath, num_frames: int, settings: FrameSettings) -> None:
+    """Decode the first `num_frames` frames of a video into an archive, as `write_stored`."""
+    write_stored(
+        video, [Wanted(Path(file), FrameRange(0, num_frames))], settings.model_copy(update={"source": "archive"})
+    )
 
 
 def _writer(
-    kind: Kept, file: Path, native: Size, opened: Video | FrameFolder, settings: Settings
+    kind: StoredAs, file: Path, native: Size, opened: Video | ImageSequence, settings: FrameSettings
 ) -> AbstractContextManager[Callable[[Any], None]]:
     if kind == "archive":
         return archive.archive_writer(file, native)
@@ -150,7 +154,7 @@ class _Part:
     """A file that is being written; what is left of it when `unfinished` ends is removed."""
 
     def __init__(
-        self, span: Span, writer: AbstractContextManager[Callable[[Any], None]], unfinished: ExitStack
+        self, span: FrameRange, writer: AbstractContextManager[Callable[[Any], None]], unfinished: ExitStack
     ) -> None:
         self._open = unfinished.enter_context(ExitStack())
         self._add = self._open.enter_context(writer)

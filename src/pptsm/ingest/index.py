@@ -25,7 +25,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import Workers
 from pptsm.runtime.paths import StrPath
 from pptsm.video.decoders import has_decord
-from pptsm.video.scan import is_folder, shut, videos_below
+from pptsm.video.scan import is_folder, scan_for_videos, shut
 from pptsm.video.types import shown
 from pptsm.video.video import VIDEO_SUFFIXES
 
@@ -134,7 +134,7 @@ def find_videos(root: StrPath, frame_name: str | None = None) -> dict[str, Path]
             f"index.root is {str(root)!r}, but there is no such folder that can be looked into ({problem}; looked from "
             f"{Path.cwd()})."
         )
-    paths = videos_below(root, frame_name)
+    paths = scan_for_videos(root, frame_name)
     found = {shown((path.parent if path.name == frame_name else path).relative_to(root)): path for path in paths}
     if all(map(is_folder, found.values())):
         others = sum(len(files) for *_, files in os.walk(root))

@@ -14,7 +14,7 @@ import pandas as pd
 from pptsm.params.schema import Index
 from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
-from pptsm.runtime.files import remove, state_dir, whole_file
+from pptsm.runtime.files import atomic_file, remove, state_dir
 from pptsm.runtime.jobs import Workers, run_jobs
 from pptsm.runtime.pool import TIMED_OUT, JobFailure, limit_memory, watchdog
 from pptsm.video.image_sequence import hash_of, probe_clip, size_of
@@ -61,7 +61,7 @@ def _hash_and_probe(path: Path, limit_sec: float) -> tuple[str, Probe]:
         return digest, known
     with watchdog(limit_sec):
         result = probe_clip(path, decord=True)  # the dataset is one's own; elsewhere decord opens nothing
-    with whole_file(stored, settle=False) as partial:
+    with atomic_file(stored, settle=False) as partial:
         partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
     return digest, result
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import Workers, run_jobs
 from pptsm.runtime.pool import JobFailure, limit_memory, watchdog
-from pptsm.video.image_sequence import FrameFolder, open_clip
+from pptsm.video.image_sequence import ImageSequence, open_clip
 from pptsm.video.types import Seconds, VideoError
 from pptsm.video.video import Video, silence_sec
 
@@ -75,7 +75,7 @@ def _spans(path: Path, parts: list[Seconds], limit_sec: float) -> list[_PartFoun
         return [str(error)] * len(parts)
 
 
-def _span(video: Video | FrameFolder, part: Seconds) -> _PartFound | str:
+def _span(video: Video | ImageSequence, part: Seconds) -> _PartFound | str:
     try:
         span = video.span(part)
         return _PartFound(*span, video.length_sec(span))

@@ -15,9 +15,9 @@ from pptsm.params.choices import (
     Aspect,
     Crops,
     FrameRule,
-    Kept,
     Sampling,
     Source,
+    StoredAs,
 )
 from pptsm.params.network import NetworkArguments
 from pptsm.params.section import Section
@@ -193,7 +193,7 @@ class Validate(Section):
         return self
 
 
-class Frames(Section):
+class FrameSettings(Section):
     source: Source
     short_side_px: Side | None
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
@@ -201,7 +201,7 @@ class Frames(Section):
     key_frame_every: Annotated[int, Field(ge=1, le=250)]
 
     @property
-    def kept(self) -> Kept:
+    def stored_as(self) -> StoredAs:
         """The form in which frames are kept; where training reads the videos, that of `pptsm views`."""
         return "archive" if self.source == "video" else self.source
 
@@ -381,7 +381,7 @@ class Params(Section):
     motion: Motion
     index: Index
     validate_: Annotated[Validate, Field(alias="validate")]
-    frames: Frames
+    frames: FrameSettings
     clip: Clip
     training: Training
     teacher: Teacher

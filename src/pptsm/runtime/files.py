@@ -32,7 +32,7 @@ MARKED = "A pptsm command wrote this folder. Named as its output again, it is re
 
 
 @contextmanager
-def whole_file(path: Path, *, settle: bool = True) -> Iterator[Path]:
+def atomic_file(path: Path, *, settle: bool = True) -> Iterator[Path]:
     """Give a temporary name; on success it becomes `path` in one step, on failure it is removed.
 
     Args:
@@ -54,12 +54,12 @@ def whole_file(path: Path, *, settle: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Give an empty temporary folder; on success it replaces `path`, on failure it is removed.
 
     Raises:
         UserError: as `require_replaceable`.
-        OSError: as `whole_file`.
+        OSError: as `atomic_file`.
     """
     require_replaceable(path)
     with _partial(path) as partial:

@@ -18,9 +18,9 @@ from filelock import FileLock
 from pptsm.data.table import read_csv, write_csv
 from pptsm.runtime.console import note, one_line
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import require_writable, whole_file
+from pptsm.runtime.files import atomic_file, require_writable
 from pptsm.serving.predictor import Answer, Predictor, predict_files
-from pptsm.video.scan import shut, videos_below
+from pptsm.video.scan import scan_for_videos, shut
 from pptsm.video.types import name_fault, shown
 
 SETTLED_SEC = 10  # a file that was changed later than this before may still be growing
@@ -72,7 +72,7 @@ def predict_arrived(
                 tries = MAX_TRIES
             row = _row_of(answer, identity, predictor.metadata.revision, tries)
             rows[identity] = row
-            with whole_file(results) as partial:
+            with atomic_file(results) as partial:
                 write_csv(pd.DataFrame(rows.values()), partial)
             bad += bool(row["error"])
             what = one_line(f"{row['file']}: {row['error'] or row['label']}")
@@ -125,7 +125,7 @@ def due_videos(folder: Path, known: dict[Identity, Row]) -> tuple[dict[Path, Ide
     due: dict[Path, Identity] = {}
     ahead_of_time: dict[Path, Identity] = {}
     unsettled = 0
-    for path in videos_below(folder):
+    for path in scan_for_videos(folder):
         try:
             identity, age_sec = _identity(path, folder)
         except OSError:  # a link to a file that has not come yet, or one that has gone

@@ -20,7 +20,7 @@ from pptsm.runtime.console import note, progress
 from pptsm.runtime.errors import UserError
 from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
 from pptsm.video.image_sequence import source_path
-from pptsm.video.types import Span
+from pptsm.video.types import FrameRange
 
 if TYPE_CHECKING:
     from pptsm.evaluation.run import Evaluated
@@ -139,7 +139,7 @@ def serve(
     files = [source_path(root, path, frame_name) for path in videos["path"]]
     part_of_file = videos["path"] != videos["id"]
     spans = zip(videos["first_frame"], videos["num_frames"], strict=True)
-    parts = [Span(*map(int, span)) if cut else None for span, cut in zip(spans, part_of_file, strict=True)]
+    parts = [FrameRange(*map(int, span)) if cut else None for span, cut in zip(spans, part_of_file, strict=True)]
     found = predict_files(files, model, sampling, 1, TIMEOUT_SEC, parts)
     rows = [
         {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}

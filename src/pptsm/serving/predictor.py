@@ -24,7 +24,7 @@ from pptsm.runtime.jobs import run_jobs
 from pptsm.runtime.paths import StrPath, as_path
 from pptsm.runtime.pool import JobFailure, limit_memory
 from pptsm.serving.metadata import ModelMetadata
-from pptsm.video.types import Frames, Part, Seconds, Span, VideoError, shown
+from pptsm.video.types import FrameRange, Frames, Part, Seconds, VideoError, shown
 
 BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
 MOST_VIEWS = 10
@@ -215,7 +215,7 @@ def _checked_part(part: Any) -> Part:
     Raises:
         UserError: it is something else.
     """
-    if part is None or isinstance(part, Span):
+    if part is None or isinstance(part, FrameRange):
         return part
     try:
         start, end = map(float, part if isinstance(part, tuple | list) else ())

@@ -38,7 +38,7 @@ def run(
     params = load_params(params_path)
 
     from pptsm.params.schema import NO_FILE
-    from pptsm.runtime.files import whole_file
+    from pptsm.runtime.files import atomic_file
 
     faults = (
         [] if _will_be_drawn(params, drawn) else _missing("root", params.index.root, "folder", "one, best absolute")
@@ -54,7 +54,7 @@ def run(
     if out is None:
         print(CONTENT, end="")
     else:
-        with whole_file(out) as partial:
+        with atomic_file(out) as partial:
             partial.write_text(CONTENT, encoding="utf-8")
 
 

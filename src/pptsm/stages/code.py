@@ -37,7 +37,7 @@ def run(out: Out, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     """
     from pptsm.params.reading import read_sections
     from pptsm.runtime import fingerprint
-    from pptsm.runtime.files import remove, whole_file
+    from pptsm.runtime.files import atomic_file, remove
 
     texts = {
         f"{stage}.txt": fingerprint.as_text(fingerprint.of_stage(stage, start))
@@ -46,7 +46,7 @@ def run(out: Out, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     for name, text in texts.items():
         file = out / name
         if not (file.is_file() and file.read_text(encoding="utf-8") == text):
-            with whole_file(file) as partial:
+            with atomic_file(file) as partial:
                 partial.write_text(text, encoding="utf-8")
     for other in out.iterdir():
         if other.name not in texts:

@@ -36,7 +36,7 @@ def run(
     from pptsm.data.table import in_split, load_index, load_labels
     from pptsm.evaluation.run import Candidate, evaluate
     from pptsm.runtime.errors import UserError
-    from pptsm.runtime.files import whole_folder
+    from pptsm.runtime.files import atomic_folder
     from pptsm.serving.metadata import FILES, ModelMetadata
     from pptsm.serving.parity import check_served
     from pptsm.weights.card import network_folders
@@ -56,5 +56,5 @@ def run(
     if evaluated is None:
         return  # the first rank writes for all
     evaluated.metrics["student"][params.sampling] |= check_served(files["student"], videos, evaluated, params)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         evaluated.write(folder, params.sampling)

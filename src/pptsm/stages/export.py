@@ -46,7 +46,7 @@ def run(
     from pptsm.deploy.export import export_networks
     from pptsm.distributed.device import use_device
     from pptsm.runtime.errors import UserError
-    from pptsm.runtime.files import whole_file, whole_folder
+    from pptsm.runtime.files import atomic_file, atomic_folder
     from pptsm.weights.card import network_folders
 
     use_device("cpu")  # the comparison must not mix in a GPU's rounding
@@ -62,9 +62,9 @@ def run(
         )
     videos = spread_over_classes(videos, params.export.check_clips)
     networks = network_folders(teacher, student, baseline)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         values = export_networks(networks, Dataset(videos, classes, source), params.export, folder)
         drop_damaged_copies(folder)
         figures = values.pop("student") | values
-        with whole_file(card) as partial:
+        with atomic_file(card) as partial:
             partial.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -23,13 +23,13 @@ def run(
     from pptsm.frames.extract import extract_all
     from pptsm.runtime.console import note
     from pptsm.runtime.errors import UserError
-    from pptsm.runtime.files import whole_folder
+    from pptsm.runtime.files import atomic_folder
 
     if not checked.is_file():
         raise UserError(f"no {checked}: the index must be validated first (`dvc repro validate`).")
     table = load_index(index)
     videos = table[table["split"] != ""]
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         if params.frames.source != "video":
             note(f"frames: extracting {len(videos)} videos; those that were extracted before are linked in")
             source, workers = params.index, params.compute.where

@@ -21,10 +21,10 @@ def run(
     from pptsm.ingest.index import build_index
     from pptsm.ingest.splits import advice, split_sizes
     from pptsm.runtime.console import note
-    from pptsm.runtime.files import whole_file
+    from pptsm.runtime.files import atomic_file
 
     table, labels = build_index(params.index, params.validate_.min_frames, params.compute.where)
-    with whole_file(out) as partial, whole_file(labels_out) as labels_partial:
+    with atomic_file(out) as partial, atomic_file(labels_out) as labels_partial:
         save_index(table, partial)
         save_labels(labels, labels_partial)
     usable = table[table["split"] != ""]

@@ -9,9 +9,9 @@ def run(out: OutFolder, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     params = load_params(params_path)
 
     from pptsm.ingest.motion import draw_dataset
-    from pptsm.runtime.files import whole_folder
+    from pptsm.runtime.files import atomic_folder
 
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         if params.motion.videos_per_class == 0:
             # not an empty folder: of that DVC would warn whoever has videos of their own
             (folder / "nothing_drawn.txt").write_text("motion.videos_per_class is 0: other videos are used.\n")

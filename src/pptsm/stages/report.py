@@ -51,7 +51,7 @@ def run(
     from pptsm.data.clips import frame_source
     from pptsm.report.gather import Sources, gather
     from pptsm.report.page import render
-    from pptsm.runtime.files import whole_file
+    from pptsm.runtime.files import atomic_file
 
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
     networks = [teacher, baseline, student]
@@ -59,7 +59,7 @@ def run(
         params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories
     )
     values = gather(params, sources, frame_source(params, frames))
-    with whole_file(markdown) as markdown_partial, whole_file(html) as html_partial:
+    with atomic_file(markdown) as markdown_partial, atomic_file(html) as html_partial:
         markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")
         html_partial.write_text(render("index.html", values), encoding="utf-8")
     note(f"report: open {html}")

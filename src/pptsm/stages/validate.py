@@ -12,7 +12,7 @@ def run(
 
     from pptsm.data.table import load_index, load_labels
     from pptsm.runtime.console import note
-    from pptsm.runtime.files import whole_file, whole_folder
+    from pptsm.runtime.files import atomic_file, atomic_folder
 
     table = load_index(index)
     classes = load_labels(labels, table)
@@ -24,8 +24,8 @@ def run(
     trains = params.student.epochs > 0 or (params.teacher.enabled and params.teacher.epochs > 0)
     picks = params.training.keep == "best"
     needed = {params.evaluate.split} | ({"train"} if trains else set()) | ({"val"} if picks else set())
-    with whole_folder(docs) as folder:
+    with atomic_folder(docs) as folder:
         result = validate_index(table, classes, params.validate_, folder, sorted(needed))
     judge(result, "validate", f"the index {index}", index, docs, params_path)
-    with whole_file(out) as partial:
+    with atomic_file(out) as partial:
         save_result(result, partial, index)

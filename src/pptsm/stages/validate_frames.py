@@ -29,7 +29,7 @@ def run(
     from pptsm.data.clips import frame_source
     from pptsm.data.table import load_index
     from pptsm.runtime.console import note
-    from pptsm.runtime.files import whole_file, whole_folder
+    from pptsm.runtime.files import atomic_file, atomic_folder
 
     table, source = load_index(index), frame_source(params, frames)
     clips = table[table["split"] != ""]
@@ -39,9 +39,9 @@ def run(
     from pptsm.validation.verdict import judge
 
     side, workers = params.frames.short_side_px, params.compute.workers
-    with whole_folder(docs) as folder:
+    with atomic_folder(docs) as folder:
         result = validate_frames(clips, source, side, params.validate_, folder, workers)
     judge(result, "validate_frames", f"the frames of {index} in {source.folder}", index, docs, params_path)
-    with whole_file(result_out) as partial, whole_file(out) as checked:
+    with atomic_file(result_out) as partial, atomic_file(out) as checked:
         save_result(result, partial, index)
         checked.write_text(CONTENT, encoding="utf-8")

@@ -33,7 +33,7 @@ from pptsm.distributed.ranks import Ranks, is_helper
 from pptsm.model.network import VideoNetwork
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import remove, state_dir, whole_file
+from pptsm.runtime.files import atomic_file, remove, state_dir
 from pptsm.training.provenance import PROVENANCE, Provenance, listed, read_provenance, until
 from pptsm.training.signals import Stopping
 from pptsm.training.state_file import Arrays, read_state, write_state
@@ -55,7 +55,7 @@ class TrainState:
     best_top1: float
     best_weights: list[Arrays] | None  # of each network that learns; None: the last epoch's are kept
     best_epoch: int = 0  # counted from 1; 0: none yet
-    sums: dict[str, Any] | None = None  # `Tally.sums` of the epoch that is under way; None: no step of it is done
+    sums: dict[str, Any] | None = None  # `EpochMetrics.sums` of the epoch under way; None: no step of it is done
 
     def within(self, sums: dict[str, Any]) -> "TrainState":
         """The same and some steps more, with what they have come to."""
@@ -127,7 +127,7 @@ class Checkpoint:
         """
         return self._stopping.handle_signals()
 
-    def is_wanted(self) -> bool:
+    def save_is_due(self) -> bool:
         """Whether a state within an epoch is due, or a signal asks for it; all ranks must hear of it."""
         return bool(self._stopping.asked) or time.monotonic() - self._saved_at >= 60 * self._save_every_min
 
@@ -164,9 +164,9 @@ class Checkpoint:
             "scaler": as_arrays(scaler.state_dict()),
             "computed_with": computed_with(),
         }
-        with whole_file(self.folder / STATE) as partial:
+        with atomic_file(self.folder / STATE) as partial:
             write_state(partial, state)
-        with whole_file(self.folder / PROVENANCE) as partial:
+        with atomic_file(self.folder / PROVENANCE) as partial:
             partial.write_text(json.dumps(vars(self.provenance), indent=1), encoding="utf-8")
 
     def load(self, models: list[VideoNetwork], optimizer: Any, scaler: Any) -> TrainState | None:

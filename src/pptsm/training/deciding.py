@@ -13,8 +13,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from pptsm.data.spec import clip_spec
-from pptsm.frames.store import kept_name
-from pptsm.params.choices import Kept
+from pptsm.frames.store import stored_name
+from pptsm.params.choices import StoredAs
 from pptsm.params.schema import Clip, Distillation, Params, Role, Student, Training
 from pptsm.params.section import Section
 from pptsm.training.validation import one_view
@@ -82,11 +82,11 @@ def _unused_of(section: Role, learns_from: LearnsFrom) -> set[str]:
     return unused | {f"distillation.{key}" for key in of_a_teacher - used}
 
 
-def digest_of_kept(kind: Kept, folder: Path, clips: pd.DataFrame) -> str:
+def digest_of_kept(kind: StoredAs, folder: Path, clips: pd.DataFrame) -> str:
     """The kept frames of clips (rows of the index), by the size of each file: others have other sizes.
 
     Which videos they were taken from, the index says by the hash of each.
     """
-    files = (folder / kept_name(kind, name) for name in clips.loc[clips["split"].isin(["train", "val"]), "id"])
+    files = (folder / stored_name(kind, name) for name in clips.loc[clips["split"].isin(["train", "val"]), "id"])
     sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
     return hashlib.sha256(repr(sizes).encode()).hexdigest()

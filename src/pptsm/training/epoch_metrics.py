@@ -46,7 +46,7 @@ class Sums:
     seconds: float = 0.0
 
 
-class Tally:
+class EpochMetrics:
     """Sums over the steps of one epoch, of all ranks together."""
 
     def __init__(

@@ -18,7 +18,7 @@ from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import sha256_of, whole_file, whole_folder
+from pptsm.runtime.files import atomic_file, atomic_folder, sha256_of
 from pptsm.training.chance_test import judge_network, sentence
 from pptsm.training.checkpoint import Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
@@ -205,23 +205,23 @@ def _write(
             "distillation_weight": how.weight,
             "temperature": how.temperature,
         }
-    with whole_folder(plan.out) as folder:
+    with atomic_folder(plan.out) as folder:
         for (name, section), weights in zip(plan.sections.items(), trained.weights, strict=True):
             place = folder / PEER if name == PEER else folder
             place.mkdir(exist_ok=True)
             card = make_card(name, section, run.labels, run.spec, **facts, verdict=verdicts.get(name))
             save_network(place, card, weights)
-    with whole_file(plan.history) as partial:
+    with atomic_file(plan.history) as partial:
         trained.history.to_csv(partial, index=False, float_format="%.6g")
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
     """The outputs of a role that is not trained: a card that says why, and a history without rows."""
     note(f"{role}: nothing is trained here: {why}")
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
-    with whole_file(history) as partial:
+    with atomic_file(history) as partial:
         NO_EPOCHS.to_csv(partial, index=False)
 
 

@@ -27,7 +27,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.training.accumulation import Accumulation
 from pptsm.training.batchnorm import into_training, precise_batch_norm, prepare, statistics_are_due
 from pptsm.training.checkpoint import Checkpoint, TrainState
-from pptsm.training.epoch_metrics import Tally
+from pptsm.training.epoch_metrics import EpochMetrics
 from pptsm.training.eta import Forecast
 from pptsm.training.groups import divided, number_of_groups
 from pptsm.training.mixing import mix_clips
@@ -36,7 +36,7 @@ from pptsm.training.optimizer import build_optimizer, scheduled_rate, take_step
 from pptsm.training.precision import precision_of
 from pptsm.training.run import Run
 from pptsm.training.state_file import Arrays
-from pptsm.training.throughput import Watch
+from pptsm.training.throughput import StepTimer
 from pptsm.training.validation import validation_logits
 from pptsm.weights.state_dict import as_arrays
 
@@ -97,11 +97,11 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
-        watch = Watch()
+        watch = StepTimer()
         clips = clips_of(epoch)
         batches = _batches_of_epoch(len(clips), recipe.batch_size, [params.seed, epoch])
         shares = [ranks.share(divided(batch, groups)) for batch in batches]  # the groups that this rank computes
-        tally = Tally(
+        tally = EpochMetrics(
             role, epoch, clips, batches, len(learners), may_skip=scaler.is_enable(), ranks=ranks, sums=reached.sums
         )
         bar.update(tally.seen)
@@ -122,13 +122,13 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
                     x, mix = mix_clips(recipe, normalise_on_device(pixels), y, rng)
                     learned.append(learn(objective, x, y, mix, share=len(y) / clips_per_step, precision=precision))
                     accumulation.add(len(y))
-            is_wanted = accumulation.finish(ranks, checkpoint.is_wanted())
+            save_is_due = accumulation.finish(ranks, checkpoint.save_is_due())
             take_step(optimizer, learners, precision, recipe.clip_norm)
             # -------------------------------------------------------------------------------------
             tally.add(learned, rate)
             forecast.step(len(batches[step]))
             bar.update(len(batches[step]))
-            if is_wanted:
+            if save_is_due:
                 checkpoint.save(reached.within(tally.sums()), learners, optimizer, scaler)
 
         # what follows may take long, and a run that was asked to stop leaves here

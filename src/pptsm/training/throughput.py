@@ -7,7 +7,7 @@ from typing import TypeVar
 Batch = TypeVar("Batch")
 
 
-class Watch:
+class StepTimer:
     """The time that the steps of an epoch take, and how much of it they wait for their batches."""
 
     def __init__(self) -> None:

@@ -114,13 +114,13 @@ def _logged_errors_raised() -> Iterator[None]:
     """
     found: list[BaseException] = []
 
-    class Kept(logging.Handler):
+    class StoredAs(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             error = sys.exc_info()[1]  # it logs while it handles one, but as text
             if record.levelno >= logging.ERROR:
                 found.append(error or RuntimeError(record.getMessage()))
 
-    logger, handler = logging.getLogger("great_expectations"), Kept()
+    logger, handler = logging.getLogger("great_expectations"), StoredAs()
     before = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False

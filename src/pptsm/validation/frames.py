@@ -7,8 +7,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from pptsm.data.clips import FrameSource
-from pptsm.frames.store import kept_facts, kept_name
-from pptsm.params.choices import Kept
+from pptsm.frames.store import kept_facts, stored_name
+from pptsm.params.choices import StoredAs
 from pptsm.params.schema import Validate
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.files import MARKER
@@ -70,10 +70,10 @@ def validate_frames(
     return Result(found.suites, found.faults, found.warnings, facts)
 
 
-def _kept(clips: pd.DataFrame, kind: Kept, folder: Path, short_side_px: int | None) -> Table:
+def _kept(clips: pd.DataFrame, kind: StoredAs, folder: Path, short_side_px: int | None) -> Table:
     """A row for each clip: what the directory of its file says, beside what the index says."""
     rows = [
-        _beside_the_index(row, kind, folder / kept_name(kind, row["id"]), short_side_px)
+        _beside_the_index(row, kind, folder / stored_name(kind, row["id"]), short_side_px)
         for row in progress(clips.to_dict("records"), "validate_frames", "clips", total=len(clips))
     ]
     table = pd.DataFrame(rows, columns=["fault", "frames_off", "native", "short_side_off", "bytes"])
@@ -92,7 +92,7 @@ def _kept(clips: pd.DataFrame, kind: Kept, folder: Path, short_side_px: int | No
     return Table(table.astype({"fault": "str", "native": "str"}), explain)
 
 
-def _beside_the_index(clip: Row, kind: Kept, path: Path, short_side_px: int | None) -> dict[str, Any]:
+def _beside_the_index(clip: Row, kind: StoredAs, path: Path, short_side_px: int | None) -> dict[str, Any]:
     try:
         facts = kept_facts(kind, path)
     except VideoError as error:
@@ -109,9 +109,9 @@ def _beside_the_index(clip: Row, kind: Kept, path: Path, short_side_px: int | No
     }
 
 
-def _folder(clips: pd.DataFrame, kind: Kept, folder: Path) -> Table:
+def _folder(clips: pd.DataFrame, kind: StoredAs, folder: Path) -> Table:
     """The folder in one row: how many files in it belong to no clip."""
-    expected = {kept_name(kind, name) for name in clips["id"]}
+    expected = {stored_name(kind, name) for name in clips["id"]}
     found = (Path(place, name).relative_to(folder).as_posix() for place, _, names in os.walk(folder) for name in names)
     strays = sorted(set(found) - expected - {MARKER})
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pptsm.data.clips import FrameSource
-from pptsm.data.table import SPLITS, Excerpt, excerpts
+from pptsm.data.table import SPLITS, ClipRef, excerpts
 from pptsm.runtime.console import progress
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import run_jobs
@@ -47,7 +47,7 @@ def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["aut
     """Perceptual hashes [N, 3, 4] of clips: of three frames each, 256 bits as four numbers. About 5 ms per clip.
 
     Args:
-        clips: columns as `Excerpt` and `num_frames`.
+        clips: columns as `ClipRef` and `num_frames`.
         source: where frames come from.
         workers: processes.
 
@@ -66,7 +66,7 @@ def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["aut
     return np.concatenate(found) if found else np.empty((0, THIRDS, HASH_BITS // 64), np.uint64)
 
 
-def _hashes_of(source: FrameSource, wanted: list[tuple[Excerpt, int]]) -> NDArray[np.uint64]:
+def _hashes_of(source: FrameSource, wanted: list[tuple[ClipRef, int]]) -> NDArray[np.uint64]:
     """Runs in a worker."""
     import imagehash
     from PIL import Image

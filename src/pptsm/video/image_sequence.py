@@ -19,7 +19,7 @@ from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import heartbeat
 from pptsm.video.pixels import decode_sound_jpeg
 from pptsm.video.timing import Timing
-from pptsm.video.types import Frames, Image, Part, Probe, Seconds, Span, VideoError
+from pptsm.video.types import FrameRange, Frames, Image, Part, Probe, Seconds, VideoError
 from pptsm.video.video import Video, probe
 
 
@@ -37,7 +37,7 @@ def source_path(root: Path, path: str, frame_name: str | None) -> Path:
     return root / path if frame_name is None else root / path / frame_name
 
 
-class FrameFolder:
+class ImageSequence:
     """The frames of a folder by number, with what `Video` offers.
 
     Raises:
@@ -92,7 +92,7 @@ class FrameFolder:
         images = [self._decoded(int(index)) for index in indices]
         return Frames(images, (images[0].shape[1], images[0].shape[0]))
 
-    def span(self, part: Part) -> Span:
+    def span(self, part: Part) -> FrameRange:
         """The frames of a part.
 
         Raises:
@@ -100,13 +100,13 @@ class FrameFolder:
         """
         if isinstance(part, Seconds):
             raise VideoError("a folder of frames does not say when they are shown: name the part by its frames")
-        return part or Span(0, len(self))
+        return part or FrameRange(0, len(self))
 
     def timing(self, num_frames: int | None = None) -> Timing:
         """Unknown: nothing says when the frames are shown."""
         return Timing(np.zeros(len(self) if num_frames is None else num_frames), 0.0, 0.0)
 
-    def length_sec(self, _: Span) -> float:
+    def length_sec(self, _: FrameRange) -> float:
         """Unknown: nothing says how long a part is shown."""
         return 0.0
 
@@ -158,7 +158,7 @@ class FrameFolder:
         return [self.folder / name for name in self._names]
 
 
-def open_clip(path: StrPath, *, decord: bool = False) -> Video | FrameFolder:
+def open_clip(path: StrPath, *, decord: bool = False) -> Video | ImageSequence:
     """A video file, or the frames of a folder by a name with %05d or the like.
 
     Args:
@@ -169,7 +169,7 @@ def open_clip(path: StrPath, *, decord: bool = False) -> Video | FrameFolder:
         VideoError: as either.
     """
     path = Path(path)
-    return FrameFolder(path) if _is_of_frames(path) else Video(path, decord=decord)
+    return ImageSequence(path) if _is_of_frames(path) else Video(path, decord=decord)
 
 
 def probe_clip(path: StrPath, *, decord: bool = False) -> Probe:
@@ -187,7 +187,7 @@ def hash_of(path: Path) -> str:
     if not _is_of_frames(path):
         return sha256_of(path)
     digest = hashlib.sha256()
-    for file in FrameFolder(path).files:
+    for file in ImageSequence(path).files:
         heartbeat()
         digest.update(f"{file.name}\n{sha256_of(file)}\n".encode())
     return digest.hexdigest()
@@ -199,7 +199,7 @@ def size_of(path: Path) -> int:
     Raises:
         OSError, VideoError: as `hash_of`.
     """
-    return sum(file.stat().st_size for file in (FrameFolder(path).files if _is_of_frames(path) else [path]))
+    return sum(file.stat().st_size for file in (ImageSequence(path).files if _is_of_frames(path) else [path]))
 
 
 def _is_of_frames(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pptsm.video.image_sequence import members_pattern
 from pptsm.video.video import VIDEO_SUFFIXES
 
 
-def videos_below(folder: StrPath, frame_name: str | None = None) -> list[Path]:
+def scan_for_videos(folder: StrPath, frame_name: str | None = None) -> list[Path]:
     """The video files of a folder and its subfolders, sorted; links are followed, hidden names are not taken.
 
     With `frame_name` (img_%05d.jpg) the folders with such frames instead, as `folder/img_%05d.jpg`.

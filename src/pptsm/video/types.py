@@ -82,7 +82,7 @@ def resized_size(native: Size, short_side_px: int, aspect: Aspect) -> Size:
     return (short_side_px, long_side_px) if stands else (long_side_px, short_side_px)
 
 
-class Span(NamedTuple):
+class FrameRange(NamedTuple):
     """A part of a file by its frames."""
 
     first: int
@@ -96,7 +96,7 @@ class Seconds(NamedTuple):
     end: float
 
 
-Part = Span | Seconds | None  # None: the whole file
+Part = FrameRange | Seconds | None  # None: the whole file
 
 
 class VideoError(UserError):

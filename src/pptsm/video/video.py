@@ -16,7 +16,7 @@ from pptsm.runtime.paths import StrPath
 from pptsm.video.decoders import Decord, Pyav
 from pptsm.video.packets import COMPLETE_SHARE, read_packets
 from pptsm.video.timing import Timing
-from pptsm.video.types import Decoder, Frames, Image, Part, Probe, Span, VideoError, kind_fault, name_fault
+from pptsm.video.types import Decoder, FrameRange, Frames, Image, Part, Probe, VideoError, kind_fault, name_fault
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
@@ -125,15 +125,15 @@ class Video:
         height, width = images[0].shape[:2]
         return Frames(images, (width, height))
 
-    def span(self, part: Part) -> Span:
+    def span(self, part: Part) -> FrameRange:
         """The frames of a part of the file.
 
         Raises:
             VideoError: there is no frame in it, or it ends after the file.
         """
         if part is None:
-            return Span(0, len(self))
-        if isinstance(part, Span):
+            return FrameRange(0, len(self))
+        if isinstance(part, FrameRange):
             return part
         timing = self.timing()
         if timing.fps == 0:
@@ -143,9 +143,9 @@ class Video:
         first, stop = np.searchsorted(timing.begins_sec, np.array(part) - EARLY_SEC)
         if first == stop:
             raise VideoError(f"no frame begins between {part.start:g} and {part.end:g} s")
-        return Span(int(first), int(stop - first))
+        return FrameRange(int(first), int(stop - first))
 
-    def length_sec(self, span: Span) -> float:
+    def length_sec(self, span: FrameRange) -> float:
         """How long a part of the file is shown."""
         timing = self.timing()
         stop = span.first + span.num_frames

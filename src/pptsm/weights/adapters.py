@@ -80,7 +80,7 @@ def _array_in(value: Any) -> NDArray[Any] | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def to_own_names(found: Arrays, known: Collection[str], blocks: list[str]) -> tuple[Arrays, list[str]]:
+def convert_keys(found: Arrays, known: Collection[str], blocks: list[str]) -> tuple[Arrays, list[str]]:
     """Translate names (and transpose PyTorch's last layer).
 
     Args:

@@ -21,7 +21,7 @@ from urllib3.util.retry import Retry
 
 from pptsm.runtime.console import note, one_line, progress
 from pptsm.runtime.errors import TEMPORARY, UserError
-from pptsm.runtime.files import naming_full_disk, put_in_place, remove, sha256_of, state_dir, whole_file
+from pptsm.runtime.files import atomic_file, naming_full_disk, put_in_place, remove, sha256_of, state_dir
 from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import read_weights
 
@@ -121,7 +121,7 @@ def download(url: str, sha256: str | None = None, look: Callable[[Path], object]
         except UserError:
             _discard(partial)
             raise
-        with whole_file(record) as whole:
+        with atomic_file(record) as whole:
             whole.write_text(f"{digest}  {name}\n", encoding="utf-8")
         put_in_place(partial, target)
         _validator_of(partial).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pptsm.model.network import VideoNetwork
 from pptsm.runtime.paths import StrPath
-from pptsm.weights.adapters import Arrays, state_dict_in, to_own_names
+from pptsm.weights.adapters import Arrays, convert_keys, state_dict_in
 from pptsm.weights.state_dict import WeightsError, read_weights
 
 
@@ -65,7 +65,7 @@ def load_weights(
     content = read_weights(path)
     try:
         found = state_dict_in(content)
-        arrays, ignored = to_own_names(found, own, model.backbone.block_names)
+        arrays, ignored = convert_keys(found, own, model.backbone.block_names)
     except WeightsError as error:
         raise WeightsError(f"{path} was refused: {error}") from None
     if not found:

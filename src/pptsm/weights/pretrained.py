@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from pptsm.runtime.console import note
-from pptsm.runtime.files import sha256_of, whole_folder
+from pptsm.runtime.files import atomic_folder, sha256_of
 from pptsm.weights.download import locate_weights
 from pptsm.weights.state_dict import WEIGHTS, read_weights
 
@@ -22,7 +22,7 @@ def fetch_start(role: str, source: str | None, sha256: str | None, out: Path) ->
     Raises:
         UserError: the weights are not to be had, or are no weights; refused here rather than an hour later.
     """
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         origin: dict[str, str | None] = {"source": source, "sha256": None}
         if source is None:
             note(f"{role} starts from random weights")
