@@ -24,7 +24,7 @@ import decord
 
 from measure import Done, in_turns, machine
 from measure import run as measured
-from pptsm.frames.store import Wanted, write_stored
+from pptsm.frames.store import FrameRequest, write_stored
 from pptsm.ingest.motion import CLASSES, draw_dataset
 from pptsm.params.checking import load_params
 from pptsm.video.pixels import encode_jpeg
@@ -96,7 +96,7 @@ def print_loops(videos: list[Path], project: Path) -> None:
     num_frames = len(Video(videos[0]))  # as the index knows
 
     def ours(video: Path) -> None:
-        write_stored(video, [Wanted(folder / "a.zip", FrameRange(0, num_frames))], settings)
+        write_stored(video, [FrameRequest(folder / "a.zip", FrameRange(0, num_frames))], settings)
 
     def opencv(video: Path) -> None:
         reader, number = cv2.VideoCapture(str(video)), 0

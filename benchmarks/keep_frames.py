@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from measure import Work, in_turns, machine, median_ms
 from pptsm.data.sampling import uniform_indices
 from pptsm.frames.short_gop import fitting
-from pptsm.frames.store import Wanted, read_stored, write_stored
+from pptsm.frames.store import FrameRequest, read_stored, write_stored
 from pptsm.params.choices import StoredAs
 from pptsm.params.schema import FrameSettings
 from pptsm.video.pixels import resized
@@ -116,7 +116,7 @@ def print_video(video: Path, forms: dict[str, FrameSettings], folder: Path, turn
     files = {name: folder / str(number) for number, name in enumerate(forms)}
 
     def writing(name: str) -> Work:
-        return lambda _: write_stored(video, [Wanted(files[name], whole)], forms[name])
+        return lambda _: write_stored(video, [FrameRequest(files[name], whole)], forms[name])
 
     def reading(name: str) -> Work:
         return lambda turn: clip(forms[name].stored_as, files[name], draws[turn])

@@ -1,4 +1,4 @@
-"""What the flows know of dvc.yaml, where alone the graph is told: the stages, their order, and what `meta` says."""
+"""What the flows know of dvc.yaml, the only place of the graph: stages, their order, and what `meta` says."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,7 @@
 """Flow `train-pptsm`: the stages of dvc.yaml, one task each, with what an operator expects.
 
     prefect deployment run train-pptsm --watch  # with a server and a worker, see README.md
-    python flows/train_pptsm.py                 # once, no server needed; --help tells of parameters
+    python flows/train_pptsm.py                 # once, no server needed; --help names the parameters
 
 Cost beside the stages: a second or so a stage, and some 10 s for a temporary server. The graph stays in dvc.yaml: a
 task runs `dvc repro --single-item STAGE`, so this entrance and `dvc repro` give the same files and the same dvc.lock.
@@ -54,12 +54,12 @@ def train_pptsm(
     Returns:
         Completed or Failed, with a line that says what was done or what is wrong.
     """
-    wanted = stages or Stages()
+    requested = stages or Stages()
     timeout_sec = stage_timeout_hours * 3600
     try:
-        names = wanted.names()
+        names = requested.names()
         if overrides or experiment:
-            if wanted.first or wanted.last:
+            if requested.first or requested.last:
                 raise UserError(
                     "stages: an experiment begins where its overrides take effect and runs to the end; leave them out. "
                     "DVC would show the last commit's figures as those of one that ended earlier."
@@ -71,8 +71,8 @@ def train_pptsm(
             revision = run_experiment(name, overrides or [], timeout_sec)
             publish_results(names, name, revision)
             return Completed(message=f"experiment {name}")
-        if wanted.first:
-            require_clean_before(wanted.first, names)
+        if requested.first:
+            require_clean_before(requested.first, names)
         done = run_stages(names, timeout_sec)
     except (UserError, CommandError) as error:
         return ended(error)

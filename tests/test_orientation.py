@@ -18,7 +18,7 @@ from conftest import params_with, pptsm, spec_with, write_params
 from pptsm.data.clips import EvaluationVideos, FrameSource, views_of_file
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
-from pptsm.frames.store import Wanted, stored_name, write_stored
+from pptsm.frames.store import FrameRequest, stored_name, write_stored
 from pptsm.video.orientation import ALL, Orientation, message_kinds, nearest
 from pptsm.video.types import FrameRange
 from pptsm.video.video import Video, probe
@@ -102,7 +102,7 @@ def entrances(path: Path, folder: Path) -> dict[str, tuple[np.ndarray, tuple[int
             update={"kept": kind, "short_side_px": None, "key_frame_every": 4, "source": kind}
         )
         file = folder / stored_name(kind, "a")
-        write_stored(path, [Wanted(file, FrameRange(0, COUNT))], changed)
+        write_stored(path, [FrameRequest(file, FrameRange(0, COUNT))], changed)
         sources[kind] = FrameSource(kind, folder)
     for kind, source in sources.items():
         values = EvaluationVideos(pd.DataFrame([row]), source, spec, "uniform")[0][0]

@@ -12,7 +12,7 @@ from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
 from pptsm.data.transforms import normalise
 from pptsm.frames.extract import extract_all
 from pptsm.frames.short_gop import clip_writer, fitting, read_frames
-from pptsm.frames.store import Wanted, is_whole, write_stored
+from pptsm.frames.store import FrameRequest, is_whole, write_stored
 from pptsm.params.schema import FrameSettings
 from pptsm.video.encode import write_video
 from pptsm.video.types import FrameRange, VideoError, resized_size
@@ -41,7 +41,7 @@ def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_each_frame_is_the_one_that_was_asked_for(original: Path, tmp_path: Path, every: int) -> None:
     """One by one, from whatever key frame; small, and with a key frame where one must be; native size as it was."""
     clip, native = tmp_path / "a.mp4", SIZES[original.stem]
-    write_stored(original, [Wanted(clip, FrameRange(0, COUNT))], settings(key_frame_every=every))
+    write_stored(original, [FrameRequest(clip, FrameRange(0, COUNT))], settings(key_frame_every=every))
     assert Video(clip).packets.keys.tolist() == list(range(0, COUNT, every))
     for number in range(COUNT):
         frames = read_frames(clip, np.array([number]))
@@ -55,7 +55,7 @@ def test_each_frame_is_the_one_that_was_asked_for(original: Path, tmp_path: Path
 
 def test_a_part_of_a_video(original: Path, tmp_path: Path) -> None:
     """Parts that share frames are encoded from one decoding, each from its own first frame on."""
-    wanted = [Wanted(tmp_path / "a.mp4", FrameRange(5, 20)), Wanted(tmp_path / "b.mp4", FrameRange(10, 30))]
+    wanted = [FrameRequest(tmp_path / "a.mp4", FrameRange(5, 20)), FrameRequest(tmp_path / "b.mp4", FrameRange(10, 30))]
     write_stored(original, wanted, settings())
     for clip, span in wanted:
         assert numbers_in(read_frames(clip, np.arange(span.num_frames)).images) == list(range(span.first, sum(span)))
@@ -76,14 +76,14 @@ def test_sides_are_even_and_the_native_size_is_not(tmp_path: Path) -> None:
 def test_the_same_frames_give_the_same_bytes(original: Path, tmp_path: Path) -> None:
     """Or DVC would call every clip a new one."""
     for name in ("a.mp4", "b.mp4"):
-        write_stored(original, [Wanted(tmp_path / name, FrameRange(0, COUNT))], settings())
+        write_stored(original, [FrameRequest(tmp_path / name, FrameRange(0, COUNT))], settings())
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
 def test_a_clip_is_known_to_be_whole(original: Path, tmp_path: Path) -> None:
     """Its last box is the hash of what was written; players pass it over."""
     clip = tmp_path / "a.mp4"
-    write_stored(original, [Wanted(clip, FrameRange(0, COUNT))], settings())
+    write_stored(original, [FrameRequest(clip, FrameRange(0, COUNT))], settings())
     assert is_whole(clip, COUNT)
     assert not is_whole(clip, COUNT + 1)
     assert not is_whole(tmp_path / "none.mp4", COUNT)

@@ -14,7 +14,7 @@ from conftest import good_index, moving_square, params_with, pptsm, write_params
 from pptsm.data.clips import FrameSource
 from pptsm.data.table import save_index
 from pptsm.frames.archive import archive_name, facts_of
-from pptsm.frames.store import Wanted, stored_name, write_archive, write_stored
+from pptsm.frames.store import FrameRequest, stored_name, write_archive, write_stored
 from pptsm.validation.frames import validate_frames
 from pptsm.validation.result import Result, sentences
 from pptsm.video.encode import write_video
@@ -154,7 +154,9 @@ def test_short_gop_clips_are_held_to_the_same_rules(made: Path, tmp_path: Path) 
         clip = tmp_path / "frames" / stored_name("short_gop", row.id)
         clip.parent.mkdir(parents=True, exist_ok=True)
         write_stored(
-            made / "videos" / row.path, [Wanted(clip, FrameRange(0, 29 if row.id == "run/b.mp4" else 30))], settings
+            made / "videos" / row.path,
+            [FrameRequest(clip, FrameRange(0, 29 if row.id == "run/b.mp4" else 30))],
+            settings,
         )
     source, limits = FrameSource("short_gop", tmp_path / "frames"), params_with().validate_
     result = validate_frames(index(), source, 33, limits, tmp_path / "docs", 1)

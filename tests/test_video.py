@@ -40,7 +40,7 @@ from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.data.transforms import normalise
 from pptsm.frames.archive import read_frames
 from pptsm.frames.extract import extract_all
-from pptsm.frames.store import Wanted, stored_name, write_archive, write_stored
+from pptsm.frames.store import FrameRequest, stored_name, write_archive, write_stored
 from pptsm.runtime.files import sha256_of
 from pptsm.video.packets import keys_divide
 from pptsm.video.types import FrameRange, VideoError
@@ -181,7 +181,7 @@ def test_what_arrives_is_never_opened_by_decord(
     assert len(list(Video(whole))) == 100
     for kind in ("archive", "short_gop"):
         settings = params_with().frames.model_copy(update={"kept": kind, "source": kind})
-        write_stored(whole, [Wanted(tmp_path / stored_name(kind, "a"), FrameRange(0, 100))], settings)
+        write_stored(whole, [FrameRequest(tmp_path / stored_name(kind, "a"), FrameRange(0, 100))], settings)
     with pytest.raises(AssertionError, match="decord was asked"):
         probe(whole, OF_DATASET)
 

@@ -46,7 +46,7 @@ def views(
     from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
-    from pptsm.frames.store import Wanted, stored_name, write_stored
+    from pptsm.frames.store import FrameRequest, stored_name, write_stored
     from pptsm.params.checking import load_params
     from pptsm.runtime.console import say
     from pptsm.runtime.files import atomic_file
@@ -70,7 +70,7 @@ def views(
             if source == "archive":
                 kind = params.frames.stored_as
                 frames, kept = FrameSource(kind, Path(folder)), Path(folder) / stored_name(kind, video.name)
-                write_stored(video, [Wanted(kept, FrameRange(0, len(opened)))], params.frames)
+                write_stored(video, [FrameRequest(kept, FrameRange(0, len(opened)))], params.frames)
             if training is not None:
                 # the label is not shown, so that of a mirrored clip need not be known
                 drawn = params.training.model_copy(update={"clips_per_video": training, "flip_labels": {}})

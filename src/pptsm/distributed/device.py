@@ -9,11 +9,11 @@ from pptsm.runtime.cores import GPU, SIZE, computing, processor_name, training_t
 from pptsm.runtime.errors import UserError
 
 
-def use_device(wanted: Device, devices: Devices = "auto", *, deterministic: bool = True) -> str:
+def use_device(requested: Device, devices: Devices = "auto", *, deterministic: bool = True) -> str:
     """Choose the device of this process, and the threads of a CPU.
 
     Args:
-        wanted: "auto" is a GPU where Paddle finds one.
+        requested: "auto" is a GPU where Paddle finds one.
         devices: a number is one of CPU processes; of a list of GPUs this process takes the first, unless it was
             started as a rank, with a GPU of its own.
         deterministic: on a GPU only kernels whose results are the same each time (a CPU has no others).
@@ -25,7 +25,7 @@ def use_device(wanted: Device, devices: Devices = "auto", *, deterministic: bool
         UserError: a GPU is asked for and is not there.
     """
     there = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    if (wanted == "gpu" or isinstance(devices, list)) and not there:
+    if (requested == "gpu" or isinstance(devices, list)) and not there:
         raise UserError(
             "device is gpu, but Paddle finds none here: install the gpu extra instead of cpu (README, "
             '"On a GPU"), or set device: auto in params.yaml.'
@@ -35,7 +35,7 @@ def use_device(wanted: Device, devices: Devices = "auto", *, deterministic: bool
             f"compute.devices names GPU {max(devices)}, but Paddle finds {there} here, numbered from 0. Correct it in "
             "params.yaml, or look at CUDA_VISIBLE_DEVICES."
         )
-    if there and wanted != "cpu" and not isinstance(devices, int):
+    if there and requested != "cpu" and not isinstance(devices, int):
         paddle.set_flags(
             {"FLAGS_cudnn_deterministic": deterministic, "FLAGS_embedding_deterministic": int(deterministic)}
         )

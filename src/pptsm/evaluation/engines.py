@@ -30,16 +30,16 @@ ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
 
 
-def choose_engine(wanted: Literal["auto", "onnx", "paddle"], device: str) -> Literal["onnx", "paddle"]:
+def choose_engine(requested: Literal["auto", "onnx", "paddle"], device: str) -> Literal["onnx", "paddle"]:
     """What evaluation computes with.
 
     Args:
-        wanted: "auto" is ONNX Runtime, unless the device is a GPU that only Paddle can use.
+        requested: "auto" is ONNX Runtime, unless the device is a GPU that only Paddle can use.
         device: "cpu" or "gpu", as Paddle found it.
     """
-    if wanted == "auto":
+    if requested == "auto":
         return "paddle" if device == "gpu" and GPU_PROVIDER not in onnxruntime.get_available_providers() else "onnx"
-    return wanted
+    return requested
 
 
 def open_session(model: StrPath, device: str = "cpu") -> onnxruntime.InferenceSession:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.frames.store import Wanted, is_whole, stored_name, write_stored
+from pptsm.frames.store import FrameRequest, is_whole, stored_name, write_stored
 from pptsm.params.schema import FrameSettings
 from pptsm.runtime import fingerprint
 from pptsm.runtime.console import note, progress
@@ -50,10 +50,10 @@ def extract_all(
     """
     store = state_dir("frames") / _store_name(params)
     _say_what_is_left(store)
-    wanted = [_wanted(store, row, params) for row in videos.itertuples()]
+    requested = [_requested(store, row, params) for row in videos.itertuples()]
     # one job per video; files of the same content, and rows of the same frames, share what is kept
-    parts: dict[Any, list[Wanted]] = defaultdict(list)
-    for digest, each in zip(videos["sha256"], wanted, strict=True):
+    parts: dict[Any, list[FrameRequest]] = defaultdict(list)
+    for digest, each in zip(videos["sha256"], requested, strict=True):
         parts[digest].append(each)
     files = dict(zip(videos["sha256"], videos["path"], strict=True))
     paths = {digest: source_path(root, files[digest], frame_name) for digest in parts}
@@ -67,15 +67,15 @@ def extract_all(
             raise UserError(
                 f"{video}: {reason}. The index called it readable: it has changed since. Run the index stage again."
             )
-    for name, each in zip(videos["id"], wanted, strict=True):
+    for name, each in zip(videos["id"], requested, strict=True):
         _link(each.file, folder / stored_name(params.stored_as, name))
 
 
-def _extract_into_store(video: Path, wanted: list[Wanted], params: FrameSettings, limit_sec: float) -> str:
+def _extract_into_store(video: Path, requested: list[FrameRequest], params: FrameSettings, limit_sec: float) -> str:
     """Runs in a worker; what keeps the video from being extracted, or nothing."""
     missing = []
     try:
-        for each in wanted:
+        for each in requested:
             if is_whole(each.file, each.span.num_frames):
                 continue
             if each.file.exists():
@@ -103,10 +103,10 @@ def _store_name(settings: FrameSettings) -> str:
     return f"{settings.short_side_px or 'native'}-{quality}-{fingerprint.digest_of(code)}"
 
 
-def _wanted(store: Path, row: Any, params: FrameSettings) -> Wanted:
+def _requested(store: Path, row: Any, params: FrameSettings) -> FrameRequest:
     span = FrameRange(int(row.first_frame), int(row.num_frames))
     part = "" if row.path == row.id else f"-{span.first}-{span.num_frames}"
-    return Wanted(store / row.sha256[:2] / stored_name(params.stored_as, f"{row.sha256}{part}"), span)
+    return FrameRequest(store / row.sha256[:2] / stored_name(params.stored_as, f"{row.sha256}{part}"), span)
 
 
 def _say_what_is_left(store: Path) -> None:

@@ -24,7 +24,7 @@ from pptsm.video.video import Video
 MARK = "user.pptsm.whole"  # an attribute of a file that was found whole: its frames, size and time then
 
 
-class Wanted(NamedTuple):
+class FrameRequest(NamedTuple):
     """A file to be written, and the part of a video that it holds."""
 
     file: Path
@@ -97,7 +97,7 @@ def _state_of(file: Path, num_frames: int) -> bytes:
     return f"{num_frames} {facts.st_size} {facts.st_mtime_ns}".encode()
 
 
-def write_stored(video: StrPath, wanted: Sequence[Wanted], settings: FrameSettings) -> None:
+def write_stored(video: StrPath, requested: Sequence[FrameRequest], settings: FrameSettings) -> None:
     """Decode a video once, in order, as far as it is needed, and write a file for each part of it.
 
     Each is whole or absent, but for a power cut: `is_whole` tells.
@@ -106,8 +106,8 @@ def write_stored(video: StrPath, wanted: Sequence[Wanted], settings: FrameSettin
         VideoError: fewer frames decode.
     """
     video = Path(video)
-    kind, waiting = settings.stored_as, deque(sorted(wanted, key=lambda each: each.span.first))
-    count, stop = 0, max(span.first + span.num_frames for _, span in wanted)
+    kind, waiting = settings.stored_as, deque(sorted(requested, key=lambda each: each.span.first))
+    count, stop = 0, max(span.first + span.num_frames for _, span in requested)
     with ExitStack() as unfinished:
         opened = open_clip(video)
         begun: list[_Part] = []
@@ -138,7 +138,7 @@ def _shared(
 def write_archive(file: StrPath, video: StrPath, num_frames: int, settings: FrameSettings) -> None:
     """Decode the first `num_frames` frames of a video into an archive, as `write_stored`."""
     write_stored(
-        video, [Wanted(Path(file), FrameRange(0, num_frames))], settings.model_copy(update={"source": "archive"})
+        video, [FrameRequest(Path(file), FrameRange(0, num_frames))], settings.model_copy(update={"source": "archive"})
     )
 
 

@@ -111,9 +111,9 @@ def plan_index(ids: list[str], params: Index) -> tuple[pd.DataFrame, list[str]]:
             "at the annotations or lists if there are any, and at the folders."
         )
     if params.group_file:
-        wanted = table.loc[takes_part, "path"]
-        groups = read_groups(params.group_file, set(table["path"]), list(wanted.unique()))
-        table.loc[takes_part, "group"] = wanted.map(groups)
+        requested = table.loc[takes_part, "path"]
+        groups = read_groups(params.group_file, set(table["path"]), list(requested.unique()))
+        table.loc[takes_part, "group"] = requested.map(groups)
     table.loc[takes_part, "split"] = assign_splits(table[takes_part], params)
     table.loc[~takes_part, "split"] = ""
     return table, labels
@@ -218,8 +218,8 @@ def _keep_named(files: pd.DataFrame, clips: pd.DataFrame, params: Index) -> pd.D
     """Set aside the files that no annotation and no list names, and add a row for each clip whose file is not there.
 
     Args:
-        files: a row each, with what names tell.
-        clips: as `read_annotations` gives them; what they leave empty, names tell.
+        files: a row each, with what names say.
+        clips: as `read_annotations` gives them; what they leave empty, names say.
         params: section index.
     """
     for pattern in params.exclude:

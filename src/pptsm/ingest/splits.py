@@ -189,8 +189,8 @@ def _any_off(sizes: dict[str, int], shares: dict[str, float]) -> bool:
     return any(_is_off(sizes[split], share * sum(sizes.values())) for split, share in shares.items())
 
 
-def _is_off(size: int, wanted: float) -> bool:
-    return abs(size - wanted) > max(OFF_VIDEOS, OFF_SHARE * wanted)
+def _is_off(size: int, requested: float) -> bool:
+    return abs(size - requested) > max(OFF_VIDEOS, OFF_SHARE * requested)
 
 
 def split_sizes(videos: pd.DataFrame) -> list[str]:

@@ -107,13 +107,13 @@ def refuse_alike(labels: Sequence[str], where: str) -> None:
         )
 
 
-def read_groups(name: str, known: Collection[str], wanted: Sequence[str]) -> dict[str, str]:
+def read_groups(name: str, known: Collection[str], requested: Sequence[str]) -> dict[str, str]:
     """Path below the root -> group, from lines "path,group" (CSV; the first may say just that).
 
     Args:
         name: the file.
         known: paths that it may name.
-        wanted: paths that it must name. A group that is missing by mistake would put a person on both sides of the
+        requested: paths that it must name. A group that is missing by mistake would put a person on both sides of the
             split, so none is made up.
 
     Raises:
@@ -141,10 +141,10 @@ def read_groups(name: str, known: Collection[str], wanted: Sequence[str]) -> dic
                 groups[path] = row[1]
     except csv.Error as error:
         raise UserError(f"index.group_file {name!r} is no CSV, line {last + 1}: {error}.") from None
-    if missing := [path for path in wanted if path not in groups]:
+    if missing := [path for path in requested if path not in groups]:
         faults.insert(
             0,
-            f"{len(missing)} of {len(wanted)} videos are not named, for example {missing[0]!r}: it must name every "
+            f"{len(missing)} of {len(requested)} videos are not named, for example {missing[0]!r}: it must name every "
             "video; the group of one that nothing else belongs to may be its path",
         )
     if faults:

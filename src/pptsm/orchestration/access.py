@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 
 OWNER_ALONE = 0o077  # the umask of what nobody else may read
-NO_TRACKING = "DO_NOT_TRACK"  # Prefect's clients heed it towards any server
+NO_TRACKING = "DO_NOT_TRACK"  # Prefect's clients obey it towards any server
 ADDRESS, PASSWORD = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 SERVERS_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"
 

@@ -165,7 +165,7 @@ def _without_trace(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, CommandError):
         record.exc_info = None
-    return not isinstance(error, FailedRun)  # the end of a run that has said why, told once more
+    return not isinstance(error, FailedRun)  # the end of a run that has said why, said once more
 
 
 for _name in ("prefect.engine", "prefect.flow_runs", "prefect.task_runs"):

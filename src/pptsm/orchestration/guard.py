@@ -4,7 +4,7 @@
 
 The starter holds this process's standard input open. When that closes (because the starter wants the command stopped,
 or is no more), the command's whole process group is first asked as by Ctrl-C, so that it can save and tidy up, then
-told, then killed; and so is what it started in other groups, as soon as nobody else looks after it.
+terminated, then killed; and so is what it started in other groups, as soon as nobody else looks after it.
 """
 
 import contextlib

@@ -14,14 +14,14 @@ def waiting_for(what: str, say: Callable[[str], None]) -> Iterator[None]:
     """While the context lasts, say every few seconds what it waits for; what is done at once needs no line."""
     started, done = time.monotonic(), threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         while not done.wait(SILENCE_SEC):
             say(f"waiting for {what} ({time.monotonic() - started:.0f} s)")
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        reporter.join()

@@ -441,11 +441,11 @@ class Params(Section):
             )
         if self.compute.device == "cpu" and isinstance(self.compute.devices, list):
             raise ValueError("compute.devices is a list of GPUs, but compute.device is cpu: take a number, or auto")
-        side, wanted = self.frames.short_side_px, self.clip.resize_px
-        if self.frames.source != "video" and side is not None and side < wanted:
+        side, least = self.frames.short_side_px, self.clip.resize_px
+        if self.frames.source != "video" and side is not None and side < least:
             raise ValueError(
-                f"frames.short_side_px ({side}) is below clip.resize_px ({wanted}): every frame would first be shrunk, "
-                f"then enlarged. Set short_side_px to {wanted} or more, or to null"
+                f"frames.short_side_px ({side}) is below clip.resize_px ({least}): every frame would first be shrunk, "
+                f"then enlarged. Set short_side_px to {least} or more, or to null"
             )
         if self.training.keep == "best" and not self.index.may_have_validation:
             raise ValueError("training.keep is best, but the index has no validation split to choose it by")

@@ -83,8 +83,8 @@ def preset_values(folder: Path, name: str) -> Values:
     current: str | None = name
     while current is not None:
         if current not in preset_names(folder):
-            wanted = f"preset {seen[-1]!r} is based on {current!r}, but" if seen else f"no preset {current!r};"
-            raise UserError(f"{wanted} there are {', '.join(preset_names(folder))}.")
+            requested = f"preset {seen[-1]!r} is based on {current!r}, but" if seen else f"no preset {current!r};"
+            raise UserError(f"{requested} there are {', '.join(preset_names(folder))}.")
         if current in seen:
             raise UserError(f"presets {' -> '.join([*seen, current])} are based on each other.")
         seen.append(current)

@@ -77,7 +77,7 @@ def _unseen(file: str, root: str) -> list[str]:
     ]
 
 
-def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str) -> list[str]:
+def _missing(name: str, text: str, kind: Literal["folder", "file"], requested: str) -> list[str]:
     """A sentence if this key names no such folder or file."""
     path = packaged(Path(text))
     if path.is_dir() if kind == "folder" else path.is_file():
@@ -85,5 +85,5 @@ def _missing(name: str, text: str, kind: Literal["folder", "file"], wanted: str)
     found = f"that is no {kind}" if path.exists() else f"there is no such {kind}"
     place = f"looked from {Path.cwd()}; the copy in which an experiment runs has only what git or DVC know"
     opened = os.path.expandvars(path.expanduser()) if text.startswith(("~", "$")) else text
-    remedy = f"Name {wanted}" if opened == text else f"Write {opened}, because no shell reads {text[0]} here"
+    remedy = f"Name {requested}" if opened == text else f"Write {opened}, because no shell reads {text[0]} here"
     return [f"index.{name} is {text!r}, but {found} ({place}). {remedy}."]

@@ -17,7 +17,7 @@ def explain_oom(role: str, params: Params, segments: int) -> Iterator[None]:
     """Around the training of a role, on clips of so many frames.
 
     Raises:
-        UserError: instead of any error that tells of memory; with what was computed, and which settings need less.
+        UserError: instead of any error about memory; with what was computed, and which settings need less.
     """
     message = ""
     try:

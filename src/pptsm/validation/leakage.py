@@ -54,8 +54,8 @@ def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["aut
     Raises:
         UserError: a clip cannot be read.
     """
-    wanted = list(zip(excerpts(clips), clips["num_frames"].tolist(), strict=True))
-    jobs = [(source, wanted[start : start + CLIPS_OF_A_JOB]) for start in range(0, len(wanted), CLIPS_OF_A_JOB)]
+    requested = list(zip(excerpts(clips), clips["num_frames"].tolist(), strict=True))
+    jobs = [(source, requested[start : start + CLIPS_OF_A_JOB]) for start in range(0, len(requested), CLIPS_OF_A_JOB)]
     done = run_jobs(_hashes_of, jobs, workers, timeout_sec=None)  # the index knows that they decode
     found = []
     for (_, part), answer in zip(jobs, progress(done, "hashes", "jobs", total=len(jobs)), strict=True):
@@ -66,13 +66,13 @@ def frame_hashes(clips: pd.DataFrame, source: FrameSource, workers: Literal["aut
     return np.concatenate(found) if found else np.empty((0, THIRDS, HASH_BITS // 64), np.uint64)
 
 
-def _hashes_of(source: FrameSource, wanted: list[tuple[ClipRef, int]]) -> NDArray[np.uint64]:
+def _hashes_of(source: FrameSource, requested: list[tuple[ClipRef, int]]) -> NDArray[np.uint64]:
     """Runs in a worker."""
     import imagehash
     from PIL import Image
 
-    hashes = np.empty((len(wanted), THIRDS, HASH_BITS), bool)
-    for place, (excerpt, num_frames) in enumerate(wanted):
+    hashes = np.empty((len(requested), THIRDS, HASH_BITS), bool)
+    for place, (excerpt, num_frames) in enumerate(requested):
         middles = num_frames * (2 * np.arange(THIRDS) + 1) // (2 * THIRDS)
         for third, frame in enumerate(source.read(excerpt, middles).pixels):
             hashes[place, third] = imagehash.phash(Image.fromarray(frame), HASH_SIDE).hash.ravel()

@@ -120,9 +120,9 @@ class Pyav:
         return [images[index] for index in indices]
 
     def _from_the_first(self, indices: list[int]) -> dict[int, Image]:
-        convert, images, wanted, count = self._converter(), {}, set(indices), 0
+        convert, images, requested, count = self._converter(), {}, set(indices), 0
         for count, frame in enumerate(self._decoded(), start=1):
-            if count - 1 in wanted:
+            if count - 1 in requested:
                 images[count - 1] = convert(frame)
             if count > max(indices):
                 break
@@ -130,7 +130,7 @@ class Pyav:
         return images
 
     def _from_key_frames(self, indices: list[int]) -> dict[int, Image]:
-        """Images by number, told by their times, so that none stands for one that does not decode."""
+        """Images by number, found by their times, so that none stands for one that does not decode."""
         import av
 
         times, keys, convert, images = self.packets.times, self.packets.keys, self._converter(), {}
@@ -138,17 +138,19 @@ class Pyav:
         with open_container(self.path) as (container, stream):
             stream.codec_context.thread_count = 1
             for place, numbers in groupby(sorted(set(indices)), lambda number: bisect_right(keys, number)):
-                wanted = {int(times[number]): number for number in numbers}
+                requested = {int(times[number]): number for number in numbers}
                 for start in (times[keys[place - 1]], times[0]):  # the second where a seek leads beyond the key frame
                     try:
-                        for frame in _shown_at(container, stream, int(start), wanted):
-                            images[wanted.pop(frame.pts)] = convert(frame)
+                        for frame in _shown_at(container, stream, int(start), requested):
+                            images[requested.pop(frame.pts)] = convert(frame)
                     except av.FFmpegError as error:
-                        raise VideoError(f"frame {min(wanted.values())} does not decode ({error.strerror})") from None
-                    if not wanted:
+                        raise VideoError(
+                            f"frame {min(requested.values())} does not decode ({error.strerror})"
+                        ) from None
+                    if not requested:
                         break
                 else:
-                    raise VideoError(f"frame {min(wanted.values())} does not decode")
+                    raise VideoError(f"frame {min(requested.values())} does not decode")
         return images
 
     def _decoded(self) -> Iterator[Any]:
@@ -226,11 +228,11 @@ def _shown_frames(container: Any, stream: Any, leading: int) -> Iterator[Any]:
                 yield frame
 
 
-def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -> Iterator[Any]:
-    """PyAV's frames that are shown at the `wanted` times, decoded from the key frame of time `start` on.
+def _shown_at(container: Any, stream: Any, start: int, requested: dict[int, int]) -> Iterator[Any]:
+    """PyAV's frames that are shown at the `requested` times, decoded from the key frame of time `start` on.
 
-    Who reads them takes their times out of `wanted`; when none is left, reading ends. There are none if the container
-    leads elsewhere than to a key frame not later than `start`.
+    Who reads them takes their times out of `requested`; when none is left, reading ends. There are none if the
+    container leads elsewhere than to a key frame not later than `start`.
     """
     container.seek(start, stream=stream)
     context, first = stream.codec_context, True
@@ -241,11 +243,11 @@ def _shown_at(container: Any, stream: Any, start: int, wanted: dict[int, int]) -
         heartbeat()
         if context.name == "h264":
             # Nothing looks back at a frame that says so: it need not be decoded. HEVC says it of a layer only.
-            context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            context.skip_frame = "DEFAULT" if packet.pts in requested else "NONREF"
         for frame in packet.decode():
-            if frame.pts in wanted:
+            if frame.pts in requested:
                 yield frame
-        if not wanted:
+        if not requested:
             return
 
 

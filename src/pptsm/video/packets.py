@@ -19,7 +19,7 @@ CONTAINERS = "mov,matroska,avi,mpeg,mpegvideo,mpegts,m4v,h264,hevc,av1,ivf,flv,a
 MOST_PIXELS = 1 << 26  # of a frame (8192x8192); beyond it a header is taken for damaged
 AVI, MATROSKA, MOV = "avi", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's names of containers
 TRACK_LENGTH = re.compile(r"(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(\.\d+)?)")
-MICROSECONDS = 1_000_000  # a second, in which FFmpeg tells a container's length
+MICROSECONDS = 1_000_000  # a second, in which FFmpeg gives a container's length
 # Codecs of which every packet shows one frame; VP8, for one, also stores frames that are never shown.
 INDEXED_CODECS = ("h264", "hevc", "mjpeg", "mpeg4", "vp9")
 REORDERING_CODECS = ("h264", "hevc")  # without a word in the packet; in MPEG-4 its time is then missing
@@ -149,20 +149,20 @@ def _lost_before(leading: int, shown_at: list[int], discarded: list[bool]) -> in
 
 
 def _promised_by_length(container: Any, stream: Any, shown_at: list[int]) -> int:
-    """Frames by the length that a Matroska file tells of its track, which it counts no frames of; 0 where it is whole.
+    """Frames by the length that a Matroska file states for its track, without a count of frames; 0 if it is whole.
 
     The last frame may be shown as long as any other.
     """
     times = np.sort(np.array([time for time in shown_at if time is not None], dtype=np.int64))
-    told = TRACK_LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
-    if told is None or not container.duration or len(times) < 2:
+    stated = TRACK_LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
+    if stated is None or not container.duration or len(times) < 2:
         return 0
-    track_sec = int(told["hours"]) * 3600 + int(told["minutes"]) * 60 + float(told["seconds"])
-    told_sec: float = min(track_sec, container.duration / MICROSECONDS)
+    track_sec = int(stated["hours"]) * 3600 + int(stated["minutes"]) * 60 + float(stated["seconds"])
+    stated_sec: float = min(track_sec, container.duration / MICROSECONDS)
     covered_sec = float((times[-1] + np.diff(times).max()) * stream.time_base)
-    if covered_sec >= COMPLETE_SHARE * told_sec:
+    if covered_sec >= COMPLETE_SHARE * stated_sec:
         return 0
-    by_rate, by_mean = told_sec * float(stream.average_rate or 0), len(times) * told_sec / covered_sec
+    by_rate, by_mean = stated_sec * float(stream.average_rate or 0), len(times) * stated_sec / covered_sec
     return round(max(by_rate, by_mean))  # frames may come unevenly
 
 

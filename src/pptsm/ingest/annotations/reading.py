@@ -97,12 +97,14 @@ def annotation_files(names: Sequence[str], split_number: int, frames: bool = Fal
     return _of_kind(files, "rawframes" if frames else "videos")
 
 
-def _of_kind(files: list[Path], wanted: str) -> list[Path]:
-    """Without lists of the other kind whose clips a list of the wanted kind has as well."""
+def _of_kind(files: list[Path], requested: str) -> list[Path]:
+    """Without lists of the other kind whose clips a list of the requested kind has as well."""
     kinds = {file: found[1].lower() for file in files if (found := KINDS.search(file.stem))}
-    twins = {KINDS.sub("", file.stem).lower() for file, kind in kinds.items() if kind == wanted}
+    twins = {KINDS.sub("", file.stem).lower() for file, kind in kinds.items() if kind == requested}
     return [
-        file for file in files if kinds.get(file, wanted) == wanted or KINDS.sub("", file.stem).lower() not in twins
+        file
+        for file in files
+        if kinds.get(file, requested) == requested or KINDS.sub("", file.stem).lower() not in twins
     ]
 
 

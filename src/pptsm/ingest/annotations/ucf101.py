@@ -52,7 +52,7 @@ def require_agreement(clips: pd.DataFrame, order: list[str] | None, faults: Faul
         clips: columns path, given, label ("": not known, so not compared) and where.
         order: the classes by their numbers, from 1 in all lines or from 0 in all; None: any numbers.
         faults: gets the lines that say something else.
-        by_pattern: index.pattern tells the label, and so may join several numbers in one.
+        by_pattern: index.pattern gives the label, and so may join several numbers in one.
     """
     compared = clips[(clips["given"] != "") & (clips["label"] != "")]
     is_number = compared["given"].str.fullmatch(r"\d{1,9}").astype(bool)
