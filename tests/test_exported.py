@@ -447,7 +447,7 @@ def test_frames_turned_round_are_read_as_they_are(model_file: Path) -> None:
     assert predictor.predict(frames[::-1]) != predictor.predict(frames)
 
 
-@pytest.mark.parametrize("video", [None, 3, 2.5, ["a.mp4"], {"a": 1}, "", b"", "a\0.mp4", object()], ids=repr)
+@pytest.mark.parametrize("video", [None, 3, 2.5, ["a.mp4"], {"a": 1}, "", b"", "a\0.mp4", ...], ids=repr)
 def test_what_is_neither_name_nor_array_is_a_sentence(model_file: Path, video: object) -> None:
     """For a video, and for the model; among others it is an answer of its own."""
     predictor = Predictor(model_file)
