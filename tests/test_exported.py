@@ -112,8 +112,9 @@ def test_a_damaged_copy_in_dvcs_cache_is_replaced_by_the_named_command(tmp_path:
         "Path('out/model.onnx').write_bytes(b'whole')\n"
         "drop_damaged_copies(Path('out'))\n"
     )
+    command = json.dumps(shlex.join([sys.executable, "stage.py"]))
     (tmp_path / "dvc.yaml").write_text(
-        f"stages:\n  export:\n    cmd: {json.dumps(shlex.join([sys.executable, 'stage.py']))}\n    deps: [stage.py]\n    outs: [out]\n"
+        f"stages:\n  export:\n    cmd: {command}\n    deps: [stage.py]\n    outs: [out]\n"
     )
 
     def run(*words: str) -> None:
