@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,8 +112,9 @@ def test_a_damaged_copy_in_dvcs_cache_is_replaced_by_the_named_command(tmp_path:
         "Path('out/model.onnx').write_bytes(b'whole')\n"
         "drop_damaged_copies(Path('out'))\n"
     )
+    command = json.dumps(shlex.join([sys.executable, "stage.py"]))
     (tmp_path / "dvc.yaml").write_text(
-        f"stages:\n  export:\n    cmd: {sys.executable} stage.py\n    deps: [stage.py]\n    outs: [out]\n"
+        f"stages:\n  export:\n    cmd: {command}\n    deps: [stage.py]\n    outs: [out]\n"
     )
 
     def run(*words: str) -> None:
@@ -516,7 +518,7 @@ def test_what_cannot_be_asked_for_is_a_sentence(model_file: Path, video: Path) -
             predictor.predict_many(one)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="a list of videos, and was given a int"):
         predictor.predict_many(3)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="give that part of the array"):
+    with pytest.raises(UserError, match="pass that part of the array"):
         predictor.predict(np.zeros((4, 32, 32, 3), np.uint8), part=(0, 2))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="sampling is 'often'"):
         Predictor(model_file, "often")  # type: ignore[arg-type]

@@ -52,7 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     networks = (("teacher", params.teacher), ("baseline", params.student), ("student", params.student))
     for role, section in networks:
         (folder / "models" / role).mkdir()
-        spec = clip_spec(params.clip, section.segments, params.sampling)
+        spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         card = make_card(role, section, LABELS, spec, revision="1")
         model = card.network.build()
         save_network(folder / "models" / role, card, as_arrays(model.state_dict()))

@@ -141,11 +141,11 @@ def would_run(project: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("file", "edit", "expected"),
     [
-        ("data/walk.py", "\n# a comment\n", []),
+        ("video/scan.py", "\n# a comment\n", []),
         ("evaluation/tables.py", "\n# a comment\n", []),
         ("model/lcnet.py", "\n# a comment\n", []),
         ("weights/known_weights.yaml", "other:\n  url: https://example.org/a.pdparams\n  note: a row more\n", []),
-        ("data/walk.py", "\nX = 1\n", ["index"]),
+        ("video/scan.py", "\nX = 1\n", ["index"]),
         ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
         ("report/index.html", "<!-- -->", ["report"]),
     ],

@@ -83,10 +83,10 @@ def _export(role: str, folder: Path, data: Dataset, settings: Export, out: Path)
     if role == "student":
         inference = out / "inference"
         inference.mkdir()
+    network, model = load_network(folder), load_network(folder)
     views = EvaluationVideos(data.videos, data.source, spec, spec.sampling)
     clips = [middle_view(normalise(views[number][0]), spec.segments) for number in range(len(views))]
     metadata = ModelMetadata(data.classes, spec, trained.revision, warning)
-    network, model = load_network(folder), load_network(folder)
     what = f"the ONNX file of the {role}"
     agreement = export_checked(network, model, metadata, clips, settings, onnx, what=what, inference=inference)
     num_classes = int(data.videos["label_index"].nunique())
