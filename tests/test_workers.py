@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from pebble import ProcessPool
-from pebble.pool.process import WORKERS_NAME
+from pebble.pool.process import WORKERS_NAME, WorkerManager
 
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.jobs import _Pools, run_jobs
@@ -51,6 +51,21 @@ def test_one_that_crashes_does_not_keep_the_others() -> None:
     """Without a time limit, which a loaded machine might reach before the crash is seen."""
     found = list(run_jobs(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
     assert found == [2, JobFailure("the decoder crashed twice (exit code 7)"), 4, 6]
+
+
+def test_a_job_that_the_pool_forgets_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where its process dies before the pool has read that the job began: nothing waits for ever."""
+    inspect = WorkerManager.inspect_workers
+    seen: list[tuple[int, int]] = []
+
+    def forgetful(self: WorkerManager) -> tuple[tuple[int, int], ...]:
+        seen.extend(ended := inspect(self))
+        return () if len(seen) <= 1 else ended
+
+    monkeypatch.setattr(WorkerManager, "inspect_workers", forgetful)
+    found = list(run_jobs(double_or_misbehave, [(1,), (-1,), (2,), (3,)], workers=2, timeout_sec=None))
+    assert found == [2, JobFailure("the decoder crashed twice (exit code 7)"), 4, 6]
+    assert len(seen) == 2
 
 
 def ended_at_first(folder: Path, number: int, how: signal.Signals) -> int:

@@ -56,9 +56,10 @@ def finished(
 ) -> "set[Future[Result]]":
     """The jobs of a pool that are finished, when one is or all are.
 
-    Waiting for the jobs alone could last for ever: what a pool has taken in the moment in which it loses its last
-    process, it forgets.
+    Waiting for the jobs alone could last for ever. A pool forgets what it has taken in the moment in which it loses its
+    last process, and a job whose process dies before the pool has read that the job began.
     """
+    orphans: set[Future[Any]] = set()
     while True:
         was_active = pool.active
         done, left = wait(jobs, timeout=LOOK_SEC, return_when=until)
@@ -66,6 +67,17 @@ def finished(
             return done
         if not was_active:  # for a whole look: what it still knows, has failed by now
             fail(left)
+        before, orphans = orphans, _orphans(pool)
+        for job in before & orphans:  # for a whole look
+            with suppress(InvalidStateError):
+                job.set_exception(ProcessExpired("Abnormal termination"))
+
+
+def _orphans(pool: ProcessPool) -> "set[Future[Any]]":
+    """The jobs of a pool that began in a process that is no more. Pebble has no public way to ask."""
+    manager = pool._pool_manager
+    tasks, processes = list(manager.task_manager.tasks.values()), set(manager.worker_manager.workers)
+    return {task.future for task in tasks if task.worker_id and task.worker_id not in processes}
 
 
 def fail(jobs: "Iterable[Future[Any]]") -> None:
