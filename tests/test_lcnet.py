@@ -2,7 +2,6 @@
 
 import json
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import paddle
 import pytest
 
 from conftest import GOLDEN, params_with, spec_with
+from helpers.networks import seeded_state
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.cost import count_macs, count_parameters
@@ -32,23 +32,8 @@ def network(num_classes: int = 5, num_segments: int = 4, **options: Any) -> Vide
 
 
 def seeded(model: VideoNetwork) -> Arrays:
-    """Weights that follow from each name: the rule of the golden figures."""
-    state = {}
-    for name, value in model.state_dict().items():
-        rng, shape = np.random.default_rng(zlib.crc32(name.encode())), tuple(value.shape)
-        if name.endswith("_variance"):
-            array = rng.uniform(0.5, 1.5, shape)
-        elif name.endswith("_mean"):
-            array = rng.normal(0, 0.1, shape)
-        elif name.endswith("bn.weight"):
-            array = rng.uniform(0.5, 1.0, shape)
-        elif name.endswith("bias"):
-            array = rng.normal(0, 0.05, shape)
-        else:
-            fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-            array = rng.normal(0, 1, shape) * np.sqrt(4 / fan)
-        state[name] = array.astype(np.float32)
-    return state
+    """Weights by the rule of the golden figures."""
+    return seeded_state(model, "bn.weight", gain=4)
 
 
 def filled(model: VideoNetwork) -> VideoNetwork:

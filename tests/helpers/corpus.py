@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from conftest import DECORD
-from helpers.videos import AV1, HEVC, MPEG2, MPEG4, VP9, X264, Kind, encode
+from helpers.videos import AV1, HEVC, MPEG2, MPEG4, VP9, X264, Kind, encode, headers_first
 
 COUNT = 40
 H264 = Kind(".mp4", "libx264", DECORD, {**X264, "g": "10"}, 128, 96, count=COUNT)
@@ -47,14 +47,9 @@ def octets(content: bytes) -> Callable[[Path], object]:
 
 def moov_first(path: Path) -> bytes:
     """With the index before the frames, as for the web."""
-    scratch, target = path.with_name("scratch.mp4"), path.with_name("first.mp4")
+    scratch = path.with_name("scratch.mp4")
     encode(scratch, H264)
-    with av.open(str(scratch)) as source, av.open(str(target), "w", options={"movflags": "faststart"}) as out:
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                out.mux(packet)
+    target = headers_first(scratch)
     content = target.read_bytes()
     scratch.unlink()
     target.unlink()

@@ -7,8 +7,16 @@ import numpy as np
 from pptsm.model.network import VideoNetwork
 
 
-def seeded_state(model: VideoNetwork) -> dict[str, np.ndarray]:
-    """Weights that follow from each name: the rule of the golden figures."""
+def seeded_state(
+    model: VideoNetwork, norm_weight: str = "_batch_norm.weight", gain: float = 1.6
+) -> dict[str, np.ndarray]:
+    """Weights that follow from each name: the rule of the golden figures.
+
+    Args:
+        model: its arrays' names and shapes count.
+        norm_weight: how the names of its batch norms' scales end.
+        gain: variance of the other weights, times what comes into each.
+    """
     state = {}
     for name, value in model.state_dict().items():
         rng, shape = np.random.default_rng(zlib.crc32(name.encode())), tuple(value.shape)
@@ -16,12 +24,12 @@ def seeded_state(model: VideoNetwork) -> dict[str, np.ndarray]:
             array = rng.uniform(0.5, 1.5, shape)
         elif name.endswith("_mean"):
             array = rng.normal(0, 0.1, shape)
-        elif name.endswith("_batch_norm.weight"):
+        elif name.endswith(norm_weight):
             array = rng.uniform(0.5, 1.0, shape)
         elif name.endswith("bias"):
             array = rng.normal(0, 0.05, shape)
         else:
             fan = np.prod(shape[1:]) if len(shape) == 4 else shape[0]
-            array = rng.normal(0, 1, shape) * np.sqrt(1.6 / fan)
+            array = rng.normal(0, 1, shape) * np.sqrt(gain / fan)
         state[name] = array.astype(np.float32)
     return state
