@@ -114,7 +114,9 @@ class Calibration:
                 "wrote it. Update pptsm."
             )
         least, coverage = _row(values, "least"), _row(values, "coverage")
-        groups, videos, sampling, chose = (values.get(name) for name in ("groups", "videos", "sampling", "chose"))
+        groups: Any = values.get("groups")
+        videos: Any = values.get("videos")
+        sampling, chose = values.get("sampling"), values.get("chose")
         good = (
             version == VERSION
             and sampling in ("uniform", "dense")
@@ -130,7 +132,7 @@ class Calibration:
         if not good:
             raise ValueError("a calibration whose levels, coverages or counts contradict each other")
         levels = Levels(int(groups), tuple(least), tuple(coverage))
-        return cls(str(sampling), int(videos), levels, _outliers(values.get("outliers"), classes), chose)
+        return cls(str(sampling), int(videos), levels, _outliers(values.get("outliers"), classes), bool(chose))
 
 
 def _outliers(values: Any, classes: int) -> Outliers | None:

@@ -60,7 +60,10 @@ def conformal_levels(logits_NK: Floats, labels_N: NDArray[np.int64], groups_N: S
     least, coverage = list(levels), list(levels.values())
     if len(least) > MOST_LEVELS:  # the high coverages all, the others at even distances
         half = MOST_LEVELS // 2
-        kept = [*np.linspace(0, len(least) - half - 1, half).astype(int).tolist(), *range(len(least) - half, len(least))]
+        kept = [
+            *np.linspace(0, len(least) - half - 1, half).astype(int).tolist(),
+            *range(len(least) - half, len(least)),
+        ]
         least, coverage = [least[place] for place in kept], [coverage[place] for place in kept]
     rounded = tuple(float(f"{value * (1 - SLACK):.6g}") for value in least)
     return Levels(groups, rounded, tuple(round(value, 9) for value in coverage))
