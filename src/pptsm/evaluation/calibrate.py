@@ -81,6 +81,6 @@ def _share(yes_N: NDArray[np.bool_], groups_N: Sequence[str]) -> dict[str, Any]:
     """A share of videos with its 95 % intervals, by video and, where there are several groups, by group."""
     low, high = interval(int(yes_N.sum()), len(yes_N))
     low_by_group, high_by_group = interval_by_group(yes_N, list(groups_N)) or (None, None)
-    by_group = {"low_by_group": low_by_group, "high_by_group": high_by_group}
-    values: dict[str, float | None] = {"share": float(yes_N.mean()), "low": low, "high": high} | by_group
-    return {name: value if value is None else round(value, 6) for name, value in values.items()}
+    values: dict[str, float | None] = {"share": float(yes_N.mean()), "low": low, "high": high}
+    by_group: dict[str, float | None] = {"low_by_group": low_by_group, "high_by_group": high_by_group}
+    return {name: value if value is None else round(value, 6) for name, value in (values | by_group).items()}
