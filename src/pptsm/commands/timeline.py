@@ -91,7 +91,9 @@ def timeline(
     scorer = WindowScorer(predictor, features=features is not None)
     found = timeline_of(path, scorer, grid, threshold, smooth, silent_sec)
     if not found.windows:
-        raise UserError(f"{video} has no frame in any window: windows of {grid.length_sec:g} s every {grid.every_sec:g} s.")
+        raise UserError(
+            f"{video} has no frame in any window: windows of {grid.length_sec:g} s every {grid.every_sec:g} s."
+        )
     details = (
         f"pptsm timeline, {predictor.metadata.revision}: windows of {grid.length_sec:g} s every {grid.every_sec:g} s, "
         f"{predictor.sampling}, mean of {smooth}, threshold {threshold:g}"

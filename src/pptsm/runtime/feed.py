@@ -25,7 +25,7 @@ ENDING_SEC = 5.0  # that a process which has said its last word may take to end
 Result = TypeVar("Result")
 
 
-class FeedFailure(UserError):
+class FeedFailure(UserError):  # noqa: N818 (as JobFailure, whose place it takes here)
     """The process gives no more results; the sentence says why."""
 
     def __init__(self, reason: str, *, silent: bool = False) -> None:

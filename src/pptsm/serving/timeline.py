@@ -91,7 +91,7 @@ class WindowScorer:
         about = f"the network, asked about {window.start_sec:g} to {window.end_sec:g} s,"
         require_numbers(logits, about)
         scores = softmax(video_logits(logits, self.clip.average)[None])[0]
-        return scores.astype(np.float32), features
+        return scores, features
 
     def _computed(self, views: ClipArray) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         parts = [views[start : start + AT_ONCE] for start in range(0, len(views), AT_ONCE)]
@@ -166,8 +166,7 @@ def windows_of_file(path: Path, spec: ClipSpec, sampling: Sampling, grid: Grid) 
         yield from windows_of(video.presented(), spec, sampling, grid, seen)
     except MemoryError:
         raise VideoError(
-            f"its frames do not fit into memory; the {grid.length_sec:g} s of a window are kept at once: --window makes "
-            "them fewer"
+            f"its frames do not fit into memory, where those of {grid.length_sec:g} s are kept at once (--window)"
         ) from None
 
 

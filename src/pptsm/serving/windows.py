@@ -7,7 +7,7 @@ goes forward with time, so that a stream is cut and merged as a file is.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pptsm.video.types import FrameRange
 from pptsm.video.video import EARLY_SEC
 
-Scores = NDArray[np.float32]  # [K], the probability of each class
+Scores = NDArray[np.floating[Any]]  # [K], the probability of each class
 
 LONGEST_SEC = 3600.0  # of a window, and from one to the next
 DIGITS = 6  # of seconds: microseconds
@@ -183,7 +183,7 @@ class Merger:
         """Of the first window without one."""
         run, place = self._run, self._due
         first, last = max(0, place - self._half), min(len(run), place + self._half + 1)
-        scores = np.mean([scores for *_, scores in run[first:last]], axis=0, dtype=np.float64).astype(np.float32)
+        scores = np.stack([scores for *_, scores in run[first:last]]).mean(axis=0, dtype=np.float64)
         start_sec = run[0][0] if place == 0 else _halfway(run[place - 1], run[place])
         end_sec = run[place][1] if place == len(run) - 1 else _halfway(run[place], run[place + 1])
         self._due += 1

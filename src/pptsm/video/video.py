@@ -16,7 +16,18 @@ from pptsm.runtime.paths import StrPath
 from pptsm.video.decoders import Decord, Pyav
 from pptsm.video.packets import COMPLETE_SHARE, read_packets
 from pptsm.video.timing import Timing
-from pptsm.video.types import Decoder, FrameRange, Frames, Image, Part, Presented, Probe, VideoError, kind_fault, name_fault
+from pptsm.video.types import (
+    Decoder,
+    FrameRange,
+    Frames,
+    Image,
+    Part,
+    Presented,
+    Probe,
+    VideoError,
+    kind_fault,
+    name_fault,
+)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
