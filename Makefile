@@ -86,7 +86,7 @@ format: setup    ## put the code in form
 	ruff check --fix .
 
 # One lock for both Pythons, for Linux and macOS, on x86-64 and arm64: its lines have markers, and no address of an index.
-RESOLVE := uv pip compile pyproject.toml --universal --python-version 3.11 --extra pipeline --extra flows --extra cpu \
+RESOLVE := uv pip compile pyproject.toml --universal --python-version 3.11 --extra pipeline --extra flows --extra cpu --extra openvino --extra service \
 	--extra dev --generate-hashes --no-header
 lock: setup      ## resolve both lock files anew (needs uv); beside its CUDA, the GPU wheel needs what the CPU's does
 	$(RESOLVE) -o requirements.lock
