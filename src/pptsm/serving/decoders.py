@@ -75,19 +75,23 @@ class Decoders:
         """Do `work(*arguments)` in a process. Who is cancelled while it runs leaves it to its end, and then it is idle.
 
         Raises:
-            Refused: (422) it hung or crashed.
+            Refused: (422) it hung or crashed; (503) no process lives long enough to begin it.
             Exception: what `work` raises.
         """
-        pool = await self._idle.get()
-        task = asyncio.create_task(self._on(pool, work, arguments))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        for _ in range(2):  # an idle process may have been ended from outside, as happens when memory runs out
+            pool = await self._idle.get()
+            task = asyncio.create_task(self._on(pool, work, arguments))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            try:
+                return await asyncio.shield(task)
+            except BrokenProcessPool:
+                continue
+        raise Refused(503, "the processes that decode are ended from outside. Send it again in a moment.")
 
     async def _on(self, pool: ProcessPool, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
         try:
-            future: Future[Result] = pool.schedule(work, args=arguments, timeout=self._timeout_sec)
-            answer = asyncio.wrap_future(future)
+            answer = asyncio.wrap_future(future := self._scheduled(pool, work, arguments))
             while not (await asyncio.wait({answer}, timeout=LOOK_SEC))[0]:
                 await asyncio.to_thread(finished, pool, {future})  # a job that its pool has forgotten fails here
             return answer.result()
@@ -97,9 +101,6 @@ class Decoders:
         except ProcessExpired as error:
             self.ended += 1
             raise Refused(422, f"the decoder crashed on it (exit code {error.exitcode}).") from None
-        except (BrokenProcessPool, RuntimeError) as error:
-            self.ended += 1
-            raise Refused(422, f"the decoder was lost ({str(error)[:100]}).") from None
         finally:
             if pool.active:
                 self._idle.put_nowait(pool)
@@ -107,6 +108,15 @@ class Decoders:
                 self._pools.discard(pool)
                 await asyncio.to_thread(_stop, pool)
                 self._add()
+
+    def _scheduled(
+        self, pool: ProcessPool, work: Callable[..., Result], arguments: tuple[Any, ...]
+    ) -> "Future[Result]":
+        try:
+            future: Future[Result] = pool.schedule(work, args=arguments, timeout=self._timeout_sec)
+        except RuntimeError as error:  # which a pool raises that is no longer active
+            raise BrokenProcessPool(str(error)) from None
+        return future
 
     def _add(self) -> None:
         pool = process_pool(1, limit_memory)
