@@ -82,12 +82,17 @@ class Decoders:
             pool = await self._idle.get()
             task = asyncio.create_task(self._on(pool, work, arguments))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._forget)
             try:
                 return await asyncio.shield(task)
             except BrokenProcessPool:
                 continue
         raise Refused(503, "the processes that decode are ended from outside. Send it again in a moment.")
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, or asyncio complains of one that nobody waits for any more
 
     async def _on(self, pool: ProcessPool, work: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
         try:

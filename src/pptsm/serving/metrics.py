@@ -19,19 +19,19 @@ class Metrics:
 
     def __init__(self, under_way: Callable[[], int], ended: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
-        here = {"registry": self._registry}
-        ProcessCollector(**here)
-        self.requests = Counter("pptsm_requests", "Requests by route and status.", ["route", "status"], **here)
+        here = self._registry
+        ProcessCollector(registry=here)
+        self.requests = Counter("pptsm_requests", "Requests by route and status.", ["route", "status"], registry=here)
         self.seconds = Histogram(
             "pptsm_step_seconds",
             "Seconds of a request's steps: receive, decode (with the wait for a process), network (with its queue).",
             ["step"],
             buckets=SECONDS,
-            **here,
+            registry=here,
         )
-        self.clips = Counter("pptsm_clips", "Clips (views) that the network has answered.", **here)
-        Gauge("pptsm_under_way", "Requests that are worked on or wait.", **here).set_function(under_way)
-        lost = Gauge("pptsm_decoders_lost", "Decoder processes that hung or crashed since the start.", **here)
+        self.clips = Counter("pptsm_clips", "Clips (views) that the network has answered.", registry=here)
+        Gauge("pptsm_under_way", "Requests that are worked on or wait.", registry=here).set_function(under_way)
+        lost = Gauge("pptsm_decoders_lost", "Decoder processes that hung or crashed since the start.", registry=here)
         lost.set_function(ended)
 
     @contextmanager

@@ -79,11 +79,16 @@ def _only_input(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked_shape(tensor: dict[str, Any], shape: tuple[int, ...], most_clips: int) -> tuple[int, ...]:
-    found = tensor.get("shape")
-    whole = isinstance(found, list) and all(type(size) is int for size in found)
-    if not whole or len(found) != 1 + len(shape) or tuple(found[1:]) != shape or found[0] < 1:
+    given = tensor.get("shape")
+    found: list[Any] = given if isinstance(given, list) else []
+    if (
+        not all(type(size) is int for size in found)
+        or len(found) != 1 + len(shape)
+        or tuple(found[1:]) != shape
+        or found[0] < 1
+    ):
         raise UserError(
-            f"`shape` of {INPUT!r} is {_shown(found)}, and should be [N, {', '.join(map(str, shape))}]: N clips."
+            f"`shape` of {INPUT!r} is {_shown(given)}, and should be [N, {', '.join(map(str, shape))}]: N clips."
         )
     if found[0] > most_clips:
         raise UserError(f"{INPUT!r} has {found[0]} clips, and one request may have {most_clips}: send several.")
