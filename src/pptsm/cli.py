@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pptsm.commands import convert, doctor, lists, predict, preset, unpack, views, weights
+from pptsm.commands import convert, doctor, lists, predict, preset, serve, unpack, views, weights
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
@@ -68,6 +68,7 @@ COMMANDS = (
     weights.fetch,
     lists.lists,
     doctor.doctor,
+    serve.serve,
 )
 
 INTERRUPTED = 128 + signal.SIGINT
