@@ -74,10 +74,15 @@ def finished(
 
 
 def _orphans(pool: ProcessPool) -> "set[Future[Any]]":
-    """The jobs of a pool that began in a process that is no more. Pebble has no public way to ask."""
+    """The jobs of a pool that began in a process that is no more. Pebble has no public way to ask.
+
+    One whose time is over is left to the pool, which waits seconds for a process that does not end when it is told to,
+    and which ends itself if somebody else gives the job its end meanwhile.
+    """
     manager = pool._pool_manager
     tasks, processes = list(manager.task_manager.tasks.values()), set(manager.worker_manager.workers)
-    return {task.future for task in tasks if task.worker_id and task.worker_id not in processes}
+    gone = [task for task in tasks if task.worker_id and task.worker_id not in processes]
+    return {task.future for task in gone if not manager.task_manager.timeout(task)}
 
 
 def fail(jobs: "Iterable[Future[Any]]") -> None:
