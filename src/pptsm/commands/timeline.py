@@ -9,8 +9,10 @@ from pptsm.runtime.errors import UserError
 from pptsm.stages.options import writable
 
 if TYPE_CHECKING:
+    from pptsm.serving.stream import Patience, Stream
     from pptsm.serving.timeline import Timeline
     from pptsm.serving.windows import Grid
+    from pptsm.video.live import Source
 
 DEFAULT_MODEL = Path("models/export/model.onnx")
 SHORTEST_SEC = 0.01  # between two windows, and of one
@@ -18,7 +20,9 @@ MOST_SMOOTH = 9_999  # windows
 
 
 def timeline(
-    video: Annotated[str, typer.Argument(help="A video file.")],
+    video: Annotated[
+        str, typer.Argument(help="A video file; or rtsp://..., http://..., /dev/video0, or - for standard input.")
+    ],
     model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
     window_sec: Annotated[float, typer.Option("--window", metavar="S", help="Seconds that a window shows.")] = 2.0,
     every_sec: Annotated[
@@ -55,11 +59,19 @@ def timeline(
     silent_sec: Annotated[
         float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a decoder may show nothing of a file.")
     ] = 60,
+    stall_sec: Annotated[
+        float,
+        typer.Option("--stall", min=1, max=86_400, help="Seconds without a frame after which a stream has broken."),
+    ] = 10,
+    reconnect: Annotated[
+        int, typer.Option(min=0, help="How often in a row a stream that has broken is opened again.")
+    ] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes a stream's answers name.")] = 5,
 ) -> None:
     """Say what a long video shows, and when: windows of it are scored, smoothed, and merged into segments by class.
 
-    Without options that name files, the segments are printed. If the model was not above chance when its training
-    ended, the command says so.
+    Without options that name files, the segments are printed. Of a camera, an address or standard input, answers are
+    lines of JSON while it goes on. If the model was not above chance when its training ended, the command says so.
     """
     grid = _grid(window_sec, every_sec, threshold, smooth)
     outputs = {
@@ -70,13 +82,14 @@ def timeline(
         "--features": features,
         "--overlay": overlay,
     }
-    path = Path(video)
+    source, path = _source(video, outputs), Path(video)
     _require_outputs(outputs, path)
 
     from pptsm.runtime.console import note
     from pptsm.runtime.pool import limit_memory
     from pptsm.serving.overlay import captions_of, write_overlay
     from pptsm.serving.predictor import Predictor
+    from pptsm.serving.stream import Patience, Stream
     from pptsm.serving.timeline import WindowScorer, timeline_of
 
     limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
@@ -89,6 +102,9 @@ def timeline(
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
     scorer = WindowScorer(predictor, features=features is not None)
+    if source is not None:
+        _say_events(Stream(scorer, grid, threshold, smooth, top_k), source, Patience(stall_sec, reconnect))
+        return
     found = timeline_of(path, scorer, grid, threshold, smooth, silent_sec)
     if not found.windows:
         raise UserError(
@@ -122,6 +138,38 @@ def _grid(window_sec: float, every_sec: float | None, threshold: float, smooth: 
     if not (1 <= smooth <= MOST_SMOOTH and smooth % 2 == 1):
         raise UserError(f"--smooth is {smooth}, and should be an odd number of windows, 1 to {MOST_SMOOTH}.")
     return Grid(window_sec, every)
+
+
+def _source(video: str, outputs: dict[str, Path | None]) -> "Source | None":
+    """What a user's word names, if it is no file.
+
+    Raises:
+        UserError: an address of a kind that is not read, or a stream with options that are for files.
+    """
+    from pptsm.video.live import source_of
+    from pptsm.video.types import VideoError
+
+    try:
+        source = source_of(video)
+    except VideoError as error:
+        raise UserError(f"{video} is no address that can be read: {error}.") from None
+    given = [option for option, path in outputs.items() if path is not None]
+    if source is not None and given:
+        raise UserError(
+            f"{', '.join(given)}: for files; a stream ({source.shown}) is answered in lines of JSON, printed."
+        )
+    return source
+
+
+def _say_events(stream: "Stream", source: "Source", patience: "Patience") -> None:
+    from pptsm.runtime.console import as_json, say
+
+    try:
+        for event in stream.events(source, patience):
+            say(as_json(event))
+    finally:  # also when it is interrupted: what was found is said
+        for event in stream.closing():
+            say(as_json(event))
 
 
 def _require_outputs(outputs: dict[str, Path | None], video: Path) -> None:
