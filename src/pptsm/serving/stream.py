@@ -117,7 +117,7 @@ class Stream:
             tries = 1 if self._counts["windows"] > before else tries + 1
             again = source.kind != "stdin" and tries <= patience.reconnect
             if not again:
-                raise VideoError(f"{source.shown}: {reason}; {self._said(tries, source)}")
+                raise VideoError(f"{source.shown}: {reason}; {self._said(patience, source)}")
             yield {"event": "broken", "at": round(self._end_sec, DIGITS), "reason": reason, "try": tries}
             pause(min(LONGEST_PAUSE_SEC, patience.pause_sec * 2 ** (tries - 1)))
 
@@ -170,7 +170,7 @@ class Stream:
             yield {"event": "segment", "label": one.label, "score": one.score, "segment": bounds}
 
     @staticmethod
-    def _said(tries: int, source: Source) -> str:
+    def _said(patience: Patience, source: Source) -> str:
         if source.kind == "stdin":
             return "what comes by standard input cannot be opened again."
-        return f"it broke {tries} times in a row without an answer in between. --reconnect allows more."
+        return f"it is opened again {patience.reconnect} times in a row at most (--reconnect)."

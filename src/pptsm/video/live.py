@@ -7,6 +7,7 @@ playlist names, or a redirection to a file, is not followed.
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,8 @@ def _decoded(container: Any, stream: Any, source: Source) -> Iterator[Any]:
         except (av.FFmpegError, OSError) as error:
             if leading == 0 and isinstance(error, av.InvalidDataError):
                 raise _unreadable(source, error) from None
+            with suppress(av.FFmpegError):
+                yield from stream.codec_context.decode(None)  # frames that came before, and waited for later ones
             raise SourceBroke(f"it broke off ({error.strerror})") from None
         if packet is None:
             return
