@@ -26,6 +26,7 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
+    "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
 }  # fmt: skip
 
 # Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stage start
@@ -40,6 +41,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "convert": ("cpu",),
+    "serve": ("service",),
 }
 
 
