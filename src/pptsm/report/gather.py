@@ -61,7 +61,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     """
     index = load_index(sources.index)
     classes = load_labels(sources.labels, index)
-    metrics = _metrics(sources.evaluation / "metrics.json", params.sampling)
+    metrics = read_metrics(sources.evaluation / "metrics.json", params.sampling)
     # names are words, even "001", "1" and "nan"
     predictions, per_class = (
         read_table(sources.evaluation / name, what, "evaluate", columns, TYPES, keep_default_na=False)
@@ -145,7 +145,7 @@ def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
     return {card["role"]: card for card in cards}
 
 
-def _metrics(path: Path, sampling: str) -> dict[str, Any]:
+def read_metrics(path: Path, sampling: str) -> dict[str, Any]:
     """Role -> sampling -> figures; the student's in the headline's sampling are there."""
     metrics: dict[str, Any] = read_json(path, "the figures of the evaluation", "evaluate", Metrics)
     headline = metrics.get("student", {}).get(sampling, {})

@@ -78,6 +78,12 @@ class Calibrated(BaseModel):
     reached: ReachedFigures | None
 
 
+class Runtimes(BaseModel):
+    """What was measured of each runtime and precision."""
+
+    rows: list[dict[str, Any]]
+
+
 class Splits(BaseModel):
     """Usable videos of each split."""
 
