@@ -28,7 +28,7 @@ def model_card(values: Mapping[str, Any]) -> str:
     head = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style, yaml.allow_unicode, yaml.width = False, True, 1 << 16
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.sort_base_mapping_type_on_output = False
     yaml.dump(metadata_of(values), head)
     return f"---\n{head.getvalue()}---\n\n{render('card.md', dict(values))}"
 
