@@ -24,7 +24,7 @@ from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Metrics, Validation, read_json
+from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Validation, read_json, read_metrics
 from pptsm.runtime.errors import unusable
 from pptsm.runtime.files import sha256_of
 from pptsm.video.types import Frames, Size, resized_size
@@ -143,16 +143,6 @@ def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
     files = [file for folder in networks for file in sorted({folder / "card.json", *folder.rglob("card.json")})]
     cards = [read_json(file, "the card of a network", "student", TypeAdapter(CardOf)) for file in files]
     return {card["role"]: card for card in cards}
-
-
-def read_metrics(path: Path, sampling: str) -> dict[str, Any]:
-    """Role -> sampling -> figures; the student's in the headline's sampling are there."""
-    metrics: dict[str, Any] = read_json(path, "the figures of the evaluation", "evaluate", Metrics)
-    headline = metrics.get("student", {}).get(sampling, {})
-    if missing := {"top1", "served_videos", "served_top1", "served_agreement"} - set(headline):
-        found = f"it lacks {', '.join(sorted(missing))} of the student in {sampling} sampling"
-        raise unusable("the figures of the evaluation", path, found, "evaluate")
-    return metrics
 
 
 def _views(clip: ClipSpec) -> dict[str, str]:

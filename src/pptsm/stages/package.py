@@ -27,8 +27,7 @@ def run(
 
     from pptsm.data.table import SPLITS, in_split, load_index, load_labels
     from pptsm.deploy.package import INT8_FILE, MODEL_FILE, read_calibration, write_package
-    from pptsm.report.gather import read_metrics
-    from pptsm.report.inputs import Calibrated, Exported, Runtimes, read_json
+    from pptsm.report.inputs import Calibrated, Exported, Runtimes, read_json, read_metrics
     from pptsm.report.model_card import licence, model_card, triton_config
     from pptsm.runtime.console import note
     from pptsm.runtime.files import atomic_folder
