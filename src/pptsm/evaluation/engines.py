@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
-from pptsm.evaluation.model_file import read_exported, unloadable
+from pptsm.evaluation.model_file import read_exported, unloadable, with_features
 from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.paths import StrPath
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # normalised views [B, S, 3, H, W] -> logits [B, K]
 PixelScorer = Callable[[Pixels], NDArray[np.float32]]  # the same, of views that are not yet normalised
+FeatureScorer = Callable[[ClipArray], tuple[NDArray[np.float32], ...]]  # the same views -> logits, features [B, C]
 
 ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -51,7 +52,10 @@ def open_session(model: StrPath, device: str = "cpu") -> onnxruntime.InferenceSe
         UserError: there is no such file, it cannot be loaded, or `read_exported` refuses it.
     """
     model = Path(model)
-    data = read_exported(model)  # what was looked into is what is opened
+    return _session(read_exported(model), model, device)  # what was looked into is what is opened
+
+
+def _session(data: bytes, model: Path, device: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     # a thread that waits by spinning takes a core from what decodes beside: with it, 8 clients of `pptsm serve` got 0.6
@@ -73,18 +77,29 @@ def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
     It raises UserError where ONNX Runtime cannot: the file takes other clips, or memory runs out.
     """
 
-    def score(views: ClipArray) -> NDArray[np.float32]:
-        try:
-            logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
-        except Exception as error:  # as above
-            raise UserError(
-                f"ONNX Runtime cannot compute the exported file on clips of {list(views.shape)}: {str(error)[:200]}. "
-                "Where memory ran out, close other programs or take a smaller network; else `dvc repro export` makes "
-                "the file anew."
-            ) from None
-        return logits
+    return lambda views: _run(session, views, ["logits"])[0]
 
-    return score
+
+def _run(session: onnxruntime.InferenceSession, views: ClipArray, outputs: list[str]) -> list[NDArray[np.float32]]:
+    try:
+        found: list[NDArray[np.float32]] = session.run(outputs, {"clips": views})
+    except Exception as error:  # as above
+        raise UserError(
+            f"ONNX Runtime cannot compute the exported file on clips of {list(views.shape)}: {str(error)[:200]}. "
+            "Where memory ran out, close other programs or take a smaller network; else `dvc repro export` makes "
+            "the file anew."
+        ) from None
+    return found
+
+
+def feature_scorer(model: StrPath) -> FeatureScorer:
+    """An exported network that also gives the features [B, C] that enter its last fully connected layer.
+
+    Raises:
+        UserError: as `open_session`, or it has no such layer; and when it is called, as what `onnx_scorer` gives.
+    """
+    session = _session(with_features(read_exported(model), model), Path(model), "cpu")
+    return lambda views: tuple(_run(session, views, ["logits", "features"]))
 
 
 def onnx_pixel_scorer(session: onnxruntime.InferenceSession) -> PixelScorer:

@@ -21,6 +21,7 @@ NO_DIGEST = "0" * 64
 _ENTRY = b"\x0a" + bytes([len(DIGEST)]) + DIGEST.encode() + b"\x12" + bytes([len(NO_DIGEST)])
 MAX_BYTES = 2 << 30  # of a message of protobuf
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+FULLY_CONNECTED = ("MatMul", "Gemm")
 REMEDY = (
     "`dvc repro --force --single-item export` makes it anew, also in DVC's cache, and `pptsm convert` one of published "
     "weights."
@@ -74,6 +75,34 @@ def read_exported(model: StrPath) -> bytes:
     if fault is not None:
         raise UserError(f"{model} ({size} bytes) cannot be used: {fault}. {REMEDY}")
     return data
+
+
+def with_features(data: bytes, model: StrPath) -> bytes:
+    """An exported network with a second output, `features` [B, C]: what enters its last fully connected layer.
+
+    That is pooled over the frames' places and times, so it describes a view.
+
+    Args:
+        data: the file, as `read_exported` gives it.
+        model: its name, for the sentence.
+
+    Raises:
+        UserError: the logits come from no fully connected layer.
+    """
+    proto = onnx.load_model_from_string(data)
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    node = made_by.get("logits")
+    while node is not None and node.op_type not in FULLY_CONNECTED:
+        # a bias and the scales of a quantised layer are initialisers or constants: only one input is computed
+        node = next((made for name in node.input if (made := made_by.get(name)) and made.op_type != "Constant"), None)
+    if node is None:
+        raise UserError(
+            f"{model} has no features to write: its logits come from no fully connected layer ({FULLY_CONNECTED[0]}, "
+            f"{FULLY_CONNECTED[1]}). Name another model, or leave --features out."
+        )
+    proto.graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], ["features"]))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, None))
+    return bytes(proto.SerializeToString())
 
 
 def unloadable(model: Path, error: Exception) -> UserError:

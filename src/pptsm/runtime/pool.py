@@ -113,12 +113,12 @@ def process_pool(
 ) -> ProcessPool:
     """Processes that do not outlive this one; each first calls `prepare(*prepare_with)`."""
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    _watch_for_stopped()
+    watch_for_stopped()
     return ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
 
 
 @functools.cache
-def _watch_for_stopped() -> None:
+def watch_for_stopped() -> None:
     """Start the thread that ends stopped processes of pools; one is enough for all pools."""
     threading.Thread(target=_end_the_stopped, name="watch for stopped workers", daemon=True).start()
 
@@ -185,12 +185,17 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (min([JOB_BYTES, *in_force]), hard))
 
 
-def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
+def in_a_killable_process() -> None:
+    """Say of this process, once, that it does not outlive its starter, and that `watchdog` may end it."""
     global _may_be_ended  # noqa: PLW0603  once a process
     starter = multiprocessing.parent_process()
     assert starter is not None
     die_with_parent(starter.pid)
     _may_be_ended = True
+
+
+def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
+    in_a_killable_process()
     if prepare is not None:
         prepare(*prepare_with)
 
