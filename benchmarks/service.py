@@ -1,14 +1,15 @@
-"""How many clips a second `pptsm serve` answers to one client and to eight, and what thousands of requests leave behind.
+"""How many clips a second `pptsm serve` answers to one client and to eight, and what many requests leave behind.
 
     python benchmarks/service.py [--model models/export/model.onnx] [--videos data/raw/motion] [--requests 5000]
 
-It starts a service of its own on a free port of 127.0.0.1 and ends it. About two minutes on two cores with the default's
-student. First one client and eight take turns. Then eight clients send so many requests, of which one in twenty is a
-broken file, and each answer is compared with that of the `Predictor`; looked at are memory and open files of the
-service's processes after a fifth of the requests and at the end, and its temporary files.
+It starts a service of its own on a free port of 127.0.0.1 and ends it. About two minutes on two cores with the
+default's student. First one client and eight take turns. Then eight clients send so many requests, of which one in
+twenty is a broken file, and each answer is compared with that of the `Predictor`; looked at are memory and open files
+of the service's processes after a fifth of the requests and at the end, and its temporary files.
 
-Exit code 1: a wrong answer, memory or open files that grew, a file left behind, or less than the aims: eight clients at
-least 1.5 times the clips per second of one, and 95 % of their answers within twice (one client's median x 8 / that gain).
+Exit code 1: a wrong answer, memory or open files that grew, a file left behind, or less than the aims: eight clients
+at least 1.5 times the clips per second of one, and 95 % of their answers within twice (one client's median x 8 / that
+gain).
 """
 
 import argparse
@@ -30,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 from measure import Memory, machine
-
 from pptsm.serving.predictor import Predictor
 
 CLIENTS, ROUNDS, OF_A_ROUND = 8, 5, 400

@@ -691,3 +691,12 @@ def test_what_people_see_is_what_the_network_saw(service: Running, place: Path, 
         data = base64.b64decode(frame.removeprefix("data:image/jpeg;base64,"))
         small = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((32, 32)), np.float64)
         assert np.corrcoef(small.ravel(), view.mean(axis=0).ravel())[0, 1] > 0.95
+
+
+def test_the_runtime_keeps_no_identifier_and_reports_nothing(place: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's builds would, by themselves: they leave files in the home and the temporary folder."""
+    program = f"from pptsm import Predictor\nPredictor({str(place / 'model.onnx')!r})"
+    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | folders
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert not list(tmp_path.iterdir())
