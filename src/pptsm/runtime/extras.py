@@ -40,6 +40,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
+    "package": ("pipeline",),
     "convert": ("cpu",),
     "serve": ("service",),
 }
