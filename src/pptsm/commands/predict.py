@@ -9,14 +9,20 @@ from pptsm.runtime.errors import UserError
 from pptsm.stages.options import writable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pptsm.serving.predictor import Answer, Predictor
     from pptsm.video.types import Seconds
 
-DEFAULT_MODEL = Path("models/export/model.onnx")
+PACKAGE, EXPORTED = Path("models/package"), Path("models/export/model.onnx")
 
 
 def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or FOLDER/img_%05d.jpg.")],
-    model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
+    model: Annotated[
+        Path | None,
+        typer.Option(help=f"Package (a folder) or ONNX file.  [default: {PACKAGE}, or else {EXPORTED}]"),
+    ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
         bool,
@@ -25,8 +31,16 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
+    runtime: Annotated[
+        Literal["auto", "onnxruntime", "openvino"],
+        typer.Option(help="What computes the network; auto: what was measured to be the fastest here."),
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "int8"],
+        typer.Option(help="auto: what the file is; of a package the fastest that passed its gate."),
+    ] = "auto",
     timeout_sec: Annotated[
-        float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take.")
+        float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take to decode.")
     ] = 600,
     start_sec: Annotated[
         float | None,
@@ -49,63 +63,96 @@ def predict(
     A file that gets no answer is reported, and the others go on; the exit code is then 1 (with --results only if all
     new ones failed). If the model was not above chance when its training ended, the command says so.
     """
-    from pptsm.runtime.console import as_json as json_line
-    from pptsm.runtime.console import note, one_line, progress, say
+    from pptsm.runtime.cores import cores
     from pptsm.runtime.pool import limit_memory
-    from pptsm.serving.inbox import predict_arrived
-    from pptsm.serving.predictor import Predictor, predict_files
-    from pptsm.video.image_sequence import members_pattern
-    from pptsm.video.scan import is_folder, scan_for_videos
-    from pptsm.video.types import shown
-    from pptsm.video.video import VIDEO_SUFFIXES
+    from pptsm.serving.decode import decoders
 
-    if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
+    if frame_name is not None and (results is not None or not _is_frame_name(frame_name)):
         raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
-    files: list[Path] = []
     part = _part(start_sec, end_sec)
     if results is not None:
         if part is not None:
             raise UserError("--results looks at whole videos: leave out --start and --end.")
         if as_json or len(videos) != 1:
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
-    else:
-        for path in videos:
-            files += scan_for_videos(path, frame_name) if is_folder(path) else [path]
-        if not files:
-            raise UserError(
-                f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
+    several = results is not None or len(videos) > 1 or videos[0].is_dir()
+    with decoders(cores() if several else 1) as processes:  # they begin while the model is opened here
+        files = [] if results is not None else _files(videos, frame_name)
+        from pptsm.runtime.console import note, say
+        from pptsm.serving.predictor import Predictor
+
+        limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
+        predictor = Predictor(model or _default_model(), sampling, runtime, precision)
+        if not predictor.has_digest:
+            note(
+                f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
+                "be told. Exported again, it has one."
             )
-    limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
-    predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
-    if not predictor.has_digest:
-        note(
-            f"predict: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
-            "Exported again, it has one."
+        if predictor.metadata.warning:
+            note(f"warning: {predictor.metadata.warning}")
+        if results is not None:
+            from pptsm.serving.inbox import predict_arrived
+
+            say(predict_arrived(videos[0], results, predictor, processes, top_k, timeout_sec))
+            return
+        answers = predictor.answers(files, processes, top_k, timeout_sec, [part] * len(files))
+        failed = _say_answers(files, answers, predictor, as_json)
+    if failed:
+        raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
+
+
+def _files(videos: list[Path], frame_name: str | None) -> list[Path]:
+    """What is to be predicted: files as they were named, and the videos of folders.
+
+    Raises:
+        UserError: there is none.
+    """
+    from pptsm.video.scan import is_folder, scan_for_videos
+    from pptsm.video.video import VIDEO_SUFFIXES
+
+    files: list[Path] = []
+    for path in videos:
+        files += scan_for_videos(path, frame_name) if is_folder(path) else [path]
+    if not files:
+        raise UserError(
+            f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
         )
-    used, warning = predictor.sampling, predictor.metadata.warning
-    doubt = {"warning": warning} if warning else {}
-    if warning:
-        note(f"warning: {warning}")
-    if results is not None:
-        say(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
-        return
+    return files
+
+
+def _is_frame_name(name: str) -> bool:
+    from pptsm.video.image_sequence import members_pattern
+
+    return members_pattern(name) is not None
+
+
+def _default_model() -> Path:
+    return PACKAGE if PACKAGE.is_dir() or not EXPORTED.exists() else EXPORTED
+
+
+def _say_answers(files: list[Path], answers: "Iterator[Answer]", predictor: "Predictor", as_json: bool) -> int:
+    """Print answers as they come; how many files got none."""
+    from pptsm.runtime.console import as_json as json_line
+    from pptsm.runtime.console import note, one_line, progress, say
+    from pptsm.video.types import shown
+
+    how = {"sampling": predictor.sampling, "runtime": predictor.runtime, "precision": predictor.precision}
+    doubt = {"warning": predictor.metadata.warning} if predictor.metadata.warning else {}
     failed = 0
-    found = predict_files(files, model, sampling, top_k, timeout_sec, [part] * len(files))
     if as_json:
         say("[")
+    else:
+        note(f"predict: {predictor.runtime} in {predictor.precision}")
     try:
-        answers = progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)
-        for number, (file, answer) in enumerate(zip(files, answers, strict=True)):
+        for number, (file, answer) in enumerate(
+            zip(files, progress(answers, "predict", "videos", total=len(files), disable=len(files) < 5), strict=True)
+        ):
             name, error = shown(file), answer.error
             if error is not None:
                 failed += 1
                 note(f"error: {one_line(name)}: {one_line(error)}")
             if as_json:
-                what = (
-                    {"sampling": used, "top": [vars(guess) for guess in answer.top]}
-                    if error is None
-                    else {"error": error}
-                )
+                what = how | {"top": [vars(guess) for guess in answer.top]} if error is None else {"error": error}
                 entry = json_line({"file": name} | what | doubt)
                 say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
             elif error is None:
@@ -114,8 +161,7 @@ def predict(
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")
-    if failed:
-        raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
+    return failed
 
 
 def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":

@@ -26,6 +26,8 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
+    "openvino": ("openvino",),
+    "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
 }  # fmt: skip
 
 # Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stage start
