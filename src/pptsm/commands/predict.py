@@ -85,8 +85,8 @@ def predict(
         predictor = Predictor(model or _default_model(), sampling, runtime, precision)
         if not predictor.has_digest:
             note(
-                f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
-                "be told. Exported again, it has one."
+                f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then "
+                "cannot be told. Exported again, it has one."
             )
         if predictor.metadata.warning:
             note(f"warning: {predictor.metadata.warning}")
@@ -143,10 +143,10 @@ def _say_answers(files: list[Path], answers: "Iterator[Answer]", predictor: "Pre
         say("[")
     else:
         note(f"predict: {predictor.runtime} in {predictor.precision}")
+    if len(files) >= 5:
+        answers = iter(progress(answers, "predict", "videos", total=len(files)))
     try:
-        for number, (file, answer) in enumerate(
-            zip(files, progress(answers, "predict", "videos", total=len(files), disable=len(files) < 5), strict=True)
-        ):
+        for number, (file, answer) in enumerate(zip(files, answers, strict=True)):
             name, error = shown(file), answer.error
             if error is not None:
                 failed += 1

@@ -17,10 +17,7 @@ from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import ClipRef, excerpts
 from pptsm.data.transforms import Pixels, training_clip, views_of
-from pptsm.data.views import evaluation_indices as evaluation_indices  # these four under their former name, too
-from pptsm.data.views import middle_clip as middle_clip
-from pptsm.data.views import seen_clip as seen_clip
-from pptsm.data.views import views_of_file as views_of_file
+from pptsm.data.views import evaluation_indices, middle_clip, seen_clip, views_of_file  # noqa: F401  former names
 from pptsm.frames.archive import EXTRACT_AGAIN
 from pptsm.frames.store import call_damaged, read_stored, stored_name
 from pptsm.params.choices import Sampling, Source

@@ -87,7 +87,7 @@ class _Files:
         if not beside.is_file():
             raise UserError(
                 f"there is no file of int8: looked for {beside}. Stage quantize writes one if it passes its gate "
-                "(reports/runtimes.json says what it lost), and stage package puts it beside the model: name its folder."
+                "(reports/runtimes.json says what it lost), and stage package puts it beside the model: name that."
             )
         return self._at(beside)
 
