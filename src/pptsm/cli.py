@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pptsm.commands import convert, doctor, lists, predict, preset, unpack, views, weights
+from pptsm.commands import convert, doctor, lists, predict, preset, serve, timeline, unpack, views, weights
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
@@ -60,6 +60,7 @@ STAGES = {
 
 COMMANDS = (
     predict.predict,
+    timeline.timeline,
     views.views,
     unpack.unpack,
     convert.convert,
@@ -68,6 +69,7 @@ COMMANDS = (
     weights.fetch,
     lists.lists,
     doctor.doctor,
+    serve.serve,
 )
 
 INTERRUPTED = 128 + signal.SIGINT

@@ -5,7 +5,7 @@ Paddle is imported only where it computes: what is served does without it.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
-from pptsm.evaluation.model_file import Exported, read_exported, unloadable
+from pptsm.evaluation.model_file import Exported, read_exported, unloadable, with_features
 from pptsm.params.choices import Precision, Runtime
 from pptsm.runtime.cores import cores, processor_name
 from pptsm.runtime.errors import UserError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # normalised views [B, S, 3, H, W] -> logits [B, K]
 PixelScorer = Callable[[Pixels], NDArray[np.float32]]  # the same, of views that are not yet normalised
+FeatureScorer = Callable[[ClipArray], tuple[NDArray[np.float32], ...]]  # the same views -> logits, features [B, C]
 
 ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -121,14 +122,26 @@ def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
     It raises UserError where ONNX Runtime cannot: the file takes other clips, or memory runs out.
     """
 
-    def score(views: ClipArray) -> NDArray[np.float32]:
-        try:
-            logits: NDArray[np.float32] = session.run(["logits"], {"clips": views})[0]
-        except Exception as error:  # as above
-            raise _no_answer("ONNX Runtime", views, error) from None
-        return logits
+    return lambda views: _run(session, views, ["logits"])[0]
 
-    return score
+
+def _run(session: onnxruntime.InferenceSession, views: ClipArray, outputs: list[str]) -> list[NDArray[np.float32]]:
+    try:
+        found: list[NDArray[np.float32]] = session.run(outputs, {"clips": views})
+    except Exception as error:  # as above
+        raise _no_answer("ONNX Runtime", views, error) from None
+    return found
+
+
+def feature_scorer(model: StrPath) -> FeatureScorer:
+    """An exported network that also gives the features [B, C] that enter its last fully connected layer.
+
+    Raises:
+        UserError: as `open_session`, or it has no such layer; and when it is called, as what `onnx_scorer` gives.
+    """
+    exported = read_exported(model)
+    session = _session_of(replace(exported, data=with_features(exported)), "cpu")
+    return lambda views: tuple(_run(session, views, ["logits", "features"]))
 
 
 def onnx_pixel_scorer(session: onnxruntime.InferenceSession) -> PixelScorer:

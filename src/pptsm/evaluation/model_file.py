@@ -23,6 +23,7 @@ NO_DIGEST = "0" * 64
 _ENTRY = b"\x0a" + bytes([len(DIGEST)]) + DIGEST.encode() + b"\x12" + bytes([len(NO_DIGEST)])
 MAX_BYTES = 2 << 30  # of a message of protobuf
 RULES = 1  # raise it when `_faults` looks for more: files that were found sound are then looked into again
+FULLY_CONNECTED = ("MatMul", "Gemm")
 REMEDY = (
     "`dvc repro --force --single-item export` makes it anew, also in DVC's cache, and `pptsm convert` one of published "
     "weights."
@@ -101,6 +102,32 @@ def _look_into(model: Path, data: bytes) -> None:
         raise unloadable(model, error) from None
     if fault is not None:
         raise UserError(f"{model} ({len(data)} bytes) cannot be used: {fault}. {REMEDY}")
+
+
+def with_features(exported: Exported) -> bytes:
+    """An exported network with a second output, `features` [B, C]: what enters its last fully connected layer.
+
+    That is pooled over the frames' places and times, so it describes a view.
+
+    Raises:
+        UserError: the logits come from no fully connected layer.
+    """
+    import onnx
+
+    proto = onnx.load_model_from_string(exported.data)
+    made_by = {name: node for node in proto.graph.node for name in node.output}
+    node = made_by.get("logits")
+    while node is not None and node.op_type not in FULLY_CONNECTED:
+        # a bias and the scales of a quantised layer are initialisers or constants: only one input is computed
+        node = next((made for name in node.input if (made := made_by.get(name)) and made.op_type != "Constant"), None)
+    if node is None:
+        raise UserError(
+            f"{exported.file} has no features to write: its logits come from no fully connected layer "
+            f"({FULLY_CONNECTED[0]}, {FULLY_CONNECTED[1]}). Name another model, or leave --features out."
+        )
+    proto.graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], ["features"]))
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, None))
+    return bytes(proto.SerializeToString())
 
 
 def unloadable(model: Path, error: Exception, runtime: str = "ONNX Runtime") -> UserError:

@@ -42,6 +42,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "convert": ("cpu",),
+    "serve": ("service",),
 }
 
 

@@ -74,10 +74,15 @@ def finished(
 
 
 def _orphans(pool: ProcessPool) -> "set[Future[Any]]":
-    """The jobs of a pool that began in a process that is no more. Pebble has no public way to ask."""
+    """The jobs of a pool that began in a process that is no more. Pebble has no public way to ask.
+
+    One whose time is over is left to the pool, which waits seconds for a process that does not end when it is told to,
+    and which ends itself if somebody else gives the job its end meanwhile.
+    """
     manager = pool._pool_manager
     tasks, processes = list(manager.task_manager.tasks.values()), set(manager.worker_manager.workers)
-    return {task.future for task in tasks if task.worker_id and task.worker_id not in processes}
+    gone = [task for task in tasks if task.worker_id and task.worker_id not in processes]
+    return {task.future for task in gone if not manager.task_manager.timeout(task)}
 
 
 def fail(jobs: "Iterable[Future[Any]]") -> None:
@@ -108,14 +113,14 @@ def process_pool(
 ) -> ProcessPool:
     """Processes that do not outlive this one; each first calls `prepare(*prepare_with)`."""
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    _watch_for_stopped()
+    watch_for_stopped()
     pool = ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
     _ = pool.active  # which starts its processes: by itself it waits for the first job
     return pool
 
 
 @functools.cache
-def _watch_for_stopped() -> None:
+def watch_for_stopped() -> None:
     """Start the thread that ends stopped processes of pools; one is enough for all pools."""
     threading.Thread(target=_end_the_stopped, name="watch for stopped workers", daemon=True).start()
 
@@ -188,12 +193,17 @@ def memory_limit() -> str:
     return "there is" if limit == resource.RLIM_INFINITY else f"{limit / (1 << 30):.1f} GB"
 
 
-def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
+def in_a_killable_process() -> None:
+    """Say of this process, once, that it does not outlive its starter, and that `watchdog` may end it."""
     global _may_be_ended  # noqa: PLW0603  once a process
     starter = multiprocessing.parent_process()
     assert starter is not None
     die_with_parent(starter.pid)
     _may_be_ended = True
+
+
+def _begin(prepare: Callable[..., None] | None, prepare_with: tuple[Any, ...]) -> None:
+    in_a_killable_process()
     if prepare is not None:
         prepare(*prepare_with)
 

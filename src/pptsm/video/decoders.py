@@ -8,7 +8,7 @@ the dataset, and no others.
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -19,8 +19,8 @@ import numpy as np
 from pptsm.runtime.pool import heartbeat
 from pptsm.video.orientation import AS_STORED, Orientation, orientation_in
 from pptsm.video.packets import Packets, open_container
-from pptsm.video.timing import Timing, timing_of
-from pptsm.video.types import Decoder, Image, VideoError
+from pptsm.video.timing import Clock, Timing, timing_of
+from pptsm.video.types import Decoder, Image, Presented, VideoError
 
 
 class Decord:
@@ -109,6 +109,20 @@ class Pyav:
 
     def __iter__(self) -> Iterator[Image]:
         return map(self._converter(), self._decoded())
+
+    def presented(self) -> Iterator[Presented]:
+        """All frames in order with their times; pixels are computed only of those that are asked for.
+
+        Raises:
+            VideoError: a frame does not decode.
+        """
+        clock, convert = Clock(self.packets.tick_sec, self.packets.rate), self._converter()
+        # those of AVI belong to the frames, but not each to its own
+        known = None if self.packets.indexed or self.packets.in_order else iter(self.timing().begins_sec)
+        for frame in self._decoded():
+            begin_sec = clock.begin_sec(frame.pts if known is None else None)
+            begin_sec = begin_sec if known is None else float(next(known))
+            yield Presented(begin_sec, max(clock.end_sec(frame.duration or 0), begin_sec), partial(convert, frame))
 
     def frames(self, indices: list[int]) -> list[Image]:
         """The frames at these numbers, in that order.

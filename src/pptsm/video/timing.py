@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Times = Sequence[int | None] | NDArray[np.int64]
 SAME_STEP = 0.1  # a time that is off by less than this share of a step, and by a tick at most, is as the rate has it
+USUAL_RATE = 25.0  # frames per second, where nothing says any
 
 
 class Timing(NamedTuple):
@@ -16,6 +17,40 @@ class Timing(NamedTuple):
     begins_sec: NDArray[np.float64]  # of each frame, from the first one on
     end_sec: float  # how long all of them are shown
     fps: float  # frames per second, on average; 0 where it is unknown
+
+
+class Clock:
+    """When frames are shown that come one by one, in seconds from the first on: what `timing_of` says of all together.
+
+    It differs where that must know the frames to come: a frame without a time, and one whose clock starts anew, come
+    here by the step before them. (There by the usual step.)
+
+    Args:
+        tick_sec: the unit of times.
+        rate: frames per second by the container's header; 0: it does not say.
+    """
+
+    def __init__(self, tick_sec: float, rate: float) -> None:
+        self._tick_sec = tick_sec if tick_sec > 0 else 1 / (rate or USUAL_RATE)
+        self._step = max(1, round(1 / (rate or USUAL_RATE) / self._tick_sec))  # ticks
+        self._before: int | None = None  # time of the frame before
+        self._ticks = -1  # since the first
+
+    def begin_sec(self, time: int | None) -> float:
+        """Of the next frame, whose time in ticks may be unknown."""
+        if self._ticks < 0:
+            self._ticks = 0
+        elif time is None or self._before is None or time < self._before:
+            self._ticks += self._step
+        else:
+            self._step = time - self._before or self._step
+            self._ticks += time - self._before
+        self._before = time if time is not None or self._before is None else self._before + self._step
+        return float(self._ticks * self._tick_sec)
+
+    def end_sec(self, last: int) -> float:
+        """When the last frame's time is over, which lasts so many ticks; 0: it does not say, and has the usual step."""
+        return float((self._ticks + (last if last > 0 else self._step)) * self._tick_sec)
 
 
 def timing_of(

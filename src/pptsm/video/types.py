@@ -68,6 +68,14 @@ class Frames:
         return np.stack(list(self.images))
 
 
+class Presented(NamedTuple):
+    """A frame in its turn, not yet converted to pixels."""
+
+    begin_sec: float  # from the first frame on
+    end_sec: float  # when it is over if no other comes
+    image: Callable[[], Image]  # its pixels; to be asked for before the next frame is
+
+
 def resized_size(native: Size, short_side_px: int, aspect: Aspect) -> Size:
     """The size after scaling the short side to `short_side_px`.
 

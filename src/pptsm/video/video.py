@@ -16,7 +16,18 @@ from pptsm.runtime.paths import StrPath
 from pptsm.video.decoders import Decord, Pyav
 from pptsm.video.packets import COMPLETE_SHARE, read_packets
 from pptsm.video.timing import Timing
-from pptsm.video.types import Decoder, FrameRange, Frames, Image, Part, Probe, VideoError, kind_fault, name_fault
+from pptsm.video.types import (
+    Decoder,
+    FrameRange,
+    Frames,
+    Image,
+    Part,
+    Presented,
+    Probe,
+    VideoError,
+    kind_fault,
+    name_fault,
+)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".m4v")
 SLOWEST_READ = 2_000_000  # bytes a second, of a disk that many share
@@ -112,6 +123,19 @@ class Video:
             VideoError: a frame cannot be decoded.
         """
         return iter(self._by_number)
+
+    def presented(self) -> Iterator[Presented]:
+        """All frames in order, with when they are shown; those of which nobody asks the pixels are only decoded.
+
+        Raises:
+            VideoError: a frame cannot be decoded.
+        """
+        return self._by_number.presented()
+
+    @property
+    def times_are_known(self) -> bool:
+        """Whether the packets tell all frames' times, so that nothing need be decoded for `timing`."""
+        return self.packets.indexed
 
     def frames(self, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices`, in that order, in their native size.
