@@ -6,23 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pptsm.serving.doubts import Doubts
     from pptsm.serving.predictor import Answer, Predictor
     from pptsm.video.types import Seconds
-
-PACKAGE, EXPORTED = Path("models/package"), Path("models/export/model.onnx")
 
 
 def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or FOLDER/img_%05d.jpg.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(help=f"Package (a folder) or ONNX file.  [default: {PACKAGE}, or else {EXPORTED}]"),
-    ] = None,
+    model: ModelOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
         bool,
@@ -31,14 +27,8 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
-    runtime: Annotated[
-        Literal["auto", "onnxruntime", "openvino"],
-        typer.Option(help="What computes the network; auto: what was measured to be the fastest here."),
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "int8"],
-        typer.Option(help="auto: what the file is; of a package the fastest that passed its gate."),
-    ] = "auto",
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
     timeout_sec: Annotated[
         float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take to decode.")
     ] = 600,
@@ -49,6 +39,12 @@ def predict(
     end_sec: Annotated[float | None, typer.Option("--end", min=0, metavar="S", help="to second S.")] = None,
     frame_name: Annotated[
         str | None, typer.Option("--frame-name", help="img_%05d.jpg: folders hold such frames, not video files.")
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Also show all classes that may be, so that this share of sets has the right one."
+        ),
     ] = None,
     results: Annotated[
         Path | None,
@@ -61,7 +57,8 @@ def predict(
     """Say what videos show: the most probable classes with their probabilities, each answer as it comes.
 
     A file that gets no answer is reported, and the others go on; the exit code is then 1 (with --results only if all
-    new ones failed). If the model was not above chance when its training ended, the command says so.
+    new ones failed). If the model was not above chance when its training ended, the command says so. A packaged model
+    also says of a video that is unlike those it knows that it shows none of its classes.
     """
     from pptsm.runtime.cores import cores
     from pptsm.runtime.pool import limit_memory
@@ -73,16 +70,19 @@ def predict(
     if results is not None:
         if part is not None:
             raise UserError("--results looks at whole videos: leave out --start and --end.")
+        if coverage is not None:
+            raise UserError("--results has no column for --coverage: leave one of them out.")
         if as_json or len(videos) != 1:
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     several = results is not None or len(videos) > 1 or videos[0].is_dir()
     with decoders(cores() if several else 1) as processes:  # they begin while the model is opened here
         files = [] if results is not None else _files(videos, frame_name)
         from pptsm.runtime.console import note, say
+        from pptsm.serving.doubts import Doubts
         from pptsm.serving.predictor import Predictor
 
         limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
-        predictor = Predictor(model or _default_model(), sampling, runtime, precision)
+        predictor = Predictor(chosen_model(model), sampling, runtime, precision)
         if not predictor.has_digest:
             note(
                 f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then "
@@ -95,8 +95,9 @@ def predict(
 
             say(predict_arrived(videos[0], results, predictor, processes, top_k, timeout_sec))
             return
+        doubts = Doubts.of(predictor.metadata, predictor.sampling, coverage)
         answers = predictor.answers(files, processes, top_k, timeout_sec, [part] * len(files))
-        failed = _say_answers(files, answers, predictor, as_json)
+        failed = _say_answers(files, answers, predictor, doubts, as_json)
     if failed:
         raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
 
@@ -126,11 +127,9 @@ def _is_frame_name(name: str) -> bool:
     return members_pattern(name) is not None
 
 
-def _default_model() -> Path:
-    return PACKAGE if PACKAGE.is_dir() or not EXPORTED.exists() else EXPORTED
-
-
-def _say_answers(files: list[Path], answers: "Iterator[Answer]", predictor: "Predictor", as_json: bool) -> int:
+def _say_answers(
+    files: list[Path], answers: "Iterator[Answer]", predictor: "Predictor", doubts: "Doubts", as_json: bool
+) -> int:
     """Print answers as they come; how many files got none."""
     from pptsm.runtime.console import as_json as json_line
     from pptsm.runtime.console import note, one_line, progress, say
@@ -152,12 +151,16 @@ def _say_answers(files: list[Path], answers: "Iterator[Answer]", predictor: "Pre
                 failed += 1
                 note(f"error: {one_line(name)}: {one_line(error)}")
             if as_json:
-                what = how | {"top": [vars(guess) for guess in answer.top]} if error is None else {"error": error}
+                what = (
+                    how | {"top": [vars(guess) for guess in answer.top]} | doubts.values(answer.logits)
+                    if answer.logits is not None
+                    else {"error": error}
+                )
                 entry = json_line({"file": name} | what | doubt)
                 say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
-            elif error is None:
+            elif answer.logits is not None:
                 guesses = (f"  {guess.score:7.2%}  {one_line(guess.label)}" for guess in answer.top)
-                say("\n".join([one_line(name), *guesses]))
+                say("\n".join([one_line(name), *guesses, *doubts.lines(answer.logits)]))
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pptsm.data.spec import ClipSpec, read_spec
+from pptsm.evaluation.calibration import Calibration
 from pptsm.evaluation.diagnosis import Learning, figures, heading, next_steps
 from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import REMEDY
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 PREFIX = "pptsm."
+CALIBRATION = f"{PREFIX}calibration"  # of packaged files
 
 # The file of each role below the folder of the export; the student's is the one that is shipped.
 FILES = {"teacher": "teacher.onnx", "peer": "peer.onnx", "baseline": "baseline.onnx", "student": "model.onnx"}
@@ -32,6 +34,7 @@ class ModelMetadata:
     warning: str | None = None  # a sentence for everyone who asks it: why its answers are not to be trusted
     precision: Precision = "float32"  # what its convolutions are computed in, as the file is
     reduced_range: bool = False  # of int8: weights of 7 bits, for processors that add 8-bit products in 16 bits
+    calibration: Calibration | None = None  # what it may be besides; None: not packaged, or no validation videos
 
     def to_properties(self) -> dict[str, str]:
         """As ONNX metadata properties."""
@@ -49,6 +52,8 @@ class ModelMetadata:
                 f"{PREFIX}precision": self.precision,
                 f"{PREFIX}reduced_range": json.dumps(self.reduced_range),
             }
+        if self.calibration is not None:
+            properties[CALIBRATION] = self.calibration.to_json()
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
 
     @classmethod
@@ -84,8 +89,11 @@ class ModelMetadata:
             UserError: it is no file of this project's export, or of a newer version.
         """
         try:
+            labels = _read_labels(properties[f"{PREFIX}labels"])
+            calibration = properties.get(CALIBRATION)
             return cls(
-                labels=_read_labels(properties[f"{PREFIX}labels"]),
+                labels=labels,
+                calibration=None if calibration is None else Calibration.of_json(calibration, len(labels)),
                 clip=read_spec(properties[f"{PREFIX}clip"], properties.get(f"{PREFIX}sampling")),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),

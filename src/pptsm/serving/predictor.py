@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -43,6 +43,7 @@ class Answer:
     file: Path | None  # None: its frames came as an array
     top: list[Guess]
     error: str | None = None
+    logits: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)  # [K], of the whole video
 
 
 Video = StrPath | NDArray[np.uint8]  # a file (or FOLDER/img_%05d.jpg), or RGB frames [T, H, W, 3]
@@ -142,7 +143,7 @@ class Predictor:
         """
         top_k = _checked_top_k(top_k)
         try:
-            return self._predict(video, top_k, part)
+            return self._predict(video, top_k, part)[0]
         except VideoError as error:
             raise VideoError(f"{_name_of(video)} gets no answer: {error}.") from None
 
@@ -184,13 +185,14 @@ class Predictor:
         except UserError as error:
             return Answer(None, [], str(error))
         try:
-            return Answer(file, self._predict(video, _checked_top_k(top_k), part))
+            top, logits_K = self._predict(video, _checked_top_k(top_k), part)
+            return Answer(file, top, logits=logits_K)
         except UserError as error:
             return Answer(file, [], str(error))
 
-    def _predict(self, video: Video, top_k: int, part: Part | TimeRange) -> list[Guess]:
+    def _predict(self, video: Video, top_k: int, part: Part | TimeRange) -> tuple[list[Guess], NDArray[np.float32]]:
         try:
-            return self.guesses(normalise(self._pixels(video, part)), top_k, _name_of(video))
+            return self.ranked(normalise(self._pixels(video, part)), top_k, _name_of(video))
         except MemoryError:
             raise VideoError(f"it takes more memory than {memory_limit()}") from None
 
@@ -212,9 +214,16 @@ class Predictor:
         Raises:
             UserError: as `logits`.
         """
+        return self.ranked(views, top_k, name)[0]
+
+    def ranked(
+        self, views: ClipArray, top_k: int = 5, name: str = "these views"
+    ) -> tuple[list[Guess], NDArray[np.float32]]:
+        """As `guesses`, and the logits [K] of the video."""
         logits = video_logits(self.logits(views, name), self.metadata.clip.average)[None]
         scores = softmax(logits)[0]
-        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]
+        best = ranking(logits, top_k)[0]
+        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in best], logits[0]
 
     def logits(self, views: ClipArray, name: str = "these views") -> NDArray[np.float32]:
         """Logits [V, K] of normalised views [V*S, 3, H, W] or [V, S, 3, H, W], computed a few at a time.
@@ -257,7 +266,8 @@ class Predictor:
 
     def _answer(self, file: Path, pixels: Pixels, top_k: int) -> Answer:
         try:
-            return Answer(file, self.guesses(normalise(pixels), top_k, _name_of(file)))
+            top, logits = self.ranked(normalise(pixels), top_k, _name_of(file))
+            return Answer(file, top, logits=logits)
         except UserError as error:
             return Answer(file, [], str(error))
         except MemoryError:
