@@ -97,8 +97,8 @@ def timeline(
     predictor = Predictor(chosen_model(model), sampling, runtime, precision)
     if not predictor.has_digest:
         note(
-            f"timeline: {predictor.file} was exported before files had a digest: whether it is as it was then cannot be "
-            "told. Exported again, it has one."
+            f"timeline: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
+            "be told. Exported again, it has one."
         )
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
