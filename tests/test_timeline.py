@@ -14,7 +14,7 @@ from conftest import moving_square, pptsm
 from helpers.exported import LABELS, exported
 from helpers.videos import KINDS, encode, headers_first
 from pptsm.evaluation.detection import Found, average_precision, mean_average_precision, temporal_iou
-from pptsm.evaluation.model_file import with_features
+from pptsm.evaluation.model_file import Exported, with_features
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.feed import FeedFailure, feed
 from pptsm.runtime.pool import heartbeat
@@ -173,7 +173,7 @@ def test_a_network_without_such_a_layer_has_no_features() -> None:
         [value("logits", 1, [1, 1])],
     )
     with pytest.raises(UserError, match=r"x\.onnx has no features"):
-        with_features(onnx.helper.make_model(graph).SerializeToString(), "x.onnx")
+        with_features(Exported(Path("x.onnx"), onnx.helper.make_model(graph).SerializeToString(), "", False))
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path: Path, model: Path) -> None:

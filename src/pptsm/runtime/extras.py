@@ -26,6 +26,7 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
+    "openvino": ("openvino",),
     "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
 }  # fmt: skip
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.clips import evaluation_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, scale_and_offset, views_of
+from pptsm.data.views import evaluation_indices
 from pptsm.evaluation.engines import feature_scorer
 from pptsm.evaluation.metrics import require_numbers, softmax, video_logits
 from pptsm.params.choices import Sampling
