@@ -65,6 +65,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     figures = metric_values(logits, truth, ["c", "c"]) | served
     metrics = {role: dict.fromkeys(("uniform", "dense"), figures) for role in ("teacher", "student")}
     (folder / "reports/evaluation/metrics.json").write_text(json.dumps(metrics))
+    uncalibrated = {"calibration": None, "reason": "there is no validation split", "reached": None}
+    (folder / "reports/evaluation/calibration.json").write_text(json.dumps(uncalibrated))
     which = {"role": "student", "sampling": params.sampling}
     evaluation = folder / "reports/evaluation"
     prediction_rows(videos, logits, LABELS).assign(**which).to_csv(evaluation / "predictions.csv", index=False)
@@ -131,6 +133,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "reports/validation/result.json": [remove, empty, binary, cut, other],
     "reports/validation/frames.json": [remove, empty, binary, cut, other],
     "reports/evaluation/metrics.json": [remove, empty, binary, cut, other],
+    "reports/evaluation/calibration.json": [remove, empty, binary, cut, other],
     "reports/evaluation/predictions.csv": [remove, empty, binary, cut, other, wrong_kind],
     "reports/evaluation/classes.csv": [remove, empty, binary, cut, other],
     "reports/export.json": [remove, empty, binary, cut, other],

@@ -31,6 +31,7 @@ def test_everything_is_made(tiny_project: Path) -> None:
         "reports/validation/docs/index.html",
         "reports/validation/frames_docs/index.html",
         "reports/evaluation/metrics.json",
+        "reports/evaluation/calibration.json",
         "reports/accuracy.md",
     ):
         assert (tiny_project / name).stat().st_size > 0, name

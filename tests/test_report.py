@@ -130,6 +130,7 @@ def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any])
             (evaluation / name).write_bytes(b"".join(lines[:4]))  # small pictures: it is about the tables
         found = json.loads((run / "evaluation" / "metrics.json").read_text())
         (evaluation / "metrics.json").write_text(json.dumps(found | metrics))
+        shutil.copy(run / "evaluation/calibration.json", evaluation)
     params = params or load_params(run / "params.yaml")
     return gather(params, sources_of(run, evaluation), FrameSource("archive", run / "frames"))
 
@@ -187,7 +188,8 @@ def test_classes_that_are_all_numbers_stay_words(run: Path) -> None:
     numbers = dict(zip(sorted(NAMES), ["001", "01", "1", *map(str, range(2, 18))], strict=True))
     folder = run / "numbers"
     folder.mkdir()
-    (folder / "metrics.json").write_bytes((run / "evaluation/metrics.json").read_bytes())
+    for name in ("metrics.json", "calibration.json"):
+        shutil.copy(run / "evaluation" / name, folder)
     names = {"predictions.csv": ["label", *(f"top{place}" for place in range(1, 6))], "classes.csv": ["class"]}
     for name, columns in names.items():
         table = pd.read_csv(run / "evaluation" / name, dtype="str", keep_default_na=False)
@@ -653,3 +655,37 @@ def test_the_page_tells_what_validation_found_of_index_splits_and_frames(run: Pa
     assert "&lt;9&gt;" in page
     assert "&lt;10&gt;" not in page
     assert "The lists name 234,619 videos, of which 220,000 are there." in render("accuracy.md", values)
+
+
+# ---- calibration ----------------------------------------------------------------------------------------------------
+
+
+def test_a_calibration_by_one_group_promises_nothing(run: Path) -> None:
+    """Stage `evaluate` scored the validation videos; the pages say what so few groups allow."""
+    found = json.loads((run / "evaluation/calibration.json").read_text())
+    assert found["calibration"]["groups"] == 1
+    assert found["calibration"]["videos"] == len(NAMES)
+    assert found["reached"]["coverages"] == []
+    for page in ("accuracy.md", "index.html"):
+        text = (run / page).read_text()
+        assert "No coverage of 80 % or more can be promised" in text
+        assert "none of the classes is not judged" in text
+
+
+def test_what_a_calibration_reaches_is_on_the_pages(run: Path) -> None:
+    """Coverage, its intervals, the sets' mean size, and false alarms; or the reason why there is none."""
+    values = gathered(run)
+    share = {"share": 0.91, "low": 0.85, "high": 0.95, "low_by_group": 0.7, "high_by_group": 0.99}
+    reached = {"coverages": [{"coverage": 0.9, "mean_set": 1.25} | share]}
+    reached["false_alarms"] = {"stated": 0.05, "score": "distance"} | share | {"share": 0.03}  # type: ignore[assignment]
+    by = {"videos": 80, "groups": 10, "chose": True}
+    told = values | {"calibrated": {"calibration": by, "reason": None, "reached": reached}}
+    told["best"] = VALUES
+    silent = values | {"calibrated": {"calibration": None, "reason": "there is no <split>", "reached": None}}
+    text = render("accuracy.md", told)
+    assert "| 90 | 91.0 (85.0–95.0; by group 70.0–99.0) | 1.25 |" in text
+    assert '"none of these" (distance): 3.0 (85.0–95.0; by group 70.0–99.0) % of these videos' in text
+    assert "which had also chosen the epoch" in text
+    assert "by group 70.0–99.0" in render("index.html", told)
+    assert "not calibrated: there is no <split>." in render("accuracy.md", silent)
+    assert "not calibrated: there is no &lt;split&gt;." in render("index.html", silent)

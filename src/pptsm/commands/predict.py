@@ -36,6 +36,12 @@ def predict(
     frame_name: Annotated[
         str | None, typer.Option("--frame-name", help="img_%05d.jpg: folders hold such frames, not video files.")
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Also show all classes that may be, so that this share of sets has the right one."
+        ),
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -47,11 +53,13 @@ def predict(
     """Say what videos show: the most probable classes with their probabilities, each answer as it comes.
 
     A file that gets no answer is reported, and the others go on; the exit code is then 1 (with --results only if all
-    new ones failed). If the model was not above chance when its training ended, the command says so.
+    new ones failed). If the model was not above chance when its training ended, the command says so. A packaged model
+    also says of a video that is unlike those it knows that it shows none of its classes.
     """
     from pptsm.runtime.console import as_json as json_line
     from pptsm.runtime.console import note, one_line, progress, say
     from pptsm.runtime.pool import limit_memory
+    from pptsm.serving.doubts import Doubts
     from pptsm.serving.inbox import predict_arrived
     from pptsm.serving.predictor import Predictor, predict_files
     from pptsm.video.image_sequence import members_pattern
@@ -66,6 +74,8 @@ def predict(
     if results is not None:
         if part is not None:
             raise UserError("--results looks at whole videos: leave out --start and --end.")
+        if coverage is not None:
+            raise UserError("--results has no column for --coverage: leave one of them out.")
         if as_json or len(videos) != 1:
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
     else:
@@ -82,6 +92,7 @@ def predict(
             f"predict: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
             "Exported again, it has one."
         )
+    doubts = Doubts.of(predictor.metadata, predictor.sampling, coverage)
     used, warning = predictor.sampling, predictor.metadata.warning
     doubt = {"warning": warning} if warning else {}
     if warning:
@@ -102,15 +113,15 @@ def predict(
                 note(f"error: {one_line(name)}: {one_line(error)}")
             if as_json:
                 what = (
-                    {"sampling": used, "top": [vars(guess) for guess in answer.top]}
-                    if error is None
+                    {"sampling": used, "top": [vars(guess) for guess in answer.top]} | doubts.values(answer.logits)
+                    if answer.logits is not None
                     else {"error": error}
                 )
                 entry = json_line({"file": name} | what | doubt)
                 say(f"{',' if number else ''}{entry}")  # whole lines, for who reads along
-            elif error is None:
+            elif answer.logits is not None:
                 guesses = (f"  {guess.score:7.2%}  {one_line(guess.label)}" for guess in answer.top)
-                say("\n".join([one_line(name), *guesses]))
+                say("\n".join([one_line(name), *guesses, *doubts.lines(answer.logits)]))
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")

@@ -24,7 +24,7 @@ from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.inputs import CardOf, Exported, FramesValidation, Metrics, Validation, read_json
+from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Metrics, Validation, read_json
 from pptsm.runtime.errors import unusable
 from pptsm.runtime.files import sha256_of
 from pptsm.video.types import Frames, Size, resized_size
@@ -102,6 +102,9 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "taught_by": _taught_by(cards),
         "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
         "metrics": metrics,
+        "calibrated": read_json(
+            sources.evaluation / "calibration.json", "the calibration", "evaluate", TypeAdapter(Calibrated)
+        ),
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
         "checked_frames": checked_frames,

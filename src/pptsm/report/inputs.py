@@ -31,6 +31,53 @@ class Figures(BaseModel):
 Metrics = TypeAdapter(dict[str, dict[str, Figures]])  # role -> sampling
 
 
+class Reached(BaseModel):
+    """A share of the evaluated videos, with its 95 % intervals."""
+
+    share: float
+    low: float
+    high: float
+    low_by_group: float | None  # None with one group
+    high_by_group: float | None
+
+
+class ReachedCoverage(Reached):
+    """The share of videos whose class was among those that may be."""
+
+    coverage: float  # that was asked for
+    mean_set: float
+
+
+class FalseAlarms(Reached):
+    """The share of videos that were called none of the classes."""
+
+    stated: float
+    score: str
+
+
+class ReachedFigures(BaseModel):
+    """What the calibration reaches on the evaluated videos."""
+
+    coverages: list[ReachedCoverage]
+    false_alarms: FalseAlarms | None
+
+
+class CalibratedBy(BaseModel):
+    """The videos that calibrated the student; the model file carries the rest."""
+
+    videos: int
+    groups: int
+    chose: bool
+
+
+class Calibrated(BaseModel):
+    """The student's calibration, or why there is none."""
+
+    calibration: CalibratedBy | None
+    reason: str | None
+    reached: ReachedFigures | None
+
+
 class Splits(BaseModel):
     """Usable videos of each split."""
 

@@ -9,12 +9,14 @@ from typing import Any
 import onnxruntime
 
 from pptsm.data.spec import ClipSpec, read_spec
+from pptsm.evaluation.calibration import Calibration
 from pptsm.evaluation.diagnosis import Learning, figures, heading, next_steps
 from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import REMEDY
 from pptsm.runtime.errors import UserError
 
 PREFIX = "pptsm."
+CALIBRATION = f"{PREFIX}calibration"  # of packaged files
 
 # The file of each role below the folder of the export; the student's is the one that is shipped.
 FILES = {"teacher": "teacher.onnx", "peer": "peer.onnx", "baseline": "baseline.onnx", "student": "model.onnx"}
@@ -28,6 +30,7 @@ class ModelMetadata:
     clip: ClipSpec
     revision: str  # hash of the parameters and inputs of its training
     warning: str | None = None  # a sentence for everyone who asks it: why its answers are not to be trusted
+    calibration: Calibration | None = None  # what it may be besides; None: not packaged, or no validation videos
 
     def to_properties(self) -> dict[str, str]:
         """As ONNX metadata properties."""
@@ -40,6 +43,8 @@ class ModelMetadata:
                 "clip.aspect, crops of clip.test_crop_px, /255, less clip.mean, by clip.std, layout [N, T, 3, H, W]"
             ),
         }
+        if self.calibration is not None:
+            properties[CALIBRATION] = self.calibration.to_json()
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
 
     @classmethod
@@ -75,8 +80,11 @@ class ModelMetadata:
             UserError: it is no file of this project's export, or of a newer version.
         """
         try:
+            labels = _read_labels(properties[f"{PREFIX}labels"])
+            calibration = properties.get(CALIBRATION)
             return cls(
-                labels=_read_labels(properties[f"{PREFIX}labels"]),
+                labels=labels,
+                calibration=None if calibration is None else Calibration.of_json(calibration, len(labels)),
                 clip=read_spec(properties[f"{PREFIX}clip"], properties.get(f"{PREFIX}sampling")),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),

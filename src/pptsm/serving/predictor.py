@@ -3,7 +3,7 @@
 import math
 import resource
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -46,6 +46,7 @@ class Answer:
     file: Path | None  # None: its frames came as an array
     top: list[Guess]
     error: str | None = None
+    logits: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)  # [K], of the whole video
 
 
 Video = StrPath | NDArray[np.uint8]  # a file (or FOLDER/img_%05d.jpg), or RGB frames [T, H, W, 3]
@@ -124,7 +125,7 @@ class Predictor:
         """
         top_k = _checked_top_k(top_k)
         try:
-            return self._predict(video, top_k, part)
+            return self._predict(video, top_k, part)[0]
         except VideoError as error:
             raise VideoError(f"{_name_of(video)} gets no answer: {error}.") from None
 
@@ -166,17 +167,18 @@ class Predictor:
         except UserError as error:
             return Answer(None, [], str(error))
         try:
-            return Answer(file, self._predict(video, _checked_top_k(top_k), part))
+            top, logits_K = self._predict(video, _checked_top_k(top_k), part)
+            return Answer(file, top, logits=logits_K)
         except UserError as error:
             return Answer(file, [], str(error))
 
-    def _predict(self, video: Video, top_k: int, part: Part | TimeRange) -> list[Guess]:
+    def _predict(self, video: Video, top_k: int, part: Part | TimeRange) -> tuple[list[Guess], NDArray[np.float32]]:
         try:
             return self._ranked(video, top_k, part)
         except MemoryError:
             raise VideoError(f"it takes more memory than {_memory()}") from None
 
-    def _ranked(self, video: Video, top_k: int, part: Part | TimeRange) -> list[Guess]:
+    def _ranked(self, video: Video, top_k: int, part: Part | TimeRange) -> tuple[list[Guess], NDArray[np.float32]]:
         clip = self.metadata.clip
         if isinstance(video, np.ndarray):
             if part is not None:
@@ -192,7 +194,8 @@ class Predictor:
         require_numbers(logits_VK, f"the network, asked about {_name_of(video)},")
         logits = video_logits(logits_VK, clip.average)[None]
         scores = softmax(logits)[0]
-        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in ranking(logits, top_k)[0]]
+        best = ranking(logits, top_k)[0]
+        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in best], logits[0]
 
 
 def _name_of(video: Video) -> str:

@@ -34,7 +34,7 @@ def run(
     note("evaluate: loading Paddle and ONNX Runtime")
     from pptsm.data.clips import Dataset, frame_source
     from pptsm.data.table import in_split, load_index, load_labels
-    from pptsm.evaluation.run import Candidate, evaluate
+    from pptsm.evaluation.run import Candidate, calibration_data, evaluate
     from pptsm.runtime.errors import UserError
     from pptsm.runtime.files import atomic_folder
     from pptsm.serving.metadata import FILES, ModelMetadata
@@ -52,7 +52,9 @@ def run(
         Candidate(role, folder, files[role], ModelMetadata.of_file(files[role]).clip)
         for role, folder in networks.items()
     ]
-    evaluated = evaluate(candidates, Dataset(videos, classes, frame_source(params, frames)), params)
+    source = frame_source(params, frames)
+    calibrating = calibration_data(clips, classes, source, params.evaluate.split)
+    evaluated = evaluate(candidates, Dataset(videos, classes, source), calibrating, params)
     if evaluated is None:
         return  # the first rank writes for all
     evaluated.metrics["student"][params.sampling] |= check_served(files["student"], videos, evaluated, params)
