@@ -1,10 +1,13 @@
 """`pptsm serve`: the answers of `pptsm predict` over HTTP, and a sentence with a status code for all else."""
 
+import base64
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +24,7 @@ import numpy as np
 import onnx
 import psutil
 import pytest
+from PIL import Image
 
 from conftest import moving_square, pptsm
 from helpers.exported import LABELS, SHAPE, exported
@@ -571,3 +575,128 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_the_documentation_needs_no_network(service: Running) -> None:
+    """All that can be asked stands there; nothing is loaded from elsewhere, and no script runs."""
+    page = service.ask("GET", "/docs")
+    text = page.body.decode()
+    assert "POST /predict" in text
+    assert "POST /v2/models/{model}/infer" in text
+    assert "How many classes." in text
+    assert not re.search(r"(src|href)=\"(?!/|data:)|<script|@import|url\(", text)
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "/predict" in service.ask("GET", "/openapi.json").said["paths"]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+class Browser:
+    """Headless Chromium, steered over its own protocol."""
+
+    def __init__(self, profile: Path) -> None:
+        from websockets.sync.client import connect
+
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        self.process = subprocess.Popen(
+            [str(CHROMIUM), *flags, f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        file = profile / "DevToolsActivePort"
+        wait_until(lambda: file.exists() and file.read_text().count("\n"))
+        port = int(file.read_text().split()[0])
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        with contextlib.closing(connection):
+            connection.request("GET", "/json")
+            (page,) = [each for each in json.load(connection.getresponse()) if each["type"] == "page"]
+        self._socket = connect(page["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE_SEC)
+        self._number = 0
+        self.complaints: list[str] = []
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=PATIENCE_SEC))
+            if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                said = message["params"]
+                if said.get("entry", {}).get("level") not in ("verbose", "info"):
+                    self.complaints.append(json.dumps(said))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def value(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def choose(self, file: Path) -> None:
+        """Give a file to the page, as a person does who chooses it."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        field = self.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=field, files=[str(file)])
+
+    def close(self) -> None:
+        self._socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A browser with an empty page."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    pytest.importorskip("websockets", reason="Chromium is steered through it")
+    opened = Browser(tmp_path / "profile")
+    yield opened
+    opened.close()
+
+
+def test_a_person_drops_a_video_and_sees_answers_and_frames(
+    service: Running, place: Path, tmp_path: Path, browser: Browser
+) -> None:
+    """In a browser: the scores, the frames that the network saw, and of a bad file the sentence; names stay text."""
+    for domain in ("Page", "Log", "Runtime"):
+        browser.call(f"{domain}.enable")
+    browser.call("Page.navigate", url=f"http://127.0.0.1:{service.port}/")
+    wait_until(lambda: browser.value("document.readyState == 'complete' && !!document.getElementById('file')"))
+    video = tmp_path / "<img src=x onerror=alert(1)>.mp4"
+    video.write_bytes((place / "a.mp4").read_bytes())
+    browser.choose(video)
+    wait_until(lambda: browser.value("document.querySelectorAll('#frames img').length"))
+    expected = service.predict(place / "a.mp4", query="?frames=true").said
+    assert len(expected["frames"]) == SHAPE[0]
+    assert browser.value("[...document.querySelectorAll('#frames img')].map(image => image.src)") == expected["frames"]
+    wait_until(lambda: browser.value("[...document.querySelectorAll('#frames img')].every(i => i.naturalWidth > 0)"))
+    rows = browser.value("[...document.querySelectorAll('#answers tr')].map(row => row.innerText)")
+    due = [(guess["label"], f"{100 * guess['score']:.2f} %") for guess in expected["top"]]
+    assert [tuple(row.split("\t")[::2]) for row in rows] == due
+    assert browser.value("document.getElementById('said').textContent") == video.name
+    assert browser.value("document.querySelectorAll('#said *').length") == 0
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("text")
+    browser.choose(bad)
+    wait_until(lambda: "not a readable video" in browser.value("document.getElementById('said').textContent"))
+    assert browser.value("document.querySelectorAll('#frames img').length") == 0
+    others = [each for each in browser.complaints if "status of 422" not in each]
+    assert not others  # the policy of the page has refused nothing
+
+
+def test_what_people_see_is_what_the_network_saw(service: Running, place: Path, views: np.ndarray) -> None:
+    """The pictures show the frames of the clip, in their order: the square moves on."""
+    frames = service.predict(place / "a.mp4", query="?frames=true").said["frames"]
+    for frame, view in zip(frames, views[0], strict=True):
+        data = base64.b64decode(frame.removeprefix("data:image/jpeg;base64,"))
+        small = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((32, 32)), np.float64)
+        assert np.corrcoef(small.ravel(), view.mean(axis=0).ravel())[0, 1] > 0.95
+
+
+def test_the_runtime_keeps_no_identifier_and_reports_nothing(place: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's builds would, by themselves: they leave files in the home and the temporary folder."""
+    program = f"from pptsm import Predictor\nPredictor({str(place / 'model.onnx')!r})"
+    folders = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | folders
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert not list(tmp_path.iterdir())

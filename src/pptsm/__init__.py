@@ -8,6 +8,7 @@ file) and `ClipSpec` (what decides which pixels a network sees). docs/python.md 
 [Guess(label='left', score=0.9...)]
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from pptsm.runtime.cores import choose_kernels
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["ClipSpec", "Predictor", "build_model", "load_network"]
 
 watch_imports()
+# ONNX Runtime's builds from 1.32 on report their use to Microsoft and keep an identifier in the home folder, unless
+# this is set before their import
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 choose_kernels()  # here, because it must come before the first import of Paddle, whichever entrance was taken
 
 

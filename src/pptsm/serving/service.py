@@ -20,14 +20,14 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from pptsm.data.transforms import normalise
 from pptsm.runtime.errors import UserError
-from pptsm.serving import protocol
+from pptsm.serving import pages, protocol
 from pptsm.serving.decoders import Decoded, Decoders, decode_video
 from pptsm.serving.from_views import guesses_of, logits_of
 from pptsm.serving.guard import Guard
@@ -257,6 +257,7 @@ def build_app(predictor: Predictor, settings: Settings) -> Guard:
     _answer_errors(app)
     _answer_videos(app, service)
     _answer_protocol(app, service)
+    _answer_people(app, service)
     count = lambda route, status: service.metrics.requests.labels(route, str(status)).inc()  # noqa: E731
     return Guard(app, settings.token, count)
 
@@ -305,6 +306,21 @@ def _answer_videos(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """What the service has counted, for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _answer_people(app: FastAPI, service: Service) -> None:
+    """Pages for a browser. They hold no secret and load nothing from elsewhere."""
+    settings, said = service.settings, service.predictor.metadata
+    main = pages.main_page(settings.name, len(said.labels), said.warning, has_token=settings.token is not None)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(main.html, headers={"Content-Security-Policy": main.policy})
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation() -> Response:
+        shown = pages.documentation(app.openapi())
+        return HTMLResponse(shown.html, headers={"Content-Security-Policy": shown.policy})
 
 
 def _answer_protocol(app: FastAPI, service: Service) -> None:
