@@ -216,6 +216,6 @@ def _print(found: "Timeline", threshold: float) -> None:
     from pptsm.runtime.console import note, one_line, say
 
     if not found.segments:
-        note(f"timeline: no class reaches {threshold:g} in any of the {len(found.windows)} windows. Lower --threshold.")
+        note(f"timeline: no class reaches {threshold:g} in any window ({len(found.windows)}). Lower --threshold.")
     for segment in found.segments:
         say(f"{segment.start_sec:9.2f} {segment.end_sec:9.2f}  {segment.score:7.2%}  {one_line(segment.label)}")

@@ -38,11 +38,6 @@ class Window(NamedTuple):
     end_sec: float
     views: NDArray[np.uint8]  # [V*S, 3, H, W], as `views_of` makes them
 
-    @property
-    def due_sec(self) -> float:
-        """When it is complete, in a source that shows as it happens."""
-        return self.end_sec
-
 
 class Plan(NamedTuple):
     """What is known of a video before it is decoded."""
