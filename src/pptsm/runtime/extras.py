@@ -41,6 +41,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "package": ("pipeline",),
+    "promote": ("pipeline",),
     "convert": ("cpu",),
     "serve": ("service",),
 }
