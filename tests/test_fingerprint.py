@@ -54,11 +54,12 @@ TRAINED = ["teacher", "student", "baseline"]
         ("evaluation/tables.py", ["evaluate"]),
         ("training/loop.py", TRAINED),
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
-        ("runtime/cores.py", [*TRAINED, "export", "evaluate"]),
+        ("runtime/cores.py", [*TRAINED, "export", "evaluate", "package"]),
         ("deploy/parity.py", ["export"]),
         ("distributed/ranks.py", [*TRAINED, "evaluate"]),
         ("distributed/launcher.py", []),
-        ("report/page.py", ["report"]),
+        ("report/page.py", ["report", "package"]),
+        ("report/card.md", ["package"]),
         ("report/index.html", ["report"]),
         ("stages/teacher.py", ["teacher"]),
         ("commands/predict.py", []),
@@ -101,12 +102,15 @@ def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> 
 @pytest.mark.parametrize(
     ("library", "stages"),
     [
-        ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student")]),
-        ("onnx", [*TRAINED, "export", "evaluate"]),  # what opens exported files lies beside what scores a network
+        ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student", "package")]),
+        (
+            "onnx",
+            [*TRAINED, "export", "evaluate", "package"],
+        ),  # what opens exported files lies beside what scores a network
         ("paddle2onnx", ["export"]),
-        ("onnxruntime", [*TRAINED, "export", "evaluate"]),
-        ("paddle", [*TRAINED, "export", "evaluate"]),
-        ("jinja2", ["report"]),
+        ("onnxruntime", [*TRAINED, "export", "evaluate", "package"]),
+        ("paddle", [*TRAINED, "export", "evaluate", "package"]),
+        ("jinja2", ["report", "package"]),
         ("great_expectations", ["validate", "validate_frames"]),
         ("typer", []),
         ("pebble", []),

@@ -33,6 +33,7 @@ from pptsm.stages import (
     frames,
     index,
     motion,
+    package,
     report,
     start,
     student,
@@ -56,6 +57,7 @@ STAGES = {
     "export": export,
     "evaluate": evaluate,
     "report": report,
+    "package": package,
 }
 
 COMMANDS = (

@@ -16,15 +16,16 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from pptsm.data.clips import FrameSource, middle_clip, seen_clip
+from pptsm.data.clips import FrameSource
 from pptsm.data.geometry import seen_share
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
+from pptsm.data.views import middle_clip, seen_clip
 from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Metrics, Validation, read_json
+from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Validation, read_json, read_metrics
 from pptsm.runtime.errors import unusable
 from pptsm.runtime.files import sha256_of
 from pptsm.video.types import Frames, Size, resized_size
@@ -61,7 +62,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     """
     index = load_index(sources.index)
     classes = load_labels(sources.labels, index)
-    metrics = _metrics(sources.evaluation / "metrics.json", params.sampling)
+    metrics = read_metrics(sources.evaluation / "metrics.json", params.sampling)
     # names are words, even "001", "1" and "nan"
     predictions, per_class = (
         read_table(sources.evaluation / name, what, "evaluate", columns, TYPES, keep_default_na=False)
@@ -143,16 +144,6 @@ def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
     files = [file for folder in networks for file in sorted({folder / "card.json", *folder.rglob("card.json")})]
     cards = [read_json(file, "the card of a network", "student", TypeAdapter(CardOf)) for file in files]
     return {card["role"]: card for card in cards}
-
-
-def _metrics(path: Path, sampling: str) -> dict[str, Any]:
-    """Role -> sampling -> figures; the student's in the headline's sampling are there."""
-    metrics: dict[str, Any] = read_json(path, "the figures of the evaluation", "evaluate", Metrics)
-    headline = metrics.get("student", {}).get(sampling, {})
-    if missing := {"top1", "served_videos", "served_top1", "served_agreement"} - set(headline):
-        found = f"it lacks {', '.join(sorted(missing))} of the student in {sampling} sampling"
-        raise unusable("the figures of the evaluation", path, found, "evaluate")
-    return metrics
 
 
 def _views(clip: ClipSpec) -> dict[str, str]:

@@ -78,6 +78,12 @@ class Calibrated(BaseModel):
     reached: ReachedFigures | None
 
 
+class Runtimes(BaseModel):
+    """What was measured of each runtime and precision."""
+
+    rows: list[dict[str, Any]]
+
+
 class Splits(BaseModel):
     """Usable videos of each split."""
 
@@ -229,3 +235,13 @@ def read_json(path: Path, what: str, stage: str, shape: TypeAdapter[Shape]) -> A
     except ValueError as error:
         raise unusable(what, path, f"it is damaged ({error})", stage) from None
     return values
+
+
+def read_metrics(path: Path, sampling: str) -> dict[str, Any]:
+    """Role -> sampling -> figures; the student's in the headline's sampling are there."""
+    metrics: dict[str, Any] = read_json(path, "the figures of the evaluation", "evaluate", Metrics)
+    headline = metrics.get("student", {}).get(sampling, {})
+    if missing := {"top1", "served_videos", "served_top1", "served_agreement"} - set(headline):
+        found = f"it lacks {', '.join(sorted(missing))} of the student in {sampling} sampling"
+        raise unusable("the figures of the evaluation", path, found, "evaluate")
+    return metrics

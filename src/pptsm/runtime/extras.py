@@ -26,6 +26,7 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
+    "openvino": ("openvino",),
     "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
 }  # fmt: skip
 
@@ -40,6 +41,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
     "report": ("pipeline",),
+    "package": ("pipeline",),
     "convert": ("cpu",),
     "serve": ("service",),
 }

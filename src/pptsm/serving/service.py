@@ -26,14 +26,15 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from pptsm.data.transforms import normalise
+from pptsm.params.choices import Sampling
 from pptsm.runtime.errors import UserError
 from pptsm.serving import pages, protocol
 from pptsm.serving.decoders import Decoded, Decoders, decode_video
-from pptsm.serving.from_views import guesses_of, logits_of
+from pptsm.serving.doubts import Doubts
 from pptsm.serving.guard import Guard
 from pptsm.serving.limits import Limits, Places, Refused
 from pptsm.serving.metrics import Metrics
-from pptsm.serving.predictor import Guess, Predictor
+from pptsm.serving.predictor import Predictor
 from pptsm.serving.upload import Body, Upload, receive_file, receive_raw
 from pptsm.video.types import Part, Seconds, VideoError
 
@@ -154,8 +155,8 @@ class Service:
             with self.metrics.step("decode"):
                 decoded = await while_connected(request, work)
             with self.metrics.step("network"):
-                top = await self._computed(self._guesses, decoded, options.top_k)
-        answer = {"file": upload.name, "sampling": sampling, "top": [vars(guess) for guess in top]}
+                answer = await self._computed(self._answer, decoded, sampling, options.top_k)
+        answer = {"file": upload.name} | answer
         if said.warning:
             answer["warning"] = said.warning
         return answer | ({"frames": decoded.pictures} if options.frames else {})
@@ -210,14 +211,17 @@ class Service:
         except UserError as error:  # it is no fault of the client's
             raise Refused(500, str(error)) from None
 
-    def _guesses(self, decoded: Decoded, top_k: int) -> list[Guess]:
-        views = normalise(decoded.pixels).reshape(-1, *self.predictor.metadata.clip.shape)
+    def _answer(self, decoded: Decoded, sampling: Sampling, top_k: int) -> dict[str, Any]:
+        predictor = self.predictor
+        views = normalise(decoded.pixels).reshape(-1, *predictor.metadata.clip.shape)
         self.metrics.clips.inc(len(views))
-        return guesses_of(self.predictor, views, top_k)
+        top, logits = predictor.ranked(views, top_k)
+        how = {"sampling": sampling, "runtime": predictor.runtime, "precision": predictor.precision}
+        return how | {"top": [vars(guess) for guess in top]} | Doubts.of(predictor.metadata, sampling).values(logits)
 
     def _logits(self, clips: Any) -> Any:
         self.metrics.clips.inc(len(clips))
-        return logits_of(self.predictor, clips)
+        return self.predictor.logits(clips)
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[Result]]) -> Result:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.clips import evaluation_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, scale_and_offset, views_of
+from pptsm.data.views import evaluation_indices
 from pptsm.evaluation.engines import feature_scorer
 from pptsm.evaluation.metrics import require_numbers, softmax, video_logits
 from pptsm.params.choices import Sampling
@@ -37,11 +37,6 @@ class Window(NamedTuple):
     start_sec: float
     end_sec: float
     views: NDArray[np.uint8]  # [V*S, 3, H, W], as `views_of` makes them
-
-    @property
-    def due_sec(self) -> float:
-        """When it is complete, in a source that shows as it happens."""
-        return self.end_sec
 
 
 class Plan(NamedTuple):
