@@ -79,6 +79,9 @@ class Options(BaseModel):
     start: float | None = Field(None, ge=0, description="Look at a part of the video: from this second")
     end: float | None = Field(None, ge=0, description="to this one.")
     sampling: Literal["uniform", "dense"] | None = Field(None, description="Instead of the model's own.")
+    coverage: float | None = Field(
+        None, gt=0, lt=1, description="Also all classes that may be, so that this share of sets has the right one."
+    )
     frames: bool = Field(False, description="Also the frames that the network saw, as data URIs of JPEGs.")
 
     def part(self) -> Part:
@@ -147,6 +150,10 @@ class Service:
         """
         said, limits = self.predictor.metadata, self.settings.limits
         part, sampling = options.part(), options.sampling or self.predictor.sampling
+        try:
+            doubts = Doubts.of(said, sampling, options.coverage)
+        except UserError as error:
+            raise Refused(422, str(error)) from None
         with self.places.one(), ExitStack() as at_the_end:
             upload = await self._received(request, limits.bytes, at_the_end)
             work = partial(
@@ -155,7 +162,7 @@ class Service:
             with self.metrics.step("decode"):
                 decoded = await while_connected(request, work)
             with self.metrics.step("network"):
-                answer = await self._computed(self._answer, decoded, sampling, options.top_k)
+                answer = await self._computed(self._answer, decoded, sampling, options.top_k, doubts)
         answer = {"file": upload.name} | answer
         if said.warning:
             answer["warning"] = said.warning
@@ -215,13 +222,13 @@ class Service:
         except UserError as error:  # it is no fault of the client's
             raise Refused(500, str(error)) from None
 
-    def _answer(self, decoded: Decoded, sampling: Sampling, top_k: int) -> dict[str, Any]:
+    def _answer(self, decoded: Decoded, sampling: Sampling, top_k: int, doubts: Doubts) -> dict[str, Any]:
         predictor = self.predictor
         views = normalise(decoded.pixels).reshape(-1, *predictor.metadata.clip.shape)
         self.metrics.clips.inc(len(views))
         top, logits = predictor.ranked(views, top_k)
         how = {"sampling": sampling, "runtime": predictor.runtime, "precision": predictor.precision}
-        return how | {"top": [vars(guess) for guess in top]} | Doubts.of(predictor.metadata, sampling).values(logits)
+        return how | {"top": [vars(guess) for guess in top]} | doubts.values(logits)
 
     def _logits(self, clips: Any) -> Any:
         self.metrics.clips.inc(len(clips))
@@ -334,6 +341,7 @@ def _answer_people(app: FastAPI, service: Service) -> None:
 def _answer_protocol(app: FastAPI, service: Service) -> None:
     """The routes of the Open Inference Protocol, each also with the version that it allows in the address."""
     said, name = service.predictor.metadata, service.settings.name
+    platform = {"onnxruntime": "onnxruntime_onnx"}.get(service.predictor.runtime, service.predictor.runtime)
 
     def require_known(model: str, version: str | None) -> None:
         if model != name:
@@ -362,7 +370,7 @@ def _answer_protocol(app: FastAPI, service: Service) -> None:
     async def metadata(model: str, version: str | None = None) -> dict[str, Any]:
         """What the model takes and gives."""
         require_known(model, version)
-        return protocol.model_metadata(name, said.revision, "onnxruntime_onnx", said.clip.shape, len(said.labels))
+        return protocol.model_metadata(name, said.revision, platform, said.clip.shape, len(said.labels))
 
     @app.get("/v2/models/{model}/ready")
     @app.get("/v2/models/{model}/versions/{version}/ready")
