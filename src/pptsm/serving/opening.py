@@ -51,6 +51,10 @@ def open_network(model: Path, runtime: Runtime | Literal["auto"], precision: Pre
         UserError: as `Predictor`.
     """
     package = package_at(model)
+    if package and runtime == precision == "auto":
+        runtime, precision = package.serving.get("runtime", "auto"), package.serving.get("precision", "auto")
+        if runtime == "openvino" and find_spec("openvino") is None:
+            runtime = "auto"  # the package was made elsewhere, and this machine does without
     files = _Files(package.model if package else model, package)
     ways = list(_ways(files, runtime, precision))
     way = ways[0] if len(ways) == 1 else _fastest(files, ways)

@@ -21,10 +21,12 @@ class Package:
     Attributes:
         model: the file of float32.
         rows: of runtimes.json: runtime, precision, and whether it passed.
+        serving: the runtime and the precision that section serving of params.yaml asked for.
     """
 
     model: Path
     rows: list[dict[str, Any]]
+    serving: dict[str, Any]
 
     def passed(self, runtime: Runtime, precision: Precision) -> bool:
         """Whether a runtime with this precision answered as well as it must, when the package was made."""
@@ -48,14 +50,15 @@ def package_at(path: Path) -> Package | None:
         raise UserError(f"the folder {path} is no package: it has no {MODEL_FILE}. Name a package or an ONNX file.")
     text = _text_of(path, RUNTIMES_FILE)
     if text is None:
-        return Package(model, [])
+        return Package(model, [], {})
     try:
-        rows = json.loads(text)["rows"]
+        found = json.loads(text)
+        rows, serving = found["rows"], dict(found.get("serving", {}))
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError("rows that are no objects")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / RUNTIMES_FILE} is no table of runtimes ({error}). {REMEDY}") from None
-    return Package(model, rows)
+    return Package(model, rows, serving)
 
 
 def _text_of(folder: Path, name: str) -> bytes | None:
