@@ -1,9 +1,11 @@
 """What several tests need: the shared data where it is there, tiny parameters, tiny videos, one tiny run."""
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ GOLDEN = ROOT / "tests" / "golden"  # figures of the official code, numbers only
 SHARED = ROOT.parent / "shared"
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# What is remembered of models and machines: each run of the tests finds it out anew
+os.environ["PPTSM_CACHE"] = tempfile.mkdtemp(prefix="pptsm-tests-")
+atexit.register(shutil.rmtree, os.environ["PPTSM_CACHE"], ignore_errors=True)
 ONE_OF_SEVERAL = "PYTEST_XDIST_WORKER" in os.environ  # processes that share the tests, and the cores
 if ONE_OF_SEVERAL:
     os.environ.setdefault("PPTSM_THREADS", "1")

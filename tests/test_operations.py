@@ -230,15 +230,17 @@ def test_a_deployment_is_run_by_its_bare_name(operation: Operation) -> None:
 
 
 def test_the_documented_deploy_on_a_fresh_server_deploys_all(operation: Operation) -> None:
-    """Four deployments whose runs work in this folder, and the pool that they need, whatever PWD says."""
+    """Five deployments whose runs work in this folder, and the pool that they need, whatever PWD says."""
     assert "the server has no work pool pptsm yet: it is made" in operation.deployed.stderr
     pool = CLIENT.get(f"{operation.api}/work_pools/pptsm", timeout=30).json()
     assert pool["type"] == "process"
     found = CLIENT.post(f"{operation.api}/deployments/filter", json={}, timeout=30).json()
-    assert sorted(row["name"] for row in found) == ["fetch-weights", "predict-folder", "sweep", "train-pptsm"]
+    assert sorted(row["name"] for row in found) == [
+        "fetch-weights", "predict-folder", "promote", "sweep", "train-pptsm",
+    ]  # fmt: skip
     steps = [step for row in found for step in row["pull_steps"]]
     work_in = {"prefect.deployments.steps.set_working_directory": {"directory": str(operation.project)}}
-    assert steps == [work_in] * 4
+    assert steps == [work_in] * 5
 
 
 def test_what_the_server_keeps_is_its_owners_alone(operation: Operation) -> None:

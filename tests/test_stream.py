@@ -15,6 +15,7 @@ import pytest
 
 from conftest import pptsm
 from helpers.exported import LABELS, exported
+from helpers.feeds import as_it_happens, at_once
 from helpers.videos import KINDS, encode
 from pptsm.data.spec import ClipSpec
 from pptsm.runtime.feed import live_feed
@@ -75,6 +76,15 @@ def send(handler: Any, data: bytes, *, length: bool = True) -> None:
     handler.wfile.write(data)
 
 
+def send_in_chunks(handler: Any, data: bytes) -> None:
+    handler.protocol_version = "HTTP/1.1"
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+    handler.close_connection = True
+
+
 def stream_of(model: Path) -> Stream:
     return Stream(WindowScorer(Predictor(model)), GRID, 0.4, 3, 3)
 
@@ -115,29 +125,32 @@ def test_an_address_is_answered_as_the_file(video: Path, model: Path, of_the_fil
 
 
 def test_what_breaks_is_opened_again_and_the_gap_is_said(video: Path, model: Path) -> None:
-    """An answer that ends without a length, then an error, then the whole: times go on after the gap."""
+    """Answers that end without a length, an error, then the whole: times go on after each gap."""
 
     def answer(handler: Any, turn: int) -> None:
         if turn == 2:
             handler.send_error(503)
+        elif turn == 3:
+            send_in_chunks(handler, video.read_bytes())
         else:
-            send(handler, video.read_bytes(), length=turn > 1)
+            send(handler, video.read_bytes(), length=turn == 4)
 
     stream, pauses = stream_of(model), []
     with served(answer) as address:
         events = list(stream.events(Source(address, "http"), Patience(20, 2, 0.1), pauses.append))
     events += stream.closing()
     kinds = [event["event"] for event in events if event["event"] not in ("window", "segment")]
-    assert kinds == ["broken", "broken", "gap", "end"]
-    assert [event["try"] for event in events if event["event"] == "broken"] == [1, 2]
-    assert pauses == [0.1, 0.2]
-    gap = next(event for event in events if event["event"] == "gap")
-    after = [event for event in events if event["event"] == "window" and event["start"] >= gap["end"] - 1e-5]
-    before = [event for event in events[: events.index(gap)] if event["event"] == "window"]
-    assert len(before) == len(after)
-    assert [event["top"] for event in after] == [event["top"] for event in before]
-    assert after[0]["start"] == gap["end"]
-    assert events[-1]["gaps"] == 1
+    assert kinds == ["broken", "broken", "gap", "broken", "gap", "end"]
+    assert [event["try"] for event in events if event["event"] == "broken"] == [1, 2, 1]
+    assert events[-1]["gaps"] == 2
+    assert next(event["reason"] for event in reversed(events) if event["event"] == "gap") == "it ended"
+    assert pauses == [0.1, 0.2, 0.1]
+    begins = [place for place, event in enumerate(events) if event["event"] == "gap"]
+    parts = [events[: begins[0]], events[begins[0] : begins[1]], events[begins[1] :]]
+    answers = [[event for event in part if event["event"] == "window"] for part in parts]
+    assert [[event["top"] for event in part] for part in answers] == [[event["top"] for event in answers[0]]] * 3
+    assert [part[0]["start"] for part in answers[1:]] == [events[place]["end"] for place in begins]
+    assert answers[1][0]["start"] >= answers[0][-1]["end"]
 
 
 def test_what_stalls_is_ended(video: Path, model: Path) -> None:
@@ -160,38 +173,17 @@ def test_what_stalls_is_ended(video: Path, model: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
-class At:
-    """A result that is due at a second."""
-
-    def __init__(self, due_sec: float) -> None:
-        self.due_sec = due_sec
-
-
-def as_it_happens() -> Iterator[At]:
-    """Twenty results a second, for three seconds."""
-    began = time.monotonic()
-    for number in range(1, 61):
-        time.sleep(max(0.0, began + number / 20 - time.monotonic()))
-        yield At(number / 20)
-
-
-def at_once() -> Iterator[At]:
-    """As many, each long before it would be due."""
-    for number in range(1, 61):
-        yield At(float(number))
-
-
 def test_a_slow_network_drops_and_never_lags() -> None:
     """With a network that takes six times as long, results are dropped and counted; none that is taken is old."""
     taken, lags = [], []
     with live_feed(as_it_happens, (), 20.0) as results:
         for each in results:
-            lags.append(time.monotonic() - each.due_at)
+            lags.append(time.monotonic() - each.result.due_at)
             taken.append(each)
             time.sleep(0.3)
     assert 5 <= len(taken) <= 15
     assert len(taken) + sum(each.dropped for each in taken) == 60
-    assert taken[-1].result.due_sec == 3.0  # the last one is always answered
+    assert taken[-1].result.number == 60  # the last one is always answered
     assert np.median(lags) < 0.2
     assert max(lags[:-1]) < 0.3 + 0.2  # a step, and what a busy machine adds
 
@@ -250,18 +242,17 @@ def test_other_addresses_are_refused(name: str) -> None:
         source_of(name)
 
 
-def test_a_playlist_is_not_followed(video: Path, model: Path) -> None:
+def test_a_playlist_is_not_followed(model: Path) -> None:
     """What a server sends may name files and addresses; none of them is opened."""
     asked = []
 
     def answer(handler: Any, _: int) -> None:
         asked.append(handler.path)
-        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{video}\n#EXTINF:9,\n/other.ts\n#EXT-X-ENDLIST\n"
-        send(handler, playlist.encode())
+        send(handler, b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n")
 
     with served(answer) as address, pytest.raises(VideoError, match=r"no video that can be read|cannot be opened"):
-        list(stream_of(model).events(Source(address, "http"), Patience(20, 0)))
-    assert set(asked) == {"/camera"}
+        list(stream_of(model).events(Source(f"{address}.m3u8", "http"), Patience(20, 0)))
+    assert set(asked) == {"/camera.m3u8"}
 
 
 def test_a_redirection_to_a_file_is_not_followed(video: Path, model: Path) -> None:

@@ -16,7 +16,7 @@ from pebble import ProcessPool
 from pebble.pool.process import WORKERS_NAME, WorkerManager
 
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import _Pools, run_jobs
+from pptsm.runtime.jobs import Pools, run_jobs
 from pptsm.runtime.pool import (
     JOB_BYTES,
     TIMED_OUT,
@@ -125,7 +125,7 @@ def broken_with_a_forgotten_job(pool: ProcessPool, monkeypatch: pytest.MonkeyPat
 @pytest.mark.timeout(120)
 def test_a_job_that_a_breaking_pool_forgot_is_done_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was taken in the moment in which the last process was ended, and another pool is there before one looks."""
-    pools = _Pools(1, None, ())
+    pools = Pools(1)
     try:
         breaks = broken_with_a_forgotten_job(pools._pool, monkeypatch)
         forgotten = pools.schedule(double_or_misbehave, None, (1,))

@@ -21,7 +21,20 @@ from typing import Annotated, Any
 
 import typer
 
-from pptsm.commands import convert, doctor, lists, predict, preset, promote, serve, timeline, unpack, views, weights
+from pptsm.commands import (
+    benchmark,
+    convert,
+    doctor,
+    lists,
+    predict,
+    preset,
+    promote,
+    serve,
+    timeline,
+    unpack,
+    views,
+    weights,
+)
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
@@ -34,6 +47,7 @@ from pptsm.stages import (
     index,
     motion,
     package,
+    quantize,
     report,
     start,
     student,
@@ -56,12 +70,14 @@ STAGES = {
     "baseline": baseline,
     "export": export,
     "evaluate": evaluate,
+    "quantize": quantize,
     "report": report,
     "package": package,
 }
 
 COMMANDS = (
     predict.predict,
+    benchmark.benchmark,
     timeline.timeline,
     views.views,
     unpack.unpack,

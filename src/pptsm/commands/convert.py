@@ -32,8 +32,8 @@ def convert(
     """
     import numpy as np
 
-    from pptsm.data.clips import views_of_file
     from pptsm.data.spec import clip_spec
+    from pptsm.data.views import views_of_file
     from pptsm.deploy.export import export_checked
     from pptsm.deploy.parity import middle_view
     from pptsm.distributed.device import use_device

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
 
 if TYPE_CHECKING:
-    from pptsm.video.types import Seconds
+    from collections.abc import Iterator
 
-DEFAULT_MODEL = Path("models/export/model.onnx")
+    from pptsm.serving.doubts import Doubts
+    from pptsm.serving.predictor import Answer, Predictor
+    from pptsm.video.types import Seconds
 
 
 def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of them, or FOLDER/img_%05d.jpg.")],
-    model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
+    model: ModelOption = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 5,
     as_json: Annotated[
         bool,
@@ -25,8 +27,10 @@ def predict(
     sampling: Annotated[
         Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
     ] = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
     timeout_sec: Annotated[
-        float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take.")
+        float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a file may take to decode.")
     ] = 600,
     start_sec: Annotated[
         float | None,
@@ -56,20 +60,12 @@ def predict(
     new ones failed). If the model was not above chance when its training ended, the command says so. A packaged model
     also says of a video that is unlike those it knows that it shows none of its classes.
     """
-    from pptsm.runtime.console import as_json as json_line
-    from pptsm.runtime.console import note, one_line, progress, say
+    from pptsm.runtime.cores import cores
     from pptsm.runtime.pool import limit_memory
-    from pptsm.serving.doubts import Doubts
-    from pptsm.serving.inbox import predict_arrived
-    from pptsm.serving.predictor import Predictor, predict_files
-    from pptsm.video.image_sequence import members_pattern
-    from pptsm.video.scan import is_folder, scan_for_videos
-    from pptsm.video.types import shown
-    from pptsm.video.video import VIDEO_SUFFIXES
+    from pptsm.serving.decode import decoders
 
-    if frame_name is not None and (results is not None or members_pattern(frame_name) is None):
+    if frame_name is not None and (results is not None or not _is_frame_name(frame_name)):
         raise UserError(f"--frame-name is {frame_name!r}, but takes a name as img_%05d.jpg, and no --results.")
-    files: list[Path] = []
     part = _part(start_sec, end_sec)
     if results is not None:
         if part is not None:
@@ -78,34 +74,77 @@ def predict(
             raise UserError("--results has no column for --coverage: leave one of them out.")
         if as_json or len(videos) != 1:
             raise UserError(f"--results takes one folder and no --json; it was given {' '.join(map(str, videos))}.")
-    else:
-        for path in videos:
-            files += scan_for_videos(path, frame_name) if is_folder(path) else [path]
-        if not files:
-            raise UserError(
-                f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
+    several = results is not None or len(videos) > 1 or videos[0].is_dir()
+    with decoders(cores() if several else 1) as processes:  # they begin while the model is opened here
+        files = [] if results is not None else _files(videos, frame_name)
+        from pptsm.runtime.console import note, say
+        from pptsm.serving.doubts import Doubts
+        from pptsm.serving.predictor import Predictor
+
+        limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
+        predictor = Predictor(chosen_model(model), sampling, runtime, precision)
+        if not predictor.has_digest:
+            note(
+                f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then "
+                "cannot be told. Exported again, it has one."
             )
-    limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
-    predictor = Predictor(model, sampling)  # a bad model is refused before anything starts
-    if not predictor.has_digest:
-        note(
-            f"predict: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
-            "Exported again, it has one."
+        if predictor.metadata.warning:
+            note(f"warning: {predictor.metadata.warning}")
+        if results is not None:
+            from pptsm.serving.inbox import predict_arrived
+
+            say(predict_arrived(videos[0], results, predictor, processes, top_k, timeout_sec))
+            return
+        doubts = Doubts.of(predictor.metadata, predictor.sampling, coverage)
+        answers = predictor.answers(files, processes, top_k, timeout_sec, [part] * len(files))
+        failed = _say_answers(files, answers, predictor, doubts, as_json)
+    if failed:
+        raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
+
+
+def _files(videos: list[Path], frame_name: str | None) -> list[Path]:
+    """What is to be predicted: files as they were named, and the videos of folders.
+
+    Raises:
+        UserError: there is none.
+    """
+    from pptsm.video.scan import is_folder, scan_for_videos
+    from pptsm.video.video import VIDEO_SUFFIXES
+
+    files: list[Path] = []
+    for path in videos:
+        files += scan_for_videos(path, frame_name) if is_folder(path) else [path]
+    if not files:
+        raise UserError(
+            f"no video in {', '.join(map(str, videos))}: looked for {frame_name or ' '.join(VIDEO_SUFFIXES)}."
         )
-    doubts = Doubts.of(predictor.metadata, predictor.sampling, coverage)
-    used, warning = predictor.sampling, predictor.metadata.warning
-    doubt = {"warning": warning} if warning else {}
-    if warning:
-        note(f"warning: {warning}")
-    if results is not None:
-        say(predict_arrived(videos[0], results, predictor, model, top_k, timeout_sec))
-        return
+    return files
+
+
+def _is_frame_name(name: str) -> bool:
+    from pptsm.video.image_sequence import members_pattern
+
+    return members_pattern(name) is not None
+
+
+def _say_answers(
+    files: list[Path], answers: "Iterator[Answer]", predictor: "Predictor", doubts: "Doubts", as_json: bool
+) -> int:
+    """Print answers as they come; how many files got none."""
+    from pptsm.runtime.console import as_json as json_line
+    from pptsm.runtime.console import note, one_line, progress, say
+    from pptsm.video.types import shown
+
+    how = {"sampling": predictor.sampling, "runtime": predictor.runtime, "precision": predictor.precision}
+    doubt = {"warning": predictor.metadata.warning} if predictor.metadata.warning else {}
     failed = 0
-    found = predict_files(files, model, sampling, top_k, timeout_sec, [part] * len(files))
     if as_json:
         say("[")
+    else:
+        note(f"predict: {predictor.runtime} in {predictor.precision}")
+    if len(files) >= 5:
+        answers = iter(progress(answers, "predict", "videos", total=len(files)))
     try:
-        answers = progress(found, "predict", "videos", total=len(files), disable=len(files) < 5)
         for number, (file, answer) in enumerate(zip(files, answers, strict=True)):
             name, error = shown(file), answer.error
             if error is not None:
@@ -113,7 +152,7 @@ def predict(
                 note(f"error: {one_line(name)}: {one_line(error)}")
             if as_json:
                 what = (
-                    {"sampling": used, "top": [vars(guess) for guess in answer.top]} | doubts.values(answer.logits)
+                    how | {"top": [vars(guess) for guess in answer.top]} | doubts.values(answer.logits)
                     if answer.logits is not None
                     else {"error": error}
                 )
@@ -125,8 +164,7 @@ def predict(
     finally:
         if as_json:  # also when it is interrupted: the list so far is whole
             say("]")
-    if failed:
-        raise UserError(f"{failed} of {len(files)} files got no answer, see above.")
+    return failed
 
 
 def _part(start_sec: float | None, end_sec: float | None) -> "Seconds | None":

@@ -1,17 +1,17 @@
 """A model over HTTP: videos in, answers out, until somebody ends it."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pptsm.runtime.errors import UserError
-
-DEFAULT_MODEL = Path("models/export/model.onnx")
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model
 
 
 def serve(
-    model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
+    model: ModelOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
     host: Annotated[
         str, typer.Option(help="Address to listen on. Beyond this machine (0.0.0.0) a token is needed.")
     ] = "127.0.0.1",
@@ -43,10 +43,15 @@ def serve(
     /docs says what can be asked.
     """
     from pptsm.serving.limits import Limits
+    from pptsm.serving.predictor import Predictor
     from pptsm.serving.server import listening, run_until_stopped
 
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token and token):
         raise UserError("the token is empty, or has spaces around it or characters that no header may have.")
+    if name is not None and ("/" in name or not name.isprintable() or not name):
+        raise UserError(f"--name is {name!r}, and should be a name that can stand in an address.")
     limits = Limits(round(max_mb * 1e6), max_seconds, round(max_megapixels * 1e6), timeout_sec, max_waiting)
     with listening(host, port, has_token=token is not None) as sock:
-        run_until_stopped(sock, model, sampling, name, limits, token, decoders)
+        run_until_stopped(
+            sock, lambda: Predictor(chosen_model(model), sampling, runtime, precision), name, limits, token, decoders
+        )

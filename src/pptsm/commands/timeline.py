@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
 
 if TYPE_CHECKING:
     from pptsm.serving.stream import Patience, Stream
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pptsm.serving.windows import Grid
     from pptsm.video.live import Source
 
-DEFAULT_MODEL = Path("models/export/model.onnx")
 SHORTEST_SEC = 0.01  # between two windows, and of one
 MOST_SMOOTH = 9_999  # windows
 
@@ -23,7 +22,9 @@ def timeline(
     video: Annotated[
         str, typer.Argument(help="A video file; or rtsp://..., http://..., /dev/video0, or - for standard input.")
     ],
-    model: Annotated[Path, typer.Option(help="ONNX file that the export stage wrote.")] = DEFAULT_MODEL,
+    model: ModelOption = None,
+    runtime: RuntimeOption = "auto",
+    precision: PrecisionOption = "auto",
     window_sec: Annotated[float, typer.Option("--window", metavar="S", help="Seconds that a window shows.")] = 2.0,
     every_sec: Annotated[
         float | None, typer.Option("--every", metavar="S", help="Seconds from one window to the next; half a window.")
@@ -93,14 +94,15 @@ def timeline(
     from pptsm.serving.timeline import WindowScorer, timeline_of
 
     limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
-    predictor = Predictor(model, sampling)
+    predictor = Predictor(chosen_model(model), sampling, runtime, precision)
     if not predictor.has_digest:
         note(
-            f"timeline: {model} was exported before files had a digest: whether it is as it was then cannot be told. "
-            "Exported again, it has one."
+            f"timeline: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
+            "be told. Exported again, it has one."
         )
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
+    note(f"timeline: {predictor.runtime} in {predictor.precision}")
     scorer = WindowScorer(predictor, features=features is not None)
     if source is not None:
         _say_events(Stream(scorer, grid, threshold, smooth, top_k), source, Patience(stall_sec, reconnect))
@@ -112,7 +114,7 @@ def timeline(
         )
     details = (
         f"pptsm timeline, {predictor.metadata.revision}: windows of {grid.length_sec:g} s every {grid.every_sec:g} s, "
-        f"{predictor.sampling}, mean of {smooth}, threshold {threshold:g}"
+        f"{predictor.sampling}, mean of {smooth}, threshold {threshold:g}; {predictor.runtime} in {predictor.precision}"
     )
     _write(found, outputs, path, details)
     if overlay is not None:
@@ -215,6 +217,6 @@ def _print(found: "Timeline", threshold: float) -> None:
     from pptsm.runtime.console import note, one_line, say
 
     if not found.segments:
-        note(f"timeline: no class reaches {threshold:g} in any of the {len(found.windows)} windows. Lower --threshold.")
+        note(f"timeline: no class reaches {threshold:g} in any window ({len(found.windows)}). Lower --threshold.")
     for segment in found.segments:
         say(f"{segment.start_sec:9.2f} {segment.end_sec:9.2f}  {segment.score:7.2%}  {one_line(segment.label)}")

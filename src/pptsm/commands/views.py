@@ -43,9 +43,10 @@ def views(
     import numpy as np
     import pandas as pd
 
-    from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips, views_of_file
+    from pptsm.data.clips import EvaluationVideos, FrameSource, TrainingClips
     from pptsm.data.spec import clip_spec
     from pptsm.data.transforms import contact_sheet, normalise
+    from pptsm.data.views import views_of_file
     from pptsm.frames.store import FrameRequest, stored_name, write_stored
     from pptsm.params.checking import load_params
     from pptsm.runtime.console import say

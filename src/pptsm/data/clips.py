@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pptsm.data.geometry import crop_places, in_stored_frame
-from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
+from pptsm.data.sampling import dense_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import ClipRef, excerpts
-from pptsm.data.transforms import ClipArray, Pixels, normalise, training_clip, views_of
+from pptsm.data.transforms import Pixels, training_clip, views_of
+from pptsm.data.views import evaluation_indices, middle_clip, seen_clip, views_of_file  # noqa: F401  former names
 from pptsm.frames.archive import EXTRACT_AGAIN
 from pptsm.frames.store import call_damaged, read_stored, stored_name
 from pptsm.params.choices import Sampling, Source
@@ -26,7 +26,7 @@ from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath
 from pptsm.runtime.pool import watchdog
 from pptsm.video.image_sequence import open_clip, source_path
-from pptsm.video.types import Box, DecodedWhenAsked, Frames, Part, VideoError, resized_size
+from pptsm.video.types import DecodedWhenAsked, Frames, VideoError
 from pptsm.video.video import silence_sec
 
 
@@ -208,61 +208,6 @@ class EvaluationVideos:
         once, places = np.unique(indices, return_inverse=True)  # the clips of a dense view share frames
         views = views_of(self.source.read(self.excerpts[number], once), self.spec, self.sampling, places)
         return views, np.int64(self.label_indices[number])
-
-
-def evaluation_indices(num_frames: int, spec: ClipSpec, sampling: Sampling) -> NDArray[np.int64]:
-    """0-based indices [n*S] of the frames that evaluation looks at, clip by clip."""
-    if sampling == "dense":
-        return dense_indices(num_frames, spec.segments, window=spec.dense_window, num_clips=spec.dense_clips).ravel()
-    rule = {"official": uniform_indices, "centred": centred_indices, "twice": twice_indices}[spec.frame_rule]
-    return rule(num_frames, spec.segments).ravel()
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A clip of a video's evaluation as the network got it, and where that lies in the picture."""
-
-    images: NDArray[np.uint8]  # RGB [S, H, W, 3]: the crop in the centre, each frame of side `test_crop_px`
-    frames: NDArray[np.uint8]  # [S, H, W, 3]: the whole frames, as stored
-    boxes: list[Box]  # of all crops: left, top, right, bottom in pixels of `frames`
-
-
-def middle_clip(num_frames: int, spec: ClipSpec, sampling: Sampling) -> NDArray[np.int64]:
-    """0-based indices [S] of the frames of the middle one of a video's clips in evaluation."""
-    indices_NS = evaluation_indices(num_frames, spec, sampling).reshape(-1, spec.segments)
-    middle_S: NDArray[np.int64] = indices_NS[len(indices_NS) // 2]
-    return middle_S
-
-
-def seen_clip(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Seen:
-    """What the network sees of a clip in evaluation: the crop in the centre, and where all crops lie.
-
-    Args:
-        frames: of one clip, S of them.
-        spec: of the network.
-        sampling: how evaluation looked at the video, which decides its crops.
-    """
-    size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
-    places = crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side)
-    centre = max(number for number, (*_, mirror) in enumerate(places) if not mirror)  # each rule names it last
-    views_VSCHW = views_of(frames, spec, sampling).values.reshape(len(places), spec.segments, 3, side, side)
-    whole = frames.pixels
-    stored = (whole.shape[2], whole.shape[1])
-    boxes = [in_stored_frame((left, top, left + side, top + side), size, stored) for left, top, _ in places]
-    return Seen(np.ascontiguousarray(views_VSCHW[centre].transpose(0, 2, 3, 1)), whole, boxes)
-
-
-def views_of_file(path: StrPath, spec: ClipSpec, sampling: Sampling, part: Part = None) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of a video (file or frames, as `open_clip`) or of a part of it, normalised.
-
-    Raises:
-        VideoError: the file cannot be decoded, is cut off, or has no such part.
-    """
-    video = open_clip(path)
-    video.require_whole()
-    span = video.span(part)
-    once, places = np.unique(evaluation_indices(span.num_frames, spec, sampling), return_inverse=True)
-    return normalise(views_of(video.frames(span.first + once), spec, sampling, places))
 
 
 def mirrored_labels(labels: list[str], flip_labels: Mapping[str, str]) -> list[int]:

@@ -5,13 +5,15 @@ A card (`pptsm.weights.card`) and an exported file carry it as JSON; docs/clip.m
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pptsm.params.choices import Aspect, Crops, FrameRule, Sampling
-from pptsm.params.schema import Clip
 from pptsm.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from pptsm.params.schema import Clip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -88,7 +90,7 @@ class ClipSpec(BaseModel):
         return self.segments, 3, self.test_crop_px, self.test_crop_px
 
 
-def clip_spec(clip: Clip, segments: int, sampling: Sampling) -> ClipSpec:
+def clip_spec(clip: "Clip", segments: int, sampling: Sampling) -> ClipSpec:
     """What params.yaml says of the pixels of a network with so many segments."""
     return ClipSpec(segments=segments, sampling=sampling, **clip.model_dump())
 

@@ -7,6 +7,7 @@ import paddle
 import paddle2onnx
 from paddle.static import InputSpec
 
+from pptsm.deploy.initialisers import constants_to_initialisers
 from pptsm.evaluation.model_file import DIGEST, NO_DIGEST, with_digest
 from pptsm.model.network import VideoNetwork
 from pptsm.runtime.paths import StrPath
@@ -42,6 +43,7 @@ def convert_to_onnx(inference: StrPath, target: StrPath, opset: int, properties:
     graph = proto.graph
     _rename(graph, graph.input[0].name, "clips")
     _rename(graph, graph.output[0].name, "logits")
+    constants_to_initialisers(graph)
     onnx.helper.set_model_props(proto, properties | {DIGEST: NO_DIGEST})
     onnx.checker.check_model(proto)
     target.write_bytes(with_digest(proto.SerializeToString()))

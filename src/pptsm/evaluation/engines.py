@@ -1,11 +1,12 @@
-"""What computes the logits of views: ONNX Runtime with an exported file, or Paddle with the network itself.
+"""What computes the logits of views: ONNX Runtime or OpenVINO with an exported file, or Paddle with the network itself.
 
 Paddle is imported only where it computes: what is served does without it.
 """
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,9 +14,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pptsm.data.transforms import ClipArray, Pixels, normalise
-from pptsm.evaluation.model_file import read_exported, unloadable, with_features
-from pptsm.runtime.cores import cores
+from pptsm.evaluation.model_file import Exported, read_exported, unloadable, with_features
+from pptsm.params.choices import Precision, Runtime
+from pptsm.runtime.cores import cores, processor_name
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.extras import require
 from pptsm.runtime.paths import StrPath
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # normalised views [B, S, 3, H, W] -> logits [B, K]
 PixelScorer = Callable[[Pixels], NDArray[np.float32]]  # the same, of views that are not yet normalised
-FeatureScorer = Callable[[ClipArray], tuple[NDArray[np.float32], ...]]  # the same views -> logits, features [B, C]
+FeatureScorer = Callable[[ClipArray], NDArray[np.float32]]  # the same views -> features [B, C]
 
 ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -43,21 +46,66 @@ def choose_engine(requested: Literal["auto", "onnx", "paddle"], device: str) -> 
     return requested
 
 
+@dataclass(frozen=True)
+class Engine:
+    """An exported network in a runtime that computes it in a precision that is known."""
+
+    runtime: Runtime
+    precision: Precision
+    score: Scorer
+
+
+def open_engine(exported: Exported, runtime: Runtime, precision: Precision, device: str = "cpu") -> Engine:
+    """Open an exported file.
+
+    Args:
+        exported: the file, looked into. What it is itself computed in, float32 or int8, stands in it.
+        runtime: what computes it.
+        precision: bfloat16 is a way to compute a file of float32, which OpenVINO alone has, on some processors.
+        device: as `open_session`.
+
+    Raises:
+        UserError: the runtime is not installed, cannot compute in this precision here, or cannot load the file.
+    """
+    if runtime == "onnxruntime":
+        if precision == "bfloat16":
+            raise UserError(
+                "ONNX Runtime computes in float32 or int8 on processors, not in bfloat16: take --runtime openvino."
+            )
+        return Engine(runtime, precision, onnx_scorer(_session_of(exported, device)))
+    return Engine(runtime, precision, _openvino_scorer(exported, precision))
+
+
 def open_session(model: StrPath, device: str = "cpu") -> onnxruntime.InferenceSession:
     """A session for an ONNX file: on the cores of this process, or on a GPU where this ONNX Runtime can use one.
-
-    ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
 
     Raises:
         UserError: there is no such file, it cannot be loaded, or `read_exported` refuses it.
     """
-    model = Path(model)
-    return _session(read_exported(model), model, device)  # what was looked into is what is opened
+    return _session_of(read_exported(model), device)
 
 
-def _session(data: bytes, model: Path, device: str) -> onnxruntime.InferenceSession:
+def session_of_graph(exported: Exported) -> onnxruntime.InferenceSession:
+    """A session that tells what a file says of itself; it is opened without optimising, and computes slowly.
+
+    Raises:
+        UserError: it cannot be loaded.
+    """
+    return _session_of(exported, "cpu", onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+
+
+def _session_of(
+    exported: Exported,
+    device: str,
+    optimised: onnxruntime.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+) -> onnxruntime.InferenceSession:
+    """What was looked into is what is opened.
+
+    ONNX Runtime's warnings tell what its optimiser removes, which no user can act on: errors only.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    options.graph_optimization_level = optimised
     # a thread that waits by spinning takes a core from what decodes beside: with it, 8 clients of `pptsm serve` got 0.6
     # times the clips of without, and a lone clip gains 4 %
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -66,9 +114,9 @@ def _session(data: bytes, model: Path, device: str) -> onnxruntime.InferenceSess
     on_gpu = device == "gpu" and GPU_PROVIDER in onnxruntime.get_available_providers()
     providers = [GPU_PROVIDER] if on_gpu else []
     try:
-        return onnxruntime.InferenceSession(data, options, providers=[*providers, "CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(exported.data, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own classes, which it does not document
-        raise unloadable(model, error) from None
+        raise unloadable(exported.file, error) from None
 
 
 def onnx_scorer(session: onnxruntime.InferenceSession) -> Scorer:
@@ -84,28 +132,73 @@ def _run(session: onnxruntime.InferenceSession, views: ClipArray, outputs: list[
     try:
         found: list[NDArray[np.float32]] = session.run(outputs, {"clips": views})
     except Exception as error:  # as above
-        raise UserError(
-            f"ONNX Runtime cannot compute the exported file on clips of {list(views.shape)}: {str(error)[:200]}. "
-            "Where memory ran out, close other programs or take a smaller network; else `dvc repro export` makes "
-            "the file anew."
-        ) from None
+        raise _no_answer("ONNX Runtime", views, error) from None
     return found
 
 
 def feature_scorer(model: StrPath) -> FeatureScorer:
-    """An exported network that also gives the features [B, C] that enter its last fully connected layer.
+    """The features [B, C] that enter the last fully connected layer of an exported network.
 
     Raises:
         UserError: as `open_session`, or it has no such layer; and when it is called, as what `onnx_scorer` gives.
     """
-    session = _session(with_features(read_exported(model), model), Path(model), "cpu")
-    return lambda views: tuple(_run(session, views, ["logits", "features"]))
+    exported = read_exported(model)
+    session = _session_of(replace(exported, data=with_features(exported)), "cpu")
+    return lambda views: _run(session, views, ["features"])[0]
 
 
 def onnx_pixel_scorer(session: onnxruntime.InferenceSession) -> PixelScorer:
     """The same from pixels, which are normalised on the host: an exported file takes normalised views."""
     score = onnx_scorer(session)
     return lambda pixels: score(normalise(pixels))
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO is installed, and this processor multiplies in bfloat16."""
+    if find_spec("openvino") is None:
+        return False
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino_scorer(exported: Exported, precision: Precision) -> Scorer:
+    """An exported network as a function that OpenVINO computes on the cores of this process.
+
+    Left to itself OpenVINO computes a file of float32 in bfloat16 where the processor can: so the precision is said.
+    """
+    require("--runtime openvino", ["openvino"])
+    import openvino
+
+    if precision == "bfloat16" and not has_bfloat16():
+        raise UserError(f"this processor ({processor_name()}) does not multiply in bfloat16: take --precision float32.")
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": cores(),
+    }
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(exported.data), "CPU", settings)
+    except RuntimeError as error:
+        raise unloadable(exported.file, error, "OpenVINO") from None
+
+    def score(views: ClipArray) -> NDArray[np.float32]:
+        try:
+            logits: NDArray[np.float32] = compiled({"clips": np.ascontiguousarray(views)})["logits"].copy()
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise _no_answer("OpenVINO", views, error) from None
+        return logits
+
+    return score
+
+
+def _no_answer(runtime: str, views: ClipArray, error: Exception) -> UserError:
+    return UserError(
+        f"{runtime} cannot compute the exported file on clips of {list(views.shape)}: {str(error)[:200]}. "
+        "Where memory ran out, close other programs or take a smaller network; else `dvc repro export` makes "
+        "the file anew."
+    )
 
 
 def paddle_scorer(model: "VideoNetwork") -> Scorer:

@@ -10,6 +10,9 @@ NUMBERED_FRAMES = r"([^%/\\]*)%(?:0([0-9]{1,2}))?d([^%/\\]*\.(?:jpg|jpeg|JPG|JPE
 StoredAs = Literal["archive", "short_gop"]  # forms in which frames are kept beside the videos
 Source = Literal["archive", "short_gop", "video"]
 
+Runtime = Literal["onnxruntime", "openvino"]  # what computes an exported file
+Precision = Literal["float32", "bfloat16", "int8"]  # what its convolutions are computed in
+
 Network = Literal["pptsm", "tsm", "pptsm_v2"]
 Depth = Literal[18, 34, 50, 101, 152]
 Activation = Literal["leaky_relu", "relu"]

@@ -15,6 +15,8 @@ from pptsm.params.choices import (
     Aspect,
     Crops,
     FrameRule,
+    Precision,
+    Runtime,
     Sampling,
     Source,
     StoredAs,
@@ -354,6 +356,17 @@ class Export(Section):
     latency_runs: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+class Quantize(Section):
+    enabled: bool
+    clips: Annotated[int, Field(ge=1, le=100_000)]
+    max_drop: Annotated[float, Field(ge=0, le=100)]
+
+
+class Serving(Section):
+    runtime: Runtime | Literal["auto"]
+    precision: Precision | Literal["auto"]
+
+
 class Report(Section):
     title: str
     wrong_clips: Annotated[int, Field(ge=0, le=10_000)]
@@ -388,6 +401,8 @@ class Params(Section):
     student: Student
     evaluate: Evaluate
     export: Export
+    quantize: Quantize
+    serving: Serving
     report: Report
     compute: Compute
 

@@ -16,10 +16,11 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from pptsm.data.clips import FrameSource, middle_clip, seen_clip
+from pptsm.data.clips import FrameSource
 from pptsm.data.geometry import seen_share
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts, load_index, load_labels, read_table
+from pptsm.data.views import middle_clip, seen_clip
 from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
 from pptsm.report import figures

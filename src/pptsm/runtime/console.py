@@ -6,9 +6,10 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 # What a terminal obeys, or what makes a line look like another: control characters except line feed and tab, those that
 # turn the direction of writing, line breaks of Unicode, and halves of characters.
@@ -44,6 +45,8 @@ def progress(
     iterable: Iterable[Any] | None, what: str, unit: str, total: int | None = None, **options: Any
 ) -> "tqdm[Any]":
     """A progress bar with rate and ETA on stderr; in a log (no terminal) a line every ten seconds or so."""
+    from tqdm import tqdm
+
     in_terminal = sys.stderr.isatty()
     return tqdm(
         iterable,
@@ -65,7 +68,17 @@ class _BesideTheBar(logging.Handler):
     """Lines on stderr, above any progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        _write(self.format(record), sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """A line, beside any progress bar; where none was made, there is nothing to import for it."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=stream)
+    else:
+        stream.write(f"{text}\n")
 
 
 def _logger() -> logging.Logger:
@@ -89,7 +102,7 @@ def note(text: str) -> None:
 
 def say(text: str) -> None:
     """Part of a command's answer, on stdout at once, beside any progress bar."""
-    tqdm.write(printable(text), file=sys.stdout)
+    _write(printable(text), sys.stdout)
     sys.stdout.flush()
 
 

@@ -8,6 +8,7 @@ agree to about a thousandth of the loss, not bit for bit: so what was chosen is 
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -145,6 +146,16 @@ def computing() -> str:
     kernels = f"{VARIABLE}={chosen}" if chosen else "kernels of its own choice"
     processes = f"{size} processes of " if (size := os.environ.get(SIZE, "1")) != "1" else ""
     return f"{kernels}, {processes}{threads} thread{'s' if threads > 1 else ''}"
+
+
+def multiplies_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor adds up products of 8 bits in 32 bits (VNNI of x86-64; arm64 does).
+
+    Others add pairs of them in 16 bits, which may overflow: they want weights of 7 bits. Where it cannot be seen: no.
+    """
+    if platform.machine() in ("aarch64", "arm64"):
+        return True
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(_first_processor(cpuinfo).get("flags", "").split())
 
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -26,6 +26,7 @@ EXTRAS = {
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
     "cluster": ("distributed",),
+    "openvino": ("openvino",),
     "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
 }  # fmt: skip
 
@@ -39,7 +40,9 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "baseline": ("pipeline", "cpu"),
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
+    "quantize": ("pipeline", "cpu"),
     "report": ("pipeline",),
+    "benchmark": ("pipeline",),
     "package": ("pipeline",),
     "promote": ("pipeline",),
     "convert": ("cpu",),

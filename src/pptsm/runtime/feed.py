@@ -39,15 +39,14 @@ class Taken(Generic[Result]):
 
     result: Result
     dropped: int  # results before it, and after the one that was taken before, that came too fast
-    due_at: float  # by `time.monotonic`: when it came, or would have come from a source that shows as it happens
 
 
 class Timed(Protocol):
-    """A result that says when it would be due if its source came as it happens."""
+    """A result that says when it would be there, at the soonest, if its source came as it happens."""
 
     @property
-    def due_sec(self) -> float:
-        """Seconds since the source's first frame."""
+    def due_at(self) -> float:
+        """By `time.monotonic`."""
 
 
 @contextmanager
@@ -155,14 +154,11 @@ def _send_newest(connection: Connection, work: Callable[..., Iterator[Any]], arg
 
 
 def _waiting_if_ahead(place: "_Place", work: Callable[..., Iterator[Timed]], arguments: Any) -> Iterator[None]:
-    began: float | None = None
     for result in work(*arguments):
-        now = time.monotonic()
-        began = now - result.due_sec if began is None else began
-        while place.occupied and time.monotonic() - began < result.due_sec:
+        while place.occupied and time.monotonic() < result.due_at:
             heartbeat()
             time.sleep(LOOK_SEC)
-        place.put(result, began + result.due_sec)
+        place.put(result)
     while place.occupied:  # the last one is not overtaken by the end
         heartbeat()
         time.sleep(LOOK_SEC)
@@ -175,15 +171,14 @@ class _Place:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._result: Any = None
-        self._due_at = 0.0
         self._dropped = 0
         self._last: tuple[str, Any] | None = None
         self.occupied = False
 
-    def put(self, result: Any, due_at: float) -> None:
+    def put(self, result: Any) -> None:
         with self._changed:
             self._dropped += self.occupied
-            self._result, self._due_at, self.occupied = result, due_at, True
+            self._result, self.occupied = result, True
             self._changed.notify()
 
     def close(self, last: tuple[str, Any]) -> None:
@@ -197,7 +192,7 @@ class _Place:
             if not self.occupied:
                 assert self._last is not None
                 return self._last
-            taken = Taken(self._result, self._dropped, self._due_at)
+            taken = Taken(self._result, self._dropped)
             self._result, self._dropped, self.occupied = None, 0, False
             return "result", taken
 

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pptsm.runtime.dvc_yaml import expanded
 from pptsm.runtime.errors import UserError
@@ -238,6 +236,11 @@ def _is_in(path: Path, outputs: set[Path]) -> bool:
 
 def _outputs() -> set[Path]:
     """What the stages of the dvc.yaml in the working folder write."""
+    if not Path("dvc.yaml").is_file():
+        return set()
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         stages = expanded(YAML(typ="safe").load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]).values()
     except (OSError, ValueError, YAMLError, TypeError, AttributeError, KeyError):
@@ -268,6 +271,16 @@ def sha256_of(path: Path) -> str:
 def state_home() -> Path:
     """The folder of all that outlives a run: `PPTSM_STATE`, or `.pptsm` below the working folder."""
     return Path(os.environ.get("PPTSM_STATE") or ".pptsm")
+
+
+def cache_home() -> Path:
+    """The folder of what may be forgotten, and holds for all working folders of a user: what was measured of a machine.
+
+    `PPTSM_CACHE`, or `pptsm` in the cache folder of the user (XDG Base Directory Specification).
+    """
+    if chosen := os.environ.get("PPTSM_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pptsm"
 
 
 def state_dir(kind: str) -> Path:

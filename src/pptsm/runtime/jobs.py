@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from pptsm.runtime.cluster import on_cluster
 from pptsm.runtime.cores import pool_size
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.pool import JobFailure, fail, finished, outcome, process_pool, was_ended
@@ -48,34 +48,61 @@ def run_jobs(
     """
     if isinstance(workers, int) or workers == "auto":
         size = pool_size("auto" if isinstance(workers, str) else workers)
-        return _here(_Pools(size, prepare, prepare_with), size, work, jobs, timeout_sec)
+        return _here(size, prepare, prepare_with, work, jobs, timeout_sec)
+    from pptsm.runtime.cluster import on_cluster
+
     return on_cluster(workers, work, jobs, timeout_sec, prepare, prepare_with)
 
 
 def _here(
-    pools: "_Pools", size: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
+    size: int,
+    prepare: Callable[..., None] | None,
+    prepare_with: tuple[Any, ...],
+    work: Callable[..., Result],
+    jobs: Iterable[tuple[Any, ...]],
+    timeout_sec: float | None,
 ) -> Iterator[Result | JobFailure]:
+    with started_pools(size, prepare, prepare_with) as pools:
+        yield from pools.run(work, jobs, timeout_sec)
+
+
+@contextmanager
+def started_pools(
+    size: int, prepare: Callable[..., None] | None = None, prepare_with: tuple[Any, ...] = ()
+) -> Iterator["Pools"]:
+    """So many processes here, which begin at once with `prepare`, and end with the context, whatever they do."""
+    pools = Pools(size, prepare, prepare_with)
     try:
-        for done in _in_turn(pools, work, timeout_sec, iter(jobs), JOBS_AHEAD * size):
-            found: Result | JobFailure = outcome(done, timeout_sec)
-            yield found
-    except BrokenProcessPool as error:  # none of its processes is left, and no job is to blame
-        raise UserError(
-            f"The processes that work on videos were ended from outside ({error}), as happens when memory runs "
-            "out. What was done is kept: start again, with fewer compute.workers if it happens again."
-        ) from None
+        yield pools
     finally:
         pools.stop()
 
 
-class _Pools:
+class Pools:
     """A pool, and another one in its place where all its processes were ended while none of them did a job."""
 
-    def __init__(self, *of_pool: Any) -> None:
-        self._of_pool = of_pool
-        self._pool = process_pool(*of_pool)
+    def __init__(
+        self, size: int, prepare: Callable[..., None] | None = None, prepare_with: tuple[Any, ...] = ()
+    ) -> None:
+        self._size = size
+        self._of_pool = size, prepare, prepare_with
+        self._pool = process_pool(*self._of_pool)
         self._taken: list[Future[Any]] = []  # by the pool of now; those that are finished are dropped now and then
         self._more = MOST_POOLS - 1
+
+    def run(
+        self, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]], timeout_sec: float | None
+    ) -> Iterator[Result | JobFailure]:
+        """As `run_jobs`, in these processes."""
+        try:
+            for done in _in_turn(self, work, timeout_sec, iter(jobs), JOBS_AHEAD * self._size):
+                found: Result | JobFailure = outcome(done, timeout_sec)
+                yield found
+        except BrokenProcessPool as error:  # none of its processes is left, and no job is to blame
+            raise UserError(
+                f"The processes that work on videos were ended from outside ({error}), as happens when memory runs "
+                "out. What was done is kept: start again, with fewer compute.workers if it happens again."
+            ) from None
 
     def schedule(
         self, work: Callable[..., Result], timeout_sec: float | None, job: tuple[Any, ...]
@@ -123,7 +150,7 @@ class _Pools:
 
 
 def _in_turn(
-    pools: _Pools,
+    pools: Pools,
     work: Callable[..., Result],
     timeout_sec: float | None,
     jobs: Iterator[tuple[Any, ...]],

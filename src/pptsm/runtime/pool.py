@@ -114,7 +114,9 @@ def process_pool(
     """Processes that do not outlive this one; each first calls `prepare(*prepare_with)`."""
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     watch_for_stopped()
-    return ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
+    pool = ProcessPool(size, initializer=_begin, initargs=[prepare, prepare_with], context=context)
+    _ = pool.active  # which starts its processes: by itself it waits for the first job
+    return pool
 
 
 @functools.cache
@@ -183,6 +185,12 @@ def limit_memory() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     in_force = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min([JOB_BYTES, *in_force]), hard))
+
+
+def memory_limit() -> str:
+    """How much this process may take, in words."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return "there is" if limit == resource.RLIM_INFINITY else f"{limit / (1 << 30):.1f} GB"
 
 
 def in_a_killable_process() -> None:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
-from pptsm.data.clips import evaluation_indices, middle_clip, seen_clip
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import Pixels, views_of
+from pptsm.data.views import evaluation_indices, middle_clip, seen_clip
 from pptsm.params.choices import Sampling
 from pptsm.runtime.pool import JOB_BYTES, LOOK_SEC, finished, limit_memory, process_pool
 from pptsm.serving.limits import Limits, Refused

@@ -19,7 +19,8 @@ from pptsm.data.table import read_csv, write_csv
 from pptsm.runtime.console import note, one_line
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import atomic_file, require_writable
-from pptsm.serving.predictor import Answer, Predictor, predict_files
+from pptsm.serving.decode import Decoders
+from pptsm.serving.predictor import Answer, Predictor
 from pptsm.video.scan import scan_for_videos, shut
 from pptsm.video.types import name_fault, shown
 
@@ -41,15 +42,15 @@ TYPES: dict[str, Any] = {
 
 
 def predict_arrived(
-    folder: Path, results: Path, predictor: Predictor, model: Path, top_k: int, timeout_sec: float
+    folder: Path, results: Path, predictor: Predictor, decoders: Decoders, top_k: int, timeout_sec: float
 ) -> str:
     """Classify the videos of a folder that are new or to be tried again; after each one the results are whole on disk.
 
     Args:
         folder: searched with its subfolders.
         results: CSV with one row per video; for another model name another file, and all videos are predicted again.
-        predictor: the model, opened: its sampling and its revision.
-        model: its file.
+        predictor: the model, opened: its revision is noted.
+        decoders: processes that decode.
         top_k: how many classes are kept in column `top`.
         timeout_sec: a video that takes longer has failed.
 
@@ -63,7 +64,7 @@ def predict_arrived(
     with locked(results):
         rows = read_results(results)
         due, unsettled = due_videos(folder, rows)
-        answers = predict_files(list(due), model, predictor.sampling, top_k, timeout_sec)
+        answers = predictor.answers(list(due), decoders, top_k, timeout_sec)
         for number, (file, answer) in enumerate(zip(due, answers, strict=True), start=1):
             identity = due[file]
             before = rows.pop(identity, None)  # its new row comes last

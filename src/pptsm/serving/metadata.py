@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import onnxruntime
+from typing import TYPE_CHECKING, Any, get_args
 
 from pptsm.data.spec import ClipSpec, read_spec
 from pptsm.evaluation.calibration import Calibration
 from pptsm.evaluation.diagnosis import Learning, figures, heading, next_steps
 from pptsm.evaluation.engines import open_session
 from pptsm.evaluation.model_file import REMEDY
+from pptsm.params.choices import Precision
 from pptsm.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 PREFIX = "pptsm."
 CALIBRATION = f"{PREFIX}calibration"  # of packaged files
@@ -30,6 +32,8 @@ class ModelMetadata:
     clip: ClipSpec
     revision: str  # hash of the parameters and inputs of its training
     warning: str | None = None  # a sentence for everyone who asks it: why its answers are not to be trusted
+    precision: Precision = "float32"  # what its convolutions are computed in, as the file is
+    reduced_range: bool = False  # of int8: weights of 7 bits, for processors that add 8-bit products in 16 bits
     calibration: Calibration | None = None  # what it may be besides; None: not packaged, or no validation videos
 
     def to_properties(self) -> dict[str, str]:
@@ -43,6 +47,11 @@ class ModelMetadata:
                 "clip.aspect, crops of clip.test_crop_px, /255, less clip.mean, by clip.std, layout [N, T, 3, H, W]"
             ),
         }
+        if self.precision != "float32":
+            properties |= {
+                f"{PREFIX}precision": self.precision,
+                f"{PREFIX}reduced_range": json.dumps(self.reduced_range),
+            }
         if self.calibration is not None:
             properties[CALIBRATION] = self.calibration.to_json()
         return properties if self.warning is None else properties | {f"{PREFIX}warning": self.warning}
@@ -57,7 +66,7 @@ class ModelMetadata:
         return cls.of(open_session(file), file)
 
     @classmethod
-    def of(cls, session: onnxruntime.InferenceSession, file: Path) -> "ModelMetadata":
+    def of(cls, session: "onnxruntime.InferenceSession", file: Path) -> "ModelMetadata":
         """What the opened file says of itself.
 
         Raises:
@@ -88,6 +97,8 @@ class ModelMetadata:
                 clip=read_spec(properties[f"{PREFIX}clip"], properties.get(f"{PREFIX}sampling")),
                 revision=properties[f"{PREFIX}revision"],
                 warning=properties.get(f"{PREFIX}warning"),
+                precision=_read_precision(properties.get(f"{PREFIX}precision", "float32")),
+                reduced_range=properties.get(f"{PREFIX}reduced_range") == "true",
             )
         except UserError as error:
             raise UserError(f"{origin} cannot be used: {error}") from None
@@ -103,7 +114,7 @@ def _garbled(origin: str, error: Exception) -> UserError:
     )
 
 
-def _misfit(session: onnxruntime.InferenceSession, said: ModelMetadata) -> str | None:
+def _misfit(session: "onnxruntime.InferenceSession", said: ModelMetadata) -> str | None:
     """How the network in a file differs from what its metadata say; a size of None is any."""
     clips, logits = session.get_inputs(), session.get_outputs()
     for values, name, shape in (
@@ -121,6 +132,13 @@ def _misfit(session: onnxruntime.InferenceSession, said: ModelMetadata) -> str |
 
 def _in_words(shape: Sequence[int | None]) -> str:
     return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+
+
+def _read_precision(text: str) -> Precision:
+    if text not in get_args(Precision):
+        raise ValueError(f"precision, which is {text[:40]!a}")
+    precision: Precision = text  # type: ignore[assignment]
+    return precision
 
 
 def _read_labels(text: str) -> list[str]:

@@ -17,8 +17,10 @@ from pptsm.evaluation.tables import TOP
 from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
 from pptsm.runtime.console import note, progress
+from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
-from pptsm.serving.predictor import TIMEOUT_SEC, predict_files
+from pptsm.serving.decode import decoders
+from pptsm.serving.predictor import Predictor
 from pptsm.video.image_sequence import source_path
 from pptsm.video.types import FrameRange
 
@@ -140,13 +142,15 @@ def serve(
     part_of_file = videos["path"] != videos["id"]
     spans = zip(videos["first_frame"], videos["num_frames"], strict=True)
     parts = [FrameRange(*map(int, span)) if cut else None for span, cut in zip(spans, part_of_file, strict=True)]
-    found = predict_files(files, model, sampling, 1, TIMEOUT_SEC, parts)
-    rows = [
-        {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}
-        if answer.error is None
-        else {"served": None, "score": math.nan, "error": answer.error}
-        for answer in progress(found, f"served, {sampling}", "videos", total=len(files))
-    ]
+    predictor = Predictor(model, sampling, "onnxruntime")
+    with decoders(cores()) as processes:
+        found = predictor.answers(files, processes, 1, parts=parts)
+        rows = [
+            {"served": answer.top[0].label, "score": answer.top[0].score, "error": ""}
+            if answer.error is None
+            else {"served": None, "score": math.nan, "error": answer.error}
+            for answer in progress(found, f"served, {sampling}", "videos", total=len(files))
+        ]
     columns = predictions[["id", "label", "top1", "score1"]].reset_index(drop=True)
     answers = pd.concat([columns, pd.DataFrame(rows)], axis=1)
     evaluated = predictions.to_dict("records")

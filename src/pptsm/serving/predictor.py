@@ -1,30 +1,27 @@
 """Classify videos with an exported ONNX file; needs neither Paddle nor params.yaml."""
 
 import math
-import resource
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.clips import evaluation_indices, views_of_file
-from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import ClipArray, normalise, views_of
-from pptsm.evaluation.engines import onnx_scorer, open_session
+from pptsm.data.transforms import ClipArray, Pixels, normalise
+from pptsm.data.views import pixels_of_file, pixels_of_frames
 from pptsm.evaluation.metrics import ranking, require_numbers, softmax, video_logits
-from pptsm.evaluation.model_file import DIGEST
-from pptsm.params.choices import Sampling
+from pptsm.params.choices import Precision, Runtime, Sampling
+from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.jobs import run_jobs
 from pptsm.runtime.paths import StrPath, as_path
-from pptsm.runtime.pool import JobFailure, limit_memory
-from pptsm.serving.metadata import ModelMetadata
-from pptsm.video.types import FrameRange, Frames, Part, Seconds, VideoError, shown
+from pptsm.runtime.pool import JobFailure, memory_limit
+from pptsm.serving.decode import Decoders, decoders
+from pptsm.serving.opening import open_network
+from pptsm.video.types import FrameRange, Part, Seconds, VideoError, shown
 
 BATCH_VALUES = 10 * 8 * 3 * 224 * 224  # of the views that are computed at once: ten of the published size
 MOST_VIEWS = 10
@@ -61,33 +58,54 @@ class Predictor:
     those that the report counts.
 
     Args:
-        onnx_file: written by the export, or by `pptsm convert`.
+        model: an ONNX file, written by the export or by `pptsm convert`; or a package, the folder of stage `package`.
         sampling: "uniform" or "dense"; None: the one that the network was trained for.
+        runtime: "onnxruntime" or "openvino"; "auto": the faster one here, where the network takes long enough to tell.
+        precision: "float32", "bfloat16" or "int8"; "auto": what the file is, or of a package the fastest that passed
+            its gate.
 
     Attributes:
         metadata: its classes (`labels`), the clips that it takes (`clip`), and the `warning` where it was not above
             chance when its training ended.
+        runtime: what computes it.
+        precision: what it is computed in.
 
     Raises:
-        UserError: the file is missing, no ONNX file, not as it was exported, or was not written by the export.
+        UserError: the file is missing, no ONNX file, not as it was exported, or was not written by the export; or the
+            runtime is not installed, or cannot compute in this precision.
 
     Example:
         >>> from pptsm import Predictor
-        >>> predictor = Predictor("model.onnx")
+        >>> predictor = Predictor("model.onnx", runtime="onnxruntime")
         >>> predictor
         Predictor('model.onnx', sampling='uniform'): 8 classes, clips of [8, 3, 56, 56], student-...
+        >>> predictor.runtime, predictor.precision
+        ('onnxruntime', 'float32')
         >>> predictor.metadata.labels
         ['anticlockwise', 'clockwise', 'down', 'grow', 'left', 'right', 'shrink', 'up']
     """
 
-    def __init__(self, onnx_file: StrPath, sampling: Sampling | None = None) -> None:
-        self.file = as_path(onnx_file, "the exported model")
-        if sampling not in (None, *get_args(Sampling)):
-            raise UserError(f"sampling is {sampling!r}, and should be one of {', '.join(get_args(Sampling))}, or None.")
-        session = open_session(self.file)
-        self._score = onnx_scorer(session)
-        self.metadata = ModelMetadata.of(session, self.file)
-        self.has_digest = DIGEST in session.get_modelmeta().custom_metadata_map  # files of older versions have none
+    def __init__(
+        self,
+        model: StrPath,
+        sampling: Sampling | None = None,
+        runtime: Runtime | Literal["auto"] = "auto",
+        precision: Precision | Literal["auto"] = "auto",
+    ) -> None:
+        for name, value, words in (
+            ("sampling", sampling, (None, *get_args(Sampling))),
+            ("runtime", runtime, ("auto", *get_args(Runtime))),
+            ("precision", precision, ("auto", *get_args(Precision))),
+        ):
+            if value not in words:
+                raise UserError(f"{name} is {value!r}, and should be one of {', '.join(map(str, words))}.")
+        network = open_network(as_path(model, "the exported model"), runtime, precision)
+        self.file, self.metadata, self.has_digest = network.exported.file, network.metadata, network.exported.has_digest
+        self.runtime, self.precision, self._score = (
+            network.engine.runtime,
+            network.engine.precision,
+            network.engine.score,
+        )
         self.sampling: Sampling = sampling or self.metadata.clip.sampling
 
     def __repr__(self) -> str:
@@ -174,28 +192,86 @@ class Predictor:
 
     def _predict(self, video: Video, top_k: int, part: Part | TimeRange) -> tuple[list[Guess], NDArray[np.float32]]:
         try:
-            return self._ranked(video, top_k, part)
+            return self.ranked(normalise(self._pixels(video, part)), top_k, _name_of(video))
         except MemoryError:
-            raise VideoError(f"it takes more memory than {_memory()}") from None
+            raise VideoError(f"it takes more memory than {memory_limit()}") from None
 
-    def _ranked(self, video: Video, top_k: int, part: Part | TimeRange) -> tuple[list[Guess], NDArray[np.float32]]:
-        clip = self.metadata.clip
-        if isinstance(video, np.ndarray):
-            if part is not None:
-                raise UserError("`part` is for files: of an array of frames, pass that part of the array.")
-            views = views_of_frames(video, clip, self.sampling)
-        else:
-            views = views_of_file(as_path(video, "a video"), clip, self.sampling, _checked_part(part))
-        views = views.reshape(-1, *clip.shape)  # [V, S, 3, H, W]
+    def _pixels(self, video: Video, part: Part | TimeRange) -> Pixels:
+        if not isinstance(video, np.ndarray):
+            return pixels_of_file(as_path(video, "a video"), self.metadata.clip, self.sampling, _checked_part(part))
+        if part is not None:
+            raise UserError("`part` is for files: of an array of frames, pass that part of the array.")
+        return pixels_of_frames(video, self.metadata.clip, self.sampling)
+
+    def guesses(self, views: ClipArray, top_k: int = 5, name: str = "these views") -> list[Guess]:
+        """The `top_k` most probable classes of a video, from its normalised views: the one way to an answer.
+
+        Args:
+            views: float32 [V*S, 3, H, W] or [V, S, 3, H, W], of one video.
+            top_k: how many classes.
+            name: of the video, for an error.
+
+        Raises:
+            UserError: as `logits`.
+        """
+        return self.ranked(views, top_k, name)[0]
+
+    def ranked(
+        self, views: ClipArray, top_k: int = 5, name: str = "these views"
+    ) -> tuple[list[Guess], NDArray[np.float32]]:
+        """As `guesses`, and the logits [K] of the video."""
+        logits = video_logits(self.logits(views, name), self.metadata.clip.average)[None]
+        scores = softmax(logits)[0]
+        best = ranking(logits, top_k)[0]
+        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in best], logits[0]
+
+    def logits(self, views: ClipArray, name: str = "these views") -> NDArray[np.float32]:
+        """Logits [V, K] of normalised views [V*S, 3, H, W] or [V, S, 3, H, W], computed a few at a time.
+
+        Raises:
+            UserError: the network cannot compute them, or answers with what is not a number.
+        """
+        views = views.reshape(-1, *self.metadata.clip.shape)
         at_once = min(MOST_VIEWS, max(1, BATCH_VALUES // views[0].size))
         logits_VK = np.concatenate(
             [self._score(views[start : start + at_once]) for start in range(0, len(views), at_once)]
         )
-        require_numbers(logits_VK, f"the network, asked about {_name_of(video)},")
-        logits = video_logits(logits_VK, clip.average)[None]
-        scores = softmax(logits)[0]
-        best = ranking(logits, top_k)[0]
-        return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in best], logits[0]
+        require_numbers(logits_VK, f"the network, asked about {name},")
+        return logits_VK
+
+    def answers(
+        self,
+        files: Sequence[StrPath],
+        decoders: Decoders,
+        top_k: int = 5,
+        timeout_sec: float | None = TIMEOUT_SEC,
+        parts: Sequence[Part] | None = None,
+    ) -> Iterator[Answer]:
+        """An answer for each file, in their order; while one is computed, other processes decode those after it.
+
+        Args:
+            files: videos.
+            decoders: processes that decode (`pptsm.serving.decode`).
+            top_k: how many classes.
+            timeout_sec: a file that takes longer to decode is answered with an error.
+            parts: what to look at of each; None: at all of it.
+        """
+        paths = [as_path(file, "a video") for file in files]
+        jobs = zip(paths, parts or [None] * len(paths), strict=True)
+        found = decoders.pixels(jobs, self.metadata.clip, self.sampling, timeout_sec)
+        for file, pixels in zip(paths, found, strict=True):
+            yield (
+                Answer(file, [], pixels.reason) if isinstance(pixels, JobFailure) else self._answer(file, pixels, top_k)
+            )
+
+    def _answer(self, file: Path, pixels: Pixels, top_k: int) -> Answer:
+        try:
+            top, logits = self.ranked(normalise(pixels), top_k, _name_of(file))
+            return Answer(file, top, logits=logits)
+        except UserError as error:
+            return Answer(file, [], str(error))
+        except MemoryError:
+            return Answer(file, [], f"it takes more memory than {memory_limit()}")
 
 
 def _name_of(video: Video) -> str:
@@ -229,64 +305,23 @@ def _checked_part(part: Any) -> Part:
     return Seconds(start, end)
 
 
-def _memory() -> str:
-    """How much this process may take, in words."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    return "there is" if limit == resource.RLIM_INFINITY else f"{limit / (1 << 30):.1f} GB"
-
-
-def views_of_frames(frames: NDArray[np.uint8], spec: ClipSpec, sampling: Sampling) -> ClipArray:
-    """Evaluation views [V*S, 3, H, W] of a whole video that is there as RGB frames [T, H, W, 3], normalised.
-
-    Raises:
-        UserError: the array is something else.
-    """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise UserError(
-            f"frames should be uint8 of shape [T, H, W, 3], RGB from 0 to 255, and are {frames.dtype} of shape "
-            f"{list(frames.shape)}."
-        )
-    height, width = frames.shape[1:3]
-    once, places = np.unique(evaluation_indices(len(frames), spec, sampling), return_inverse=True)
-    return normalise(views_of(Frames(frames[once], (width, height)), spec, sampling, places))
-
-
 def predict_files(
     files: Sequence[StrPath],
     model: StrPath,
-    sampling: Sampling | None,
-    top_k: int,
-    timeout_sec: float,
+    sampling: Sampling | None = None,
+    top_k: int = 5,
+    timeout_sec: float | None = TIMEOUT_SEC,
     parts: Sequence[Part] | None = None,
 ) -> Iterator[Answer]:
-    """Classify files one by one, in their order, in a process that is killed where a file keeps it busy or crashes it.
-
-    Its memory is limited, as that of all processes that open files from elsewhere.
+    """Classify files in their order, as `pptsm predict` does: a file on which a decoder hangs or crashes is an error.
 
     Args:
         files: videos.
-        model: the exported ONNX file.
+        model: the exported ONNX file, or a package.
         sampling: None: the one that the model was trained for.
         top_k: how many classes.
-        timeout_sec: a file that takes longer is answered with an error.
+        timeout_sec: a file that takes longer to decode is answered with an error.
         parts: what to look at of each; None: at all of it.
     """
-    paths = [Path(file) for file in files]
-    jobs = [(file, top_k, part) for file, part in zip(paths, parts or [None] * len(paths), strict=True)]
-    answers = run_jobs(_predict, jobs, 1, timeout_sec, _open_predictor, (Path(model), sampling))
-    for file, answer in zip(paths, answers, strict=True):
-        yield Answer(file, [], answer.reason) if isinstance(answer, JobFailure) else answer
-
-
-_predictor: Predictor | None = None  # of the process that predicts
-
-
-def _open_predictor(model: StrPath, sampling: Sampling | None) -> None:
-    global _predictor  # noqa: PLW0603  opened once a process
-    limit_memory()
-    _predictor = Predictor(model, sampling)
-
-
-def _predict(file: Path, top_k: int, part: Part) -> Answer:
-    assert _predictor is not None
-    return _predictor.answer(file, top_k, part)
+    with decoders(min(len(files), cores())) as processes:
+        yield from Predictor(model, sampling).answers(files, processes, top_k, timeout_sec, parts)

@@ -4,13 +4,12 @@ import asyncio
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
-from pptsm.params.choices import Sampling
 from pptsm.runtime.console import note, one_line, say
 from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
@@ -53,8 +52,7 @@ def listening(host: str, port: int, *, has_token: bool) -> Iterator[socket.socke
 
 def run_until_stopped(
     sock: socket.socket,
-    model: Path,
-    sampling: Sampling | None,
+    open_predictor: Callable[[], Predictor],
     name: str | None,
     limits: Limits,
     token: str | None,
@@ -66,11 +64,14 @@ def run_until_stopped(
         UserError: as `Predictor`, or the service cannot start.
     """
     limit_memory()  # a few bytes of a graph may ask for any amount
-    predictor = Predictor(model, sampling)
+    predictor = open_predictor()
+    note(f"serve: {predictor.runtime} in {predictor.precision}")
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
     with tempfile.TemporaryDirectory(prefix="pptsm-serve-") as folder:  # for its owner alone
-        settings = Settings(name or predictor.file.stem, limits, token, decoders or cores(), Path(folder))
+        settings = Settings(
+            name or predictor.file.stem.removesuffix(".int8"), limits, token, decoders or cores(), Path(folder)
+        )
         config = uvicorn.Config(
             build_app(predictor, settings),
             http="h11",

@@ -39,33 +39,33 @@ class LiveWindow(NamedTuple):
     """A window of a source, and when its connection began."""
 
     window: Window
-    first_at: float  # `time.monotonic` of the connection's first frame
+    opened_at: float  # by `time.monotonic`
 
     @property
-    def due_sec(self) -> float:
-        """As `Window.due_sec`."""
-        return self.window.due_sec
+    def due_at(self) -> float:
+        """When a camera has shown all of it, at the soonest."""
+        return self.opened_at + self.window.end_sec
 
 
 def live_windows(
     source: Source, stdin: Connection | None, spec: ClipSpec, sampling: Sampling, grid: Grid
 ) -> Iterator[LiveWindow]:
     """The windows of a source, for `live_feed`; those that were complete when it broke come before the error."""
-    first_at: list[float] = []
+    opened_at = 0.0
     broke: list[SourceBroke] = []
 
     def frames() -> Iterator[Presented]:
+        nonlocal opened_at
         try:
             for at, frame in live_frames(source, None if stdin is None else stdin.fileno()):
-                if not first_at:
-                    first_at.append(at)
+                opened_at = at
                 yield frame
         except SourceBroke as error:
             broke.append(error)
 
     try:
         for window in windows_of(frames(), spec, sampling, grid):
-            yield LiveWindow(window, first_at[0])
+            yield LiveWindow(window, opened_at)
     except MemoryError:
         raise VideoError(
             f"its frames do not fit into memory, where those of {grid.length_sec:g} s are kept at once (--window)"
@@ -77,8 +77,8 @@ def live_windows(
 class Stream:
     """Asks the network about a source as it goes on, and says what it found as events.
 
-    Times are seconds since the first frame of the first connection: within one by its frames' own times, from one to
-    the next by the clock.
+    Times are seconds since the first frame of the first connection: within a connection by its frames' own times, from
+    one to the next by the clock.
 
     Args:
         scorer: the network; or whatever answers a window as `WindowScorer` does.
@@ -132,13 +132,13 @@ class Stream:
         offset_sec: float | None = None
         with live_feed(live_windows, arguments, patience.stall_sec) as results:
             for taken in results:
-                window, first_at = taken.result
+                window, opened_at = taken.result
                 if offset_sec is None:
-                    self._first_at = first_at if self._first_at is None else self._first_at
-                    offset_sec = max(first_at - self._first_at, self._end_sec)  # it may have run ahead of the clock
+                    self._first_at = opened_at if self._first_at is None else self._first_at
+                    offset_sec = max(opened_at - self._first_at, self._end_sec)  # it may have run ahead of the clock
                     if broke:
                         yield from self._gap(offset_sec, broke)
-                yield from self._answer(window, offset_sec, taken.dropped, taken.due_at)
+                yield from self._answer(window, offset_sec, taken.dropped, taken.result.due_at)
 
     def _gap(self, begin_sec: float, reason: str) -> Iterator[Event]:
         self._counts["gaps"] += 1

@@ -89,13 +89,16 @@ class Cutter:
         return found
 
     def _found(self, start_sec: float, end_sec: float) -> list[Span]:
-        """The window that is looked for, as a list of one or none; frames that none after it needs are forgotten."""
-        inside = [number for number, begin in self._open if start_sec - EARLY_SEC <= begin < end_sec - EARLY_SEC]
+        """The window that is looked for, as a list of one or none; frames that none after it needs are forgotten.
+
+        The open frames are its own: earlier ones were forgotten, and a later one would have completed it before.
+        """
+        found = [Span(start_sec, end_sec, FrameRange(self._open[0][0], len(self._open)))] if self._open else []
         self._next += 1
         self._covered_sec = end_sec
         while self._open and self._open[0][1] < self._grid.window(self._next)[0] - EARLY_SEC:
             self._open.popleft()
-        return [Span(start_sec, end_sec, FrameRange(inside[0], len(inside)))] if inside else []
+        return found
 
 
 def spans_of(begins_sec: Iterable[float], end_sec: float, grid: Grid) -> list[Span]:

@@ -1,7 +1,7 @@
 """Command-line options that several stages share. The paths themselves stand in dvc.yaml only."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,3 +43,22 @@ OutFolder = Annotated[
 ]
 
 DEFAULT_PARAMS = Path("params.yaml")
+
+PACKAGE, EXPORTED = Path("models/package"), Path("models/export/model.onnx")
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help=f"Package (a folder) or ONNX file.  [default: {PACKAGE}, or else {EXPORTED}]"),
+]
+RuntimeOption = Annotated[
+    Literal["auto", "onnxruntime", "openvino"],
+    typer.Option("--runtime", help="What computes the network; auto: what was measured to be the fastest here."),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16", "int8"],
+    typer.Option("--precision", help="auto: what the file is; of a package the fastest that passed its gate."),
+]
+
+
+def chosen_model(model: Path | None) -> Path:
+    """The model that a command asks: the one that was named, or what the stages made here."""
+    return model or (PACKAGE if PACKAGE.is_dir() or not EXPORTED.exists() else EXPORTED)

@@ -70,7 +70,9 @@ def source_of(name: str) -> Source | None:
 
 
 def live_frames(source: Source, stdin: int | None) -> Iterator[tuple[float, Presented]]:
-    """The frames of a source, each with the time (`time.monotonic`) at which it came, until the source ends.
+    """The frames of a source until it ends, each with the time (`time.monotonic`) at which opening it began.
+
+    A camera's first frame comes no sooner than that.
 
     Args:
         source: where from.
@@ -82,6 +84,7 @@ def live_frames(source: Source, stdin: int | None) -> Iterator[tuple[float, Pres
     """
     import av
 
+    opened_at = time.monotonic()
     try:
         container = av.open(_address(source, stdin), format=_format(source), options=_options(source))
     except av.ArgumentError:
@@ -101,7 +104,7 @@ def live_frames(source: Source, stdin: int | None) -> Iterator[tuple[float, Pres
         for frame in _decoded(container, stream, source):
             heartbeat()
             begin_sec = clock.begin_sec(frame.pts)
-            yield time.monotonic(), Presented(begin_sec, clock.end_sec(frame.duration or 0), partial(convert, frame))
+            yield opened_at, Presented(begin_sec, clock.end_sec(frame.duration or 0), partial(convert, frame))
         if source.kind in ENDLESS or (source.kind in PROTOCOLS and container.size <= 0):
             raise SourceBroke("it ended")  # of an answer that says its length, the end is the end
 

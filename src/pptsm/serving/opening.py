@@ -1,0 +1,170 @@
+"""Which file, runtime and precision answer: what was asked for, or the fastest here of what may be taken.
+
+How long each takes is measured once for a machine, a model and its clips, and remembered in the user's cache.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+
+from pptsm.evaluation.engines import Engine, has_bfloat16, open_engine, session_of_graph
+from pptsm.evaluation.model_file import Exported, read_exported
+from pptsm.params.choices import Precision, Runtime
+from pptsm.runtime.console import note
+from pptsm.runtime.cores import cores, multiplies_int8, processor_name
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.memory import recall, remember
+from pptsm.serving.metadata import ModelMetadata
+from pptsm.serving.package_folder import INT8_FILE, Package, package_at
+
+WORTH_MS = 20.0  # a network that takes less for a clip gains less than another runtime takes to start
+TIMED_RUNS = 4
+
+Way = tuple[Runtime, Precision]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An exported network, opened."""
+
+    exported: Exported
+    metadata: ModelMetadata
+    engine: Engine
+
+
+def open_network(model: Path, runtime: Runtime | Literal["auto"], precision: Precision | Literal["auto"]) -> Network:
+    """Open a model file or a package as asked for, or by the fastest way here.
+
+    Args:
+        model: an ONNX file or the folder of a package.
+        runtime: "auto" is what was measured to be the fastest.
+        precision: "auto" is what a file is; of a package, whatever passed its gate.
+
+    Raises:
+        UserError: as `Predictor`.
+    """
+    package = package_at(model)
+    if package and runtime == precision == "auto":
+        runtime, precision = package.serving.get("runtime", "auto"), package.serving.get("precision", "auto")
+        if runtime == "openvino" and find_spec("openvino") is None:
+            runtime = "auto"  # the package was made elsewhere, and this machine does without
+    files = _Files(package.model if package else model, package)
+    ways = list(_ways(files, runtime, precision))
+    way = ways[0] if len(ways) == 1 else _fastest(files, ways)
+    exported, metadata = files.of(way[1])
+    return Network(exported, metadata, open_engine(exported, *way))
+
+
+class _Files:
+    """The files of a model, each read once: of float32, and of int8 beside it if there is one."""
+
+    def __init__(self, model: Path, package: Package | None) -> None:
+        self.package = package
+        self.model = model
+        self._read: dict[Path, tuple[Exported, ModelMetadata]] = {}
+
+    @property
+    def own(self) -> Precision:
+        """What the named file is."""
+        return self._at(self.model)[1].precision
+
+    def of(self, precision: Precision) -> tuple[Exported, ModelMetadata]:
+        """The file that is computed in a precision.
+
+        Raises:
+            UserError: there is none.
+        """
+        if (precision == "int8") == (self.own == "int8"):
+            return self._at(self.model)
+        if self.own == "int8":
+            raise UserError(
+                f"{self.model} is of int8, and cannot be computed in {precision}: name the file that it is of."
+            )
+        beside = self.model.with_name(INT8_FILE)
+        if not beside.is_file():
+            raise UserError(
+                f"there is no file of int8: looked for {beside}. Stage quantize writes one if it passes its gate "
+                "(reports/runtimes.json says what it lost), and stage package puts it beside the model: name that."
+            )
+        return self._at(beside)
+
+    def _at(self, file: Path) -> tuple[Exported, ModelMetadata]:
+        if file not in self._read:
+            exported = read_exported(file)
+            self._read[file] = exported, ModelMetadata.of(session_of_graph(exported), file)
+        return self._read[file]
+
+
+def _ways(files: _Files, runtime: Runtime | Literal["auto"], precision: Precision | Literal["auto"]) -> Iterator[Way]:
+    """The runtimes and precisions that may be taken, the plainest first."""
+    if precision != "auto":
+        precisions: list[Precision] = [precision]
+    elif files.package is None:
+        precisions = [files.own]
+    else:
+        precisions = ["float32", "bfloat16", "int8"]
+    for each in precisions:
+        runtimes: list[Runtime] = [runtime] if runtime != "auto" else _runtimes_of(each)
+        for name in runtimes:
+            if precision != "auto" or each == files.own or (files.package and files.package.passed(name, each)):
+                if each == "int8" and precision == "auto" and not _is_safe_here(files):
+                    continue
+                if each == "bfloat16" and precision == "auto" and not (name == "openvino" and has_bfloat16()):
+                    continue
+                yield name, each
+
+
+def _runtimes_of(precision: Precision) -> list[Runtime]:
+    found: list[Runtime] = ["onnxruntime"] if precision != "bfloat16" else []
+    return [*found, "openvino"] if precision == "bfloat16" or find_spec("openvino") is not None else found
+
+
+def _is_safe_here(files: _Files) -> bool:
+    """Whether this processor adds up 8-bit products without overflow, or the file was made for those that do not."""
+    return multiplies_int8() or files.of("int8")[1].reduced_range
+
+
+def _fastest(files: _Files, ways: list[Way]) -> Way:
+    """By the times that are remembered or, once, measured; the first where the network is quick anyway."""
+    key = machine_key(files.of(ways[0][1])[1])
+    digest = files.of(ways[0][1])[0].digest
+    times: dict[str, float] = recall("models", digest).get("ms", {}).get(key, {})
+    first = " ".join(ways[0])
+    if first not in times:
+        times[first] = clip_ms(open_engine(files.of(ways[0][1])[0], *ways[0]), files.of(ways[0][1])[1])
+    if times[first] >= WORTH_MS:
+        for way in ways[1:]:
+            if " ".join(way) not in times:
+                exported, metadata = files.of(way[1])
+                times[" ".join(way)] = clip_ms(open_engine(exported, *way), metadata)
+    known = recall("models", digest).get("ms", {})
+    if known.get(key) != times:
+        remember("models", digest, ms=known | {key: times})
+        if len(times) > 1:
+            shown = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
+            note(f"measured once on this machine, in ms a clip: {shown}")
+    return min(ways, key=lambda way: times.get(" ".join(way), math.inf))
+
+
+def machine_key(metadata: ModelMetadata) -> str:
+    """What times depend on: processor, cores, version of the runtime, shape of a clip."""
+    shape = "x".join(map(str, metadata.clip.shape))
+    return f"{processor_name()}, {cores()} cores, onnxruntime {onnxruntime.__version__}, clips of {shape}"
+
+
+def clip_ms(engine: Engine, metadata: ModelMetadata, runs: int = TIMED_RUNS) -> float:
+    """The shortest time of an engine for one clip, in milliseconds: what else runs here only adds to it."""
+    clip = np.random.default_rng(0).standard_normal((1, *metadata.clip.shape)).astype(np.float32)
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        engine.score(clip)
+        times.append((time.perf_counter() - started) * 1000)
+    return round(min(times), 3)
