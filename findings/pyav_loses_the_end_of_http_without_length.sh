@@ -3,11 +3,11 @@
 #
 # One would guess that a closed connection is the end of the file: HTTP allows it (RFC 9112, section 6.3, the last
 # case), and servers that make a video while they send it do so. FFmpeg takes a missing length for one of 2^64 - 1
-# bytes, so every such answer ends "prematurely" for it: an I/O error in place of an end of file. The `ffmpeg` command
-# only prints it and flushes its decoders. PyAV raises it out of `decode()` before it flushes, so the frames which the
-# decoder still holds (two of 30 here, with B-frames) never come, although all packets did. Whoever catches the error
-# and takes what came has lost them; `codec_context.decode(None)` by hand still gives them. The same bytes with a length
-# or in chunks end well. Seen with PyAV 18.1.0 (FFmpeg 8.1.2), in MPEG-TS and Matroska.
+# bytes, so every such answer "ends prematurely" for it: an I/O error in place of an end of file. PyAV raises that out
+# of `decode()` before it flushes the decoder, so the frames which the decoder still holds (two of 30 here, with
+# B-frames) never come, although all packets did. Whoever catches the error and takes what came has lost them;
+# `codec_context.decode(None)` by hand still gives them. The same bytes with a length or in chunks end well. No thread
+# about this was found at github.com/PyAV-Org/PyAV. Seen with PyAV 18.1.0 (FFmpeg 8.1.2), in MPEG-TS and Matroska.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

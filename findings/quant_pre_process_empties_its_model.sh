@@ -9,7 +9,10 @@
 #   cannot be loaded; a second call fails;
 # - where the graph has a Reshape with a constant shape, as almost every network has, even the first call fails, over
 #   the file that is not there: ONNX Runtime needs the shape while it has no data, the error is only logged, and the
-#   model that the code falls back to is empty by then.
+#   model that the code falls back to is empty by then;
+# - where the graph has no array to move, as paddle2onnx writes it (Constant nodes only), the move itself fails, which
+#   is only logged as well: the call returns well, the file is not optimised, its constants are no initialisers, and a
+#   quantiser does not find them (see quantiser_makes_no_smaller_file_of_paddle2onnx.sh).
 # The same model by its path, or with symbolic shapes (the model is written to a file then), works and stays whole.
 # `quantize_static` did the same to its input and got a copy for it (github.com/microsoft/onnxruntime/pull/23322); this
 # function did not. Seen with onnxruntime 1.32.0, onnx 1.17.0.
@@ -74,6 +77,19 @@ for reshape in (False, True):
     assert model != network(reshape) and places == {"foo.bin"}, "the model keeps its arrays now"
     assert ("foo.bin" in first) if reshape else (first == "returns well")
     assert "foo.bin" in loaded and "foo.bin" in second
+
+model = network(False)
+weight = model.graph.initializer.pop()
+model.graph.node.insert(0, helper.make_node("Constant", [], ["weight"], value=weight))
+onnx.checker.check_model(model, full_check=True)
+onnx.save(model, "input.onnx")
+found = {}
+for way, given in {"by path": "input.onnx", "in memory": model}.items():
+    quant_pre_process(given, "output.onnx", skip_symbolic_shape=True)
+    graph = onnx.load("output.onnx").graph
+    found[way] = len(graph.initializer), sum(node.op_type == "Constant" for node in graph.node)
+    print(f"With a Constant, {way}: returns well; {found[way][0]} initialisers, {found[way][1]} constants in its file")
+assert found == {"by path": (1, 0), "in memory": (0, 1)}, "constants become initialisers in memory too now"
 PY
 venv/bin/python empty.py 2>log >said || { cat said log; exit 1; }
 sed "s|$(dirname "$place")/[^ ]*/foo.bin|.../foo.bin|" said
