@@ -114,8 +114,8 @@ def _ways(files: _Files, runtime: Runtime | Literal["auto"], precision: Precisio
         runtimes: list[Runtime] = [runtime] if runtime != "auto" else _runtimes_of(each)
         for name in runtimes:
             if precision != "auto" or each == files.own or (files.package and files.package.passed(name, each)):
-                if each == "int8" and precision == "auto" and not _is_safe_here(files):
-                    continue
+                if each == "int8" and each != files.own and precision == "auto" and not _is_safe_here(files):
+                    continue  # a file that is itself of int8 was asked for by its name
                 if each == "bfloat16" and precision == "auto" and not (name == "openvino" and has_bfloat16()):
                     continue
                 yield name, each
@@ -135,22 +135,41 @@ def _fastest(files: _Files, ways: list[Way]) -> Way:
     """By the times that are remembered or, once, measured; the first where the network is quick anyway."""
     key = machine_key(files.of(ways[0][1])[1])
     digest = files.of(ways[0][1])[0].digest
-    times: dict[str, float] = recall("models", digest).get("ms", {}).get(key, {})
+    known = known_times(digest)
+    times = dict(known.get(key, {}))
     first = " ".join(ways[0])
     if first not in times:
         times[first] = clip_ms(open_engine(files.of(ways[0][1])[0], *ways[0]), files.of(ways[0][1])[1])
     if times[first] >= WORTH_MS:
         for way in ways[1:]:
             if " ".join(way) not in times:
-                exported, metadata = files.of(way[1])
-                times[" ".join(way)] = clip_ms(open_engine(exported, *way), metadata)
-    known = recall("models", digest).get("ms", {})
+                times[" ".join(way)] = _ms_or_never(files, way)
     if known.get(key) != times:
         remember("models", digest, ms=known | {key: times})
         if len(times) > 1:
             shown = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
             note(f"measured once on this machine, in ms a clip: {shown}")
     return min(ways, key=lambda way: times.get(" ".join(way), math.inf))
+
+
+def _ms_or_never(files: _Files, way: Way) -> float:
+    """Milliseconds of a clip; infinity where a runtime cannot load or compute the file, as another one can."""
+    exported, metadata = files.of(way[1])
+    try:
+        return clip_ms(open_engine(exported, *way), metadata)
+    except UserError as error:
+        note(f"{way[0]} in {way[1]} is never taken for this model: {error}")
+        return math.inf
+
+
+def known_times(digest: str) -> dict[str, dict[str, float]]:
+    """Remembered milliseconds of a clip of a model: machine -> runtime and precision -> time; nothing garbled."""
+    found = recall("models", digest).get("ms")
+    return {
+        machine: {way: ms for way, ms in times.items() if isinstance(ms, float)}
+        for machine, times in (found.items() if isinstance(found, dict) else ())
+        if isinstance(times, dict)
+    }
 
 
 def machine_key(metadata: ModelMetadata) -> str:
