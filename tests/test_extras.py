@@ -59,11 +59,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     }
     base = {name_of(requirement) for requirement in PROJECT["dependencies"]}
     optional = PROJECT["optional-dependencies"]
-    assert set(extras.EXTRAS) == set(optional) - {
-        "gpu",
-        "dev",
-        "openvino",
-    }  # openvino: imported by no part of the package
+    assert set(extras.EXTRAS) == set(optional) - {"gpu", "dev"}
     for extra, modules in extras.EXTRAS.items():
         named = {name_of(requirement) for requirement in optional[extra]}
         assert not named & base

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -229,15 +230,17 @@ def test_a_deployment_is_run_by_its_bare_name(operation: Operation) -> None:
 
 
 def test_the_documented_deploy_on_a_fresh_server_deploys_all(operation: Operation) -> None:
-    """Four deployments whose runs work in this folder, and the pool that they need, whatever PWD says."""
+    """Five deployments whose runs work in this folder, and the pool that they need, whatever PWD says."""
     assert "the server has no work pool pptsm yet: it is made" in operation.deployed.stderr
     pool = CLIENT.get(f"{operation.api}/work_pools/pptsm", timeout=30).json()
     assert pool["type"] == "process"
     found = CLIENT.post(f"{operation.api}/deployments/filter", json={}, timeout=30).json()
-    assert sorted(row["name"] for row in found) == ["fetch-weights", "predict-folder", "sweep", "train-pptsm"]
+    assert sorted(row["name"] for row in found) == [
+        "fetch-weights", "predict-folder", "promote", "sweep", "train-pptsm",
+    ]  # fmt: skip
     steps = [step for row in found for step in row["pull_steps"]]
     work_in = {"prefect.deployments.steps.set_working_directory": {"directory": str(operation.project)}}
-    assert steps == [work_in] * 4
+    assert steps == [work_in] * 5
 
 
 def test_what_the_server_keeps_is_its_owners_alone(operation: Operation) -> None:
@@ -406,6 +409,31 @@ def test_a_folder_is_predicted_each_video_once(operation: Operation) -> None:
     assert rows["label"].astype(bool).tolist() == [False, True, True]
     assert rows["error"].astype(bool).tolist() == [True, False, False]
     assert rows["tries"].tolist() == [3, 1, 1]
+
+
+def test_a_package_is_promoted_after_a_word_and_undone(operation: Operation) -> None:
+    """The run pauses after the comparison; a no changes nothing, a yes puts the package in service."""
+
+    def asked(word: bool) -> str:
+        run_id = operation.submit("promote", folder="served/model", ask=True)
+        operation.wait_for(run_id, "Paused")
+        assert not (operation.project / "served/model").exists()
+        answer = CLIENT.post(
+            f"{operation.api}/flow_runs/{run_id}/resume", json={"run_input": {"promote": word}}, timeout=30
+        )
+        answer.raise_for_status()
+        assert answer.json()["status"] == "ACCEPT", answer.text
+        return operation.wait_for(run_id, "Completed", "Failed")
+
+    assert asked(False).startswith("not promoted")
+    assert not (operation.project / "served/model").exists()
+    assert asked(True).startswith("models/package is in service at served/model")
+    assert (operation.project / "served/model/SHA256SUMS").is_file()
+    run_id = operation.submit("promote", folder="served/model", undo=True)
+    message = operation.wait_for(run_id, "Completed", "Failed")
+    assert operation.about(run_id)["state"]["name"] == "Failed"
+    assert "no former package" in message
+    shutil.rmtree(operation.project / "served")
 
 
 def test_two_runs_at_once_lose_no_row(operation: Operation) -> None:

@@ -30,6 +30,8 @@ from conftest import moving_square, pptsm
 from helpers.exported import LABELS, SHAPE, exported
 from helpers.videos import MPEG2, X264, Kind, encode
 from pptsm.data.clips import views_of_file
+from pptsm.deploy.calibrated import with_calibration
+from pptsm.evaluation.calibrate import Scored, calibrate
 from pptsm.evaluation.engines import open_session
 from pptsm.serving.predictor import Predictor
 from pptsm.video.encode import write_video
@@ -135,9 +137,13 @@ def form(data: bytes, name: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model and videos, among them one that takes seconds to decode."""
+    """A model that knows its doubts, and videos, among them one that takes seconds to decode."""
     folder = tmp_path_factory.mktemp("service")
-    exported(folder)
+    model, rng = exported(folder), np.random.default_rng(1)
+    labels = rng.integers(0, len(LABELS), 200)
+    logits_NK = np.float32(3 * np.eye(len(LABELS))[labels] + rng.standard_normal((200, len(LABELS))))
+    videos = Scored(logits_NK, labels, [f"g{number % 20}" for number in range(200)])
+    model.write_bytes(with_calibration(model.read_bytes(), calibrate(videos, videos, "uniform", chose=False)))
     write_video(folder / "a.mp4", moving_square(40), 10, "h264")
     write_video(folder / "three.mp4", moving_square(3, seed=3), 10, "mpeg4")
     encode(folder / "raw.mpg", Kind(".mpg", "mpeg2video", "pyav", MPEG2, 640, 480, count=60))
@@ -169,6 +175,7 @@ def command_says(place: Path, *words: object) -> Any:
         ("?top_k=1", ["--top-k", 1]),
         ("?start=0.5&end=2.5", ["--start", 0.5, "--end", 2.5]),
         ("?sampling=dense&top_k=3", ["--sampling", "dense", "--top-k", 3]),
+        ("?coverage=0.9", ["--coverage", 0.9]),
     ],
 )
 def test_the_answers_are_those_of_the_command(service: Running, place: Path, query: str, words: list[object]) -> None:
@@ -178,6 +185,7 @@ def test_the_answers_are_those_of_the_command(service: Running, place: Path, que
         found = service.predict(place / name, name, query)
         assert found.status == 200, found.said
         assert found.said == expected
+        assert ("known" in expected) is ("dense" not in query)
         assert json.dumps(found.said["top"]) == json.dumps(expected["top"])
 
 

@@ -21,7 +21,20 @@ from typing import Annotated, Any
 
 import typer
 
-from pptsm.commands import benchmark, convert, doctor, lists, predict, preset, serve, timeline, unpack, views, weights
+from pptsm.commands import (
+    benchmark,
+    convert,
+    doctor,
+    lists,
+    predict,
+    preset,
+    promote,
+    serve,
+    timeline,
+    unpack,
+    views,
+    weights,
+)
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
@@ -75,6 +88,7 @@ COMMANDS = (
     lists.lists,
     doctor.doctor,
     serve.serve,
+    promote.promote,
 )
 
 INTERRUPTED = 128 + signal.SIGINT

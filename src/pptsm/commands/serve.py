@@ -48,6 +48,8 @@ def serve(
 
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token and token):
         raise UserError("the token is empty, or has spaces around it or characters that no header may have.")
+    if name is not None and ("/" in name or not name.isprintable() or not name):
+        raise UserError(f"--name is {name!r}, and should be a name that can stand in an address.")
     limits = Limits(round(max_mb * 1e6), max_seconds, round(max_megapixels * 1e6), timeout_sec, max_waiting)
     with listening(host, port, has_token=token is not None) as sock:
         run_until_stopped(

@@ -102,6 +102,7 @@ def timeline(
         )
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
+    note(f"timeline: {predictor.runtime} in {predictor.precision}")
     scorer = WindowScorer(predictor, features=features is not None)
     if source is not None:
         _say_events(Stream(scorer, grid, threshold, smooth, top_k), source, Patience(stall_sec, reconnect))
@@ -113,7 +114,7 @@ def timeline(
         )
     details = (
         f"pptsm timeline, {predictor.metadata.revision}: windows of {grid.length_sec:g} s every {grid.every_sec:g} s, "
-        f"{predictor.sampling}, mean of {smooth}, threshold {threshold:g}"
+        f"{predictor.sampling}, mean of {smooth}, threshold {threshold:g}; {predictor.runtime} in {predictor.precision}"
     )
     _write(found, outputs, path, details)
     if overlay is not None:

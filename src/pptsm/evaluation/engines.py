@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Scorer = Callable[[ClipArray], NDArray[np.float32]]  # normalised views [B, S, 3, H, W] -> logits [B, K]
 PixelScorer = Callable[[Pixels], NDArray[np.float32]]  # the same, of views that are not yet normalised
-FeatureScorer = Callable[[ClipArray], tuple[NDArray[np.float32], ...]]  # the same views -> logits, features [B, C]
+FeatureScorer = Callable[[ClipArray], NDArray[np.float32]]  # the same views -> features [B, C]
 
 ERRORS_ONLY = 3
 GPU_PROVIDER = "CUDAExecutionProvider"
@@ -137,14 +137,14 @@ def _run(session: onnxruntime.InferenceSession, views: ClipArray, outputs: list[
 
 
 def feature_scorer(model: StrPath) -> FeatureScorer:
-    """An exported network that also gives the features [B, C] that enter its last fully connected layer.
+    """The features [B, C] that enter the last fully connected layer of an exported network.
 
     Raises:
         UserError: as `open_session`, or it has no such layer; and when it is called, as what `onnx_scorer` gives.
     """
     exported = read_exported(model)
     session = _session_of(replace(exported, data=with_features(exported)), "cpu")
-    return lambda views: tuple(_run(session, views, ["logits", "features"]))
+    return lambda views: _run(session, views, ["features"])[0]
 
 
 def onnx_pixel_scorer(session: onnxruntime.InferenceSession) -> PixelScorer:

@@ -44,6 +44,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
     "package": ("pipeline",),
+    "promote": ("pipeline",),
     "convert": ("cpu",),
     "serve": ("service",),
 }

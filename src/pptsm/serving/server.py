@@ -69,7 +69,9 @@ def run_until_stopped(
     if predictor.metadata.warning:
         note(f"warning: {predictor.metadata.warning}")
     with tempfile.TemporaryDirectory(prefix="pptsm-serve-") as folder:  # for its owner alone
-        settings = Settings(name or predictor.file.stem, limits, token, decoders or cores(), Path(folder))
+        settings = Settings(
+            name or predictor.file.stem.removesuffix(".int8"), limits, token, decoders or cores(), Path(folder)
+        )
         config = uvicorn.Config(
             build_app(predictor, settings),
             http="h11",

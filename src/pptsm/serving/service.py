@@ -7,10 +7,10 @@ digit: with other requests in its batch they would not be.
 """
 
 import asyncio
-import tempfile
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as version_of
@@ -79,6 +79,9 @@ class Options(BaseModel):
     start: float | None = Field(None, ge=0, description="Look at a part of the video: from this second")
     end: float | None = Field(None, ge=0, description="to this one.")
     sampling: Literal["uniform", "dense"] | None = Field(None, description="Instead of the model's own.")
+    coverage: float | None = Field(
+        None, gt=0, lt=1, description="Also all classes that may be, so that this share of sets has the right one."
+    )
     frames: bool = Field(False, description="Also the frames that the network saw, as data URIs of JPEGs.")
 
     def part(self) -> Part:
@@ -103,7 +106,7 @@ class Settings:
         limits: on requests.
         token: that they must have; None: none.
         decoders: how many processes decode.
-        folder: for uploads, where each has a folder of its own while it is worked on.
+        folder: for uploads, while they are worked on.
     """
 
     name: str
@@ -147,15 +150,19 @@ class Service:
         """
         said, limits = self.predictor.metadata, self.settings.limits
         part, sampling = options.part(), options.sampling or self.predictor.sampling
-        with self.places.one(), self._folder() as folder:
-            upload = await self._received(request, limits.bytes, folder)
+        try:
+            doubts = Doubts.of(said, sampling, options.coverage)
+        except UserError as error:
+            raise Refused(422, str(error)) from None
+        with self.places.one(), ExitStack() as at_the_end:
+            upload = await self._received(request, limits.bytes, at_the_end)
             work = partial(
                 self.decoders.run, decode_video, upload.path, said.clip, sampling, part, limits, options.frames
             )
             with self.metrics.step("decode"):
                 decoded = await while_connected(request, work)
             with self.metrics.step("network"):
-                answer = await self._computed(self._answer, decoded, sampling, options.top_k)
+                answer = await self._computed(self._answer, decoded, sampling, options.top_k, doubts)
         answer = {"file": upload.name} | answer
         if said.warning:
             answer["warning"] = said.warning
@@ -172,10 +179,10 @@ class Service:
         values, header = int(np.prod(said.clip.shape)), request.headers.get(protocol.HEADER_LENGTH)
         if header is not None and not (header.isdecimal() and len(header) < 20):
             raise Refused(400, f"the header {protocol.HEADER_LENGTH} is {header[:100]!r}, and should be a number.")
-        with self.places.one(), self._folder() as folder:
+        with self.places.one(), ExitStack() as at_the_end:
+            path = self._temporary(at_the_end)
             with self.metrics.step("receive"):
-                body = self._body(request, limits.tensor_bytes(values))
-                await receive_raw(body, path := folder / "tensor")
+                await receive_raw(self._body(request, limits.tensor_bytes(values)), path)
             arguments = (path, said.clip.shape, limits.most_clips(values), None if header is None else int(header))
             work = partial(self.decoders.run, protocol.read_inference, *arguments)
             with self.metrics.step("decode"):
@@ -192,18 +199,22 @@ class Service:
             content, media_type="application/octet-stream", headers={protocol.HEADER_LENGTH: str(header_bytes)}
         )
 
-    @contextmanager
-    def _folder(self) -> Any:
-        with tempfile.TemporaryDirectory(dir=self.settings.folder, prefix="") as folder:
-            yield Path(folder)
+    def _temporary(self, at_the_end: ExitStack) -> Path:
+        """A path for a file that is gone at the end. (A folder for each took a millisecond to make and remove.)"""
+        path = self.settings.folder / secrets.token_hex(8)
+        at_the_end.callback(path.unlink, missing_ok=True)
+        return path
 
     def _body(self, request: Request, most_bytes: int) -> Body:
         return Body(request.stream(), request.headers.get("content-length"), most_bytes)
 
-    async def _received(self, request: Request, most_bytes: int, folder: Path) -> Upload:
+    async def _received(self, request: Request, most_bytes: int, at_the_end: ExitStack) -> Upload:
+        path = self._temporary(at_the_end)
         with self.metrics.step("receive"):
             body = self._body(request, most_bytes)
-            return await receive_file(body, request.headers.get("content-type", ""), folder)
+            upload = await receive_file(body, request.headers.get("content-type", ""), path)
+        at_the_end.callback(upload.path.unlink, missing_ok=True)
+        return upload
 
     async def _computed(self, work: Callable[..., Result], *arguments: Any) -> Result:
         try:
@@ -211,13 +222,13 @@ class Service:
         except UserError as error:  # it is no fault of the client's
             raise Refused(500, str(error)) from None
 
-    def _answer(self, decoded: Decoded, sampling: Sampling, top_k: int) -> dict[str, Any]:
+    def _answer(self, decoded: Decoded, sampling: Sampling, top_k: int, doubts: Doubts) -> dict[str, Any]:
         predictor = self.predictor
         views = normalise(decoded.pixels).reshape(-1, *predictor.metadata.clip.shape)
         self.metrics.clips.inc(len(views))
         top, logits = predictor.ranked(views, top_k)
         how = {"sampling": sampling, "runtime": predictor.runtime, "precision": predictor.precision}
-        return how | {"top": [vars(guess) for guess in top]} | Doubts.of(predictor.metadata, sampling).values(logits)
+        return how | {"top": [vars(guess) for guess in top]} | doubts.values(logits)
 
     def _logits(self, clips: Any) -> Any:
         self.metrics.clips.inc(len(clips))
@@ -330,6 +341,7 @@ def _answer_people(app: FastAPI, service: Service) -> None:
 def _answer_protocol(app: FastAPI, service: Service) -> None:
     """The routes of the Open Inference Protocol, each also with the version that it allows in the address."""
     said, name = service.predictor.metadata, service.settings.name
+    platform = {"onnxruntime": "onnxruntime_onnx"}.get(service.predictor.runtime, service.predictor.runtime)
 
     def require_known(model: str, version: str | None) -> None:
         if model != name:
@@ -358,7 +370,7 @@ def _answer_protocol(app: FastAPI, service: Service) -> None:
     async def metadata(model: str, version: str | None = None) -> dict[str, Any]:
         """What the model takes and gives."""
         require_known(model, version)
-        return protocol.model_metadata(name, said.revision, "onnxruntime_onnx", said.clip.shape, len(said.labels))
+        return protocol.model_metadata(name, said.revision, platform, said.clip.shape, len(said.labels))
 
     @app.get("/v2/models/{model}/ready")
     @app.get("/v2/models/{model}/versions/{version}/ready")

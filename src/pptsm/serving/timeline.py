@@ -17,18 +17,16 @@ from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, scale_and_offset, views_of
 from pptsm.data.views import evaluation_indices
 from pptsm.evaluation.engines import feature_scorer
-from pptsm.evaluation.metrics import require_numbers, softmax, video_logits
+from pptsm.evaluation.metrics import softmax, video_logits
 from pptsm.params.choices import Sampling
 from pptsm.runtime.console import progress
 from pptsm.runtime.feed import FeedFailure, feed
-from pptsm.serving.predictor import Predictor
+from pptsm.serving.predictor import BATCH_VALUES, MOST_VIEWS, Predictor
 from pptsm.serving.windows import Cell, Cutter, Grid, Merger, Scores, Segment, Span, spans_of
 from pptsm.video.image_sequence import open_clip
 from pptsm.video.pixels import resized
 from pptsm.video.types import Frames, Image, Presented, Size, VideoError, resized_size, shown
 from pptsm.video.video import Video, silence_sec
-
-AT_ONCE = 10  # views that are computed at once
 
 
 class Window(NamedTuple):
@@ -61,7 +59,8 @@ class WindowScorer:
 
     Args:
         predictor: the exported network.
-        features: whether the features that enter its last fully connected layer are wanted too.
+        features: whether the features that enter its last fully connected layer are wanted too; ONNX Runtime computes
+            them in another run, whatever the predictor computes in, so that the scores stay the same.
 
     Raises:
         UserError: it has no such layer.
@@ -82,18 +81,17 @@ class WindowScorer:
         """
         pixels = Pixels(window.views, *scale_and_offset(self.clip))
         views = normalise(pixels).reshape(-1, *self.clip.shape)  # [V, S, 3, H, W]
-        logits, features = self._computed(views)
-        about = f"the network, asked about {window.start_sec:g} to {window.end_sec:g} s,"
-        require_numbers(logits, about)
-        scores = softmax(video_logits(logits, self.clip.average)[None])[0]
-        return scores, features
+        about = f"{window.start_sec:g} to {window.end_sec:g} s"
+        logits = self._predictor.logits(views, about)
+        features = None if self._features is None else self._pooled(views)
+        return softmax(video_logits(logits, self.clip.average)[None])[0], features
 
-    def _computed(self, views: ClipArray) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        parts = [views[start : start + AT_ONCE] for start in range(0, len(views), AT_ONCE)]
-        if self._features is None:
-            return np.concatenate([self._predictor._score(part) for part in parts]), None
-        logits, features = (np.concatenate(found) for found in zip(*map(self._features, parts), strict=True))
-        return logits, features.mean(axis=0)
+    def _pooled(self, views: ClipArray) -> NDArray[np.float32]:
+        assert self._features is not None
+        at_once = min(MOST_VIEWS, max(1, BATCH_VALUES // views[0].size))
+        parts = (views[start : start + at_once] for start in range(0, len(views), at_once))
+        pooled: NDArray[np.float32] = np.concatenate([self._features(part) for part in parts]).mean(axis=0)
+        return pooled
 
 
 def timeline_of(

@@ -120,10 +120,10 @@ async def receive_raw(body: Body, path: Path) -> None:
         await writer.flush()
 
 
-async def receive_file(body: Body, content_type: str, folder: Path) -> Upload:
-    """Write the one file in a body of multipart/form-data into a folder.
+async def receive_file(body: Body, content_type: str, path: Path) -> Upload:
+    """Write the one file in a body of multipart/form-data to a path.
 
-    It gets the client's suffix if that is one of a video, which tells FFmpeg's raw formats apart.
+    The path gets the client's suffix if that is one of a video, which tells FFmpeg's raw formats apart.
 
     Raises:
         Refused: (415) it is of another type; (400) it is no such body, is cut off, or has no file or several; and as
@@ -132,7 +132,7 @@ async def receive_file(body: Body, content_type: str, folder: Path) -> Upload:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Refused(415, f"the request is of type {content_type[:100]!r}. {ONE_FILE}")
-    parts, path = _Parts(), folder / "upload"
+    parts = _Parts()
     with path.open("wb", buffering=0) as file:
         writer = Writer(file)
         try:
