@@ -365,6 +365,7 @@ class Quantize(Section):
 class Serving(Section):
     runtime: Runtime | Literal["auto"]
     precision: Precision | Literal["auto"]
+    folder: PathText | None
 
 
 class Report(Section):

@@ -25,7 +25,16 @@ from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
 from pptsm.report import figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.inputs import Calibrated, CardOf, Exported, FramesValidation, Validation, read_json, read_metrics
+from pptsm.report.inputs import (
+    Calibrated,
+    CardOf,
+    Exported,
+    FramesValidation,
+    Runtimes,
+    Validation,
+    read_json,
+    read_metrics,
+)
 from pptsm.runtime.errors import unusable
 from pptsm.runtime.files import sha256_of
 from pptsm.video.types import Frames, Size, resized_size
@@ -52,6 +61,7 @@ class Sources:
     card: Path  # JSON of the export
     onnx: Path
     histories: dict[str, Path]  # role -> CSV
+    runtimes: Path | None = None  # JSON of stage quantize; None: nothing is said of it
 
 
 def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, Any]:
@@ -103,6 +113,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "taught_by": _taught_by(cards),
         "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
         "metrics": metrics,
+        "runtimes": sources.runtimes and read_json(sources.runtimes, "the runtimes", "quantize", TypeAdapter(Runtimes)),
         "calibrated": read_json(
             sources.evaluation / "calibration.json", "the calibration", "evaluate", TypeAdapter(Calibrated)
         ),

@@ -78,10 +78,34 @@ class Calibrated(BaseModel):
     reached: ReachedFigures | None
 
 
+class RuntimeRow(BaseModel):
+    """A runtime in a precision, scored and timed; shares are 0 to 1. The table has more than is shown."""
+
+    runtime: str
+    precision: str
+    top1: float | None  # None, as what follows from it: it gave no numbers
+    top1_low: float | None
+    top1_high: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    agreement: float
+    passed: bool
+    reason: str
+    ms_p50: float
+    ms_p95: float
+    clips_per_sec: float
+    start_sec: float
+    size_mb: float
+
+
 class Runtimes(BaseModel):
     """What was measured of each runtime and precision."""
 
-    rows: list[dict[str, Any]]
+    machine: str
+    sampling: str
+    videos: int
+    rows: list[RuntimeRow]
 
 
 class Splits(BaseModel):

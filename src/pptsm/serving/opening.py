@@ -56,8 +56,7 @@ def open_network(model: Path, runtime: Runtime | Literal["auto"], precision: Pre
         if runtime == "openvino" and find_spec("openvino") is None:
             runtime = "auto"  # the package was made elsewhere, and this machine does without
     files = _Files(package.model if package else model, package)
-    ways = list(_ways(files, runtime, precision))
-    way = ways[0] if len(ways) == 1 else _fastest(files, ways)
+    way = _fastest(files, _ways(files, runtime, precision))
     exported, metadata = files.of(way[1])
     return Network(exported, metadata, open_engine(exported, *way))
 
@@ -131,25 +130,31 @@ def _is_safe_here(files: _Files) -> bool:
     return multiplies_int8() or files.of("int8")[1].reduced_range
 
 
-def _fastest(files: _Files, ways: list[Way]) -> Way:
+def _fastest(files: _Files, ways: Iterator[Way]) -> Way:
     """By the times that are remembered or, once, measured; the first where the network is quick anyway."""
-    key = machine_key(files.of(ways[0][1])[1])
-    digest = files.of(ways[0][1])[0].digest
-    known = known_times(digest)
+    first = next(ways)
+    exported, metadata = files.of(first[1])
+    key, known = machine_key(metadata), known_times(exported.digest)
     times = dict(known.get(key, {}))
-    first = " ".join(ways[0])
-    if first not in times:
-        times[first] = clip_ms(open_engine(files.of(ways[0][1])[0], *ways[0]), files.of(ways[0][1])[1])
-    if times[first] >= WORTH_MS:
-        for way in ways[1:]:
-            if " ".join(way) not in times:
-                times[" ".join(way)] = _ms_or_never(files, way)
+    if times.get(_name(first), math.inf) < WORTH_MS:
+        return first  # before the others are asked for, because that imports OpenVINO
+    others = list(ways)
+    if not others:
+        return first
+    if _name(first) not in times:
+        times[_name(first)] = clip_ms(open_engine(exported, *first), metadata)
+    if times[_name(first)] >= WORTH_MS:
+        times |= {_name(way): _ms_or_never(files, way) for way in others if _name(way) not in times}
     if known.get(key) != times:
-        remember("models", digest, ms=known | {key: times})
+        remember("models", exported.digest, ms=known | {key: times})
         if len(times) > 1:
             shown = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
             note(f"measured once on this machine, in ms a clip: {shown}")
-    return min(ways, key=lambda way: times.get(" ".join(way), math.inf))
+    return min((first, *others), key=lambda way: times.get(_name(way), math.inf))
+
+
+def _name(way: Way) -> str:
+    return " ".join(way)
 
 
 def _ms_or_never(files: _Files, way: Way) -> float:

@@ -38,6 +38,7 @@ def run(
     baseline_history: Annotated[
         Path, typer.Option("--baseline-history", help="Epochs of the student without a teacher.")
     ],
+    runtimes: Annotated[Path, typer.Option("--runtimes", help="JSON of the quantize stage.")],
     markdown: Annotated[Path, typer.Option("--markdown", callback=writable, help="Markdown file to write.")],
     html: Annotated[Path, typer.Option("--html", callback=writable, help="Page to write.")],
     params_path: ParamsPath = DEFAULT_PARAMS,
@@ -56,7 +57,7 @@ def run(
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
     networks = [teacher, baseline, student]
     sources = Sources(
-        params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories
+        params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories, runtimes
     )
     values = gather(params, sources, frame_source(params, frames))
     with atomic_file(markdown) as markdown_partial, atomic_file(html) as html_partial:
