@@ -25,6 +25,7 @@ from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.package_folder import INT8_FILE, Package, package_at
 
 WORTH_MS = 20.0  # a network that takes less for a clip gains less than another runtime takes to start
+WORTH_SHARE = 0.8  # of the time of what was evaluated, ONNX Runtime in float32: less is not worth other last digits
 TIMED_RUNS = 4
 
 Way = tuple[Runtime, Precision]
@@ -150,7 +151,8 @@ def _fastest(files: _Files, ways: Iterator[Way]) -> Way:
         if len(times) > 1:
             shown = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
             note(f"measured once on this machine, in ms a clip: {shown}")
-    return min((first, *others), key=lambda way: times.get(_name(way), math.inf))
+    best = min((first, *others), key=lambda way: times.get(_name(way), math.inf))
+    return best if times[_name(best)] <= WORTH_SHARE * times[_name(first)] else first
 
 
 def _name(way: Way) -> str:
