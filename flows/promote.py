@@ -17,7 +17,7 @@ from flows.graph import ROOT
 from prefect import State, flow, get_run_logger
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pptsm.orchestration.command import CommandError, ended, run_streaming
@@ -62,7 +62,8 @@ def promote(
                     return Completed(message="not promoted: that was the word of who was asked. Nothing was changed.")
         return Completed(message=_last(command))
     except CommandError as error:
-        return ended(error)
+        failed, lines = ended(error), error.last_lines
+        return Failed(message=lines[-1].removeprefix("error: ")) if lines else failed
 
 
 def _last(command: list[str]) -> str:

@@ -11,8 +11,11 @@ from conftest import params_with, pptsm, write_params
 from pptsm.commands.doctor import largest_batch_bytes, paddle_fault, shared_memory
 from pptsm.data.prefetch import collate
 from pptsm.data.transforms import Pixels
+from pptsm.evaluation.engines import has_bfloat16
 from pptsm.params.schema import MOST_PROCESSES
 from pptsm.presets.compose import PRESETS, Choice, chosen_params
+from pptsm.runtime.cores import cores, processor_name
+from pptsm.runtime.memory import remember
 
 doctor = import_module("pptsm.commands.doctor")  # pptsm.commands has the command under this name
 
@@ -127,3 +130,32 @@ def test_an_install_that_only_serves_lacks_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(doctor, "no_paddle", lambda: "there is no Paddle 3.2.2 for Linux on aarch64.")
     (found,) = doctor._paddle()
     assert (found.good, found.remedy) == (False, "There is no Paddle 3.2.2 for Linux on aarch64.")
+
+
+def test_what_is_remembered_of_runtimes_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files that are still there, on this machine, the fastest first; and what can be computed here at all."""
+    monkeypatch.setenv("PPTSM_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "model\n1.onnx"
+    file.touch()
+    here = f"{processor_name()}, {cores()} cores, onnxruntime 1.0, clips of 8x3x224x224"
+    times = {"onnxruntime float32": 409.0, "openvino bfloat16": 212.04, "openvino int8": float("inf")}
+    remember("models", "a", file=str(file), ms={here: times, "another machine": {"onnxruntime float32": 1.0}})
+    remember("models", "b", file=str(tmp_path / "gone.onnx"), ms={here: times})
+    remember("models", "c", file=5, ms={here: times})
+    remember("models", "d", file=str(file), ms=[])
+    remember("models", "e", sound=1)
+    monkeypatch.setattr(doctor, "multiplies_int8", lambda: False)
+    openvino, precisions, *remembered = doctor._runtimes()
+    assert openvino.good
+    assert precisions.found.startswith("float32, int8 (weights of 7 bits")
+    assert ("bfloat16" in precisions.found) == has_bfloat16()
+    (found,) = remembered
+    assert found.found.startswith("openvino bfloat16 212.0, onnxruntime float32 409.0, openvino int8 inf (")
+    assert found.found.endswith("; onnxruntime 1.0, clips of 8x3x224x224)")
+    assert "\n" not in found.found
+
+    def no_version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", no_version)
+    assert "'pptsm[openvino]==" in doctor._runtimes()[0].found

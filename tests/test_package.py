@@ -228,7 +228,8 @@ def test_the_installed_package_converts_and_predicts(with_paddle: Installed) -> 
     (folder / "answers.py").write_text(SCRIPT)
     answers = eval(with_paddle.run("python", "answers.py").stdout)
     assert answers[0] == answers[1]
-    assert answers[2] == [(guess.label, guess.score) for guess in Predictor(folder / "model.onnx").predict(frames, 2)]
+    exact = Predictor(folder / "model.onnx", runtime="onnxruntime")  # which is all that is installed there
+    assert answers[2] == [(guess.label, guess.score) for guess in exact.predict(frames, 2)]
     (shown,) = json.loads(with_paddle.run("pptsm", "predict", "a.mp4", "--model", "model.onnx", "--json").stdout)
     assert [(guess["label"], guess["score"]) for guess in shown["top"][:2]] == answers[0]
     assert {label for label, _ in answers[0]} <= set(names_of_kinetics())

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from conftest import ROOT, default_values, merged, params_with, pptsm, write_params
-from pptsm.params.checking import MAX_FAULTS, MOVED, check_params, load_params
+from pptsm.params.checking import ADDED, MAX_FAULTS, MOVED, check_params, load_params
 from pptsm.params.reading import MAX_BYTES
 from pptsm.params.schema import Params
 from pptsm.runtime.errors import ParamsError
@@ -176,6 +177,17 @@ def test_a_missing_key_is_an_error_for_there_are_no_defaults() -> None:
     del values["seed"]
     with pytest.raises(ParamsError, match="key seed is missing"):
         check_params(values, "params.yaml")
+
+
+@pytest.mark.parametrize("section", ADDED)
+def test_a_file_of_an_older_version_is_told_what_to_add(section: str) -> None:
+    """A line that makes it whole: the values of the default."""
+    values = default_values()
+    del values[section]
+    with pytest.raises(ParamsError, match=f"key {section} is missing; it is newer than this file") as refused:
+        check_params(values, "params.yaml")
+    line = str(refused.value).split("`")[1]
+    assert check_params(values | YAML(typ="safe").load(line), "test") == params_with()
 
 
 @pytest.mark.parametrize("stage", ["motion", "teacher"])

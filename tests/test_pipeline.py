@@ -112,14 +112,17 @@ def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: 
     assert json.loads((project / "two" / "metrics.json").read_text())["student"]["uniform"]["served_agreement"] < 0.5
 
 
+AFTER_EXPORT = ("quantize", "package", "report")
+
+
 def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_project: Path) -> None:
     """The export runs, gives the same files, and the evaluation stands; a comment exports nothing."""
     project = copy_tree(tiny_project, tmp_path / "clone")
-    for edit, expected in (("\n# a comment\n", ["code"]), ("\nX = 1\n", ["code", "export", "report"])):
+    for edit, expected in (("\n# a comment\n", ["code"]), ("\nX = 1\n", ["code", "export", *AFTER_EXPORT])):
         with (project / "src" / "pptsm" / "deploy" / "parity.py").open("a") as file:
             file.write(edit)
         lines = run("dvc", "repro", cwd=project).stdout.splitlines()
-        assert [line.split("'")[1] for line in lines if line.startswith("Running stage")] == expected
+        assert sorted(line.split("'")[1] for line in lines if line.startswith("Running stage")) == sorted(expected)
 
 
 def test_a_second_repro_does_nothing(tiny_project: Path) -> None:
@@ -149,6 +152,8 @@ def would_run(project: Path) -> list[str]:
         ("video/scan.py", "\nX = 1\n", ["index"]),
         ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
         ("report/index.html", "<!-- -->", ["report"]),
+        ("deploy/quantize.py", "\nX = 1\n", ["quantize"]),
+        ("deploy/package.py", "\nX = 1\n", ["package"]),
     ],
 )
 def test_an_edit_reruns_what_it_decides(tiny_project: Path, file: str, edit: str, expected: list[str]) -> None:
@@ -169,13 +174,13 @@ def test_an_edit_reruns_what_it_decides(tiny_project: Path, file: str, edit: str
     assert run("dvc", "status", "--quiet", cwd=tiny_project).returncode == 0
 
 
-def test_editing_the_report_reruns_the_report_alone(tiny_project: Path) -> None:
-    """Exact dependencies."""
+def test_editing_the_report_reruns_the_report_and_the_card(tiny_project: Path) -> None:
+    """Exact dependencies: the card of a package is written by the same code."""
     file = tiny_project / "src" / "pptsm" / "report" / "page.py"
     before = file.read_text()
     file.write_text(before + "\nX = 1\n")
     try:
-        assert would_run(tiny_project) == ["report"]
+        assert sorted(would_run(tiny_project)) == ["package", "report"]
     finally:
         file.write_text(before)
         run("dvc", "repro", "--single-item", "code", cwd=tiny_project)
@@ -186,7 +191,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
     try:
         assert would_run(tiny_project)[0] == "teacher"
-        assert set(would_run(tiny_project)) <= {"teacher", "student", "baseline", "evaluate", "export", "report"}
+        assert set(would_run(tiny_project)) <= {"teacher", "student", "baseline", "evaluate", "export", *AFTER_EXPORT}
     finally:
         write_params(tiny_project / "params.yaml", TINY)
 
@@ -201,11 +206,25 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         ({"student": {"network": {"width": 0.25}}}, ["student", "baseline", "report"]),
         ({"student": {"baseline": True}}, ["baseline", "report"]),
         ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
-        ({"report": {"title": "Another"}}, ["report"]),
+        ({"report": {"title": "Another"}}, ["report", "package"]),
+        ({"quantize": {"max_drop": 1.0}}, ["quantize", "report"]),
+        ({"serving": {"precision": "float32"}}, ["quantize", "report"]),
+        ({"serving": {"folder": "elsewhere"}}, ["report"]),
         ({"validate": {"near_duplicate_bits": 9}}, ["validate_frames", "report"]),
         ({"validate": {"max_imbalance": 9.0}}, ["validate", "report"]),
     ],
-    ids=["start of the student", "width of the student", "baseline", "compute", "title", "looks", "imbalance"],
+    ids=[
+        "start of the student",
+        "width of the student",
+        "baseline",
+        "compute",
+        "title",
+        "drop",
+        "serving",
+        "folder",
+        "looks",
+        "imbalance",
+    ],
 )
 def test_a_parameter_reruns_the_stages_whose_result_it_decides(
     tiny_project: Path, changes: dict, expected: list[str]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ClipSpec", "Predictor", "build_model", "load_network"]
 
 watch_imports()
-# ONNX Runtime's builds from 1.32 on report their use to Microsoft and keep an identifier in the home folder, unless
-# this is set before their import
+# ONNX Runtime's builds (1.32.0 was looked at) report their use to Microsoft and keep an identifier in the home folder,
+# unless this is set before their import
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 choose_kernels()  # here, because it must come before the first import of Paddle, whichever entrance was taken
 

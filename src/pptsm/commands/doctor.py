@@ -14,7 +14,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pptsm.runtime.cores import computing, cores, cpu_processes, loader_processes, processor_name, training_threads
+from pptsm.runtime.cores import (
+    computing,
+    cores,
+    cpu_processes,
+    loader_processes,
+    multiplies_int8,
+    processor_name,
+    training_threads,
+)
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.extras import install, no_paddle
 
@@ -50,6 +58,7 @@ def examine() -> list[Finding]:
         *(_package(name, "") for name in SERVING),
         *(_package(name, extra) for extra, names in OF_EXTRAS.items() for name in names),
         *_decord(),
+        *_runtimes(),
         *_paddle(),
         _cores(),
         *_training(),
@@ -85,6 +94,35 @@ def _decord() -> list[Finding]:
         return [Finding("decord", True, version("decord"))]
     except PackageNotFoundError:
         return [Finding("decord", True, "not installed: PyAV reads every file (decord has wheels for x86-64 alone)")]
+
+
+def _runtimes() -> list[Finding]:
+    """What an exported file can be computed with here, and how long a clip of each took, as it is remembered."""
+    from pptsm.runtime.console import one_line
+    from pptsm.runtime.memory import all_remembered
+
+    try:
+        from pptsm.evaluation.engines import has_bfloat16
+        from pptsm.serving.opening import known_times
+    except ImportError:  # what is missing is said above
+        return []
+    try:
+        openvino = Finding("openvino", True, version("openvino"))
+    except PackageNotFoundError:
+        openvino = Finding(
+            "openvino", True, f"not installed, and needed by --runtime openvino: {install(['openvino'])}"
+        )
+    int8 = "int8" if multiplies_int8() else "int8 (weights of 7 bits: the processor has no VNNI)"
+    bfloat16 = ", bfloat16 by OpenVINO" if has_bfloat16() else ""
+    found = [openvino, Finding("precisions", True, f"float32, {int8}{bfloat16}")]
+    here = f"{processor_name()}, {cores()} cores, "
+    for digest, known in all_remembered("models").items():
+        file = str(known.get("file"))
+        for machine, times in known_times(digest).items():
+            if machine.startswith(here) and Path(file).is_file():
+                said = ", ".join(f"{way} {ms:.1f}" for way, ms in sorted(times.items(), key=lambda each: each[1]))
+                found.append(Finding("ms a clip", True, f"{said} ({one_line(file)}; {machine.removeprefix(here)})"))
+    return found
 
 
 def _paddle() -> list[Finding]:

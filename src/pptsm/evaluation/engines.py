@@ -106,8 +106,7 @@ def _session_of(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.graph_optimization_level = optimised
-    # a thread that waits by spinning takes a core from what decodes beside: with it, 8 clients of `pptsm serve` got 0.6
-    # times the clips of without, and a lone clip gains 4 %
+    # a thread that waits by spinning takes a core from what decodes beside it; a lone clip gains 4 % by it
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if (here := cores()) != os.cpu_count():  # by itself it takes all of the machine, whatever a container's quota
         options.intra_op_num_threads = here

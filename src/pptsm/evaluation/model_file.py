@@ -132,10 +132,12 @@ def with_features(exported: Exported) -> bytes:
 
 def unloadable(model: Path, error: Exception, runtime: str = "ONNX Runtime") -> UserError:
     """The sentence for a file that is no ONNX file, or none that a runtime can load."""
-    by = "" if runtime == "ONNX Runtime" else f" by {runtime}"
+    what, why = f"{model} ({model.stat().st_size} bytes)", " ".join(str(error).split())[:200].rstrip(".")
+    if runtime != "ONNX Runtime":  # which loads all that the export writes
+        return UserError(f"{runtime} cannot load {what}: {why}. Take --runtime onnxruntime.")
     return UserError(
-        f"{model} ({model.stat().st_size} bytes) is no ONNX file that can be loaded{by}: {str(error)[:200]}. "
-        "`dvc repro export` makes one; --model of `pptsm predict` names another."
+        f"{what} is no ONNX file that can be loaded: {why}. `dvc repro export` makes one; --model of `pptsm predict` "
+        "names another."
     )
 
 

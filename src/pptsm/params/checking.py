@@ -40,6 +40,10 @@ RENAMED = {  # keys of older versions, and what took their place
     "statistics are taken together: for 0 write the value of batch_size",
     "training.mix_alpha": "training.mixup_alpha, for blended clips, and training.cutmix_alpha, for the boxes of cutmix",
 }
+ADDED = {  # sections that files of older versions have not, and what stands in the default one
+    "quantize": "{enabled: true, clips: 64, max_drop: 0.3}",
+    "serving": "{runtime: auto, precision: auto, folder: null}",
+}
 
 
 def load_params(path: StrPath) -> "Params":
@@ -96,7 +100,8 @@ def _message(fault: "ErrorDetails") -> str:
 def _sentence(key: str, fault: "ErrorDetails") -> str:
     found = fault["input"]
     if fault["type"] == "missing":
-        return f"key {key} is missing"
+        add = f"; it is newer than this file. Add the line `{key}: {ADDED[key]}`" if key in ADDED else ""
+        return f"key {key} is missing{add}"
     if key in RENAMED and not isinstance(found, dict):  # a section took the place of some
         return f"{NO_MORE.format(key)}; now it is {RENAMED[key]}"
     if fault["type"] in ("extra_forbidden", "invalid_key"):

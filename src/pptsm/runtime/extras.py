@@ -40,7 +40,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "baseline": ("pipeline", "cpu"),
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
-    "quantize": ("pipeline", "cpu"),
+    "quantize": ("pipeline",),
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
     "package": ("pipeline",),

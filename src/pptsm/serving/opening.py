@@ -25,6 +25,7 @@ from pptsm.serving.metadata import ModelMetadata
 from pptsm.serving.package_folder import INT8_FILE, Package, package_at
 
 WORTH_MS = 20.0  # a network that takes less for a clip gains less than another runtime takes to start
+WORTH_SHARE = 0.8  # of the time of what was evaluated, ONNX Runtime in float32: less is not worth other last digits
 TIMED_RUNS = 4
 
 Way = tuple[Runtime, Precision]
@@ -113,8 +114,8 @@ def _ways(files: _Files, runtime: Runtime | Literal["auto"], precision: Precisio
         runtimes: list[Runtime] = [runtime] if runtime != "auto" else _runtimes_of(each)
         for name in runtimes:
             if precision != "auto" or each == files.own or (files.package and files.package.passed(name, each)):
-                if each == "int8" and precision == "auto" and not _is_safe_here(files):
-                    continue
+                if each == "int8" and each != files.own and precision == "auto" and not _is_safe_here(files):
+                    continue  # a file that is itself of int8 was asked for by its name
                 if each == "bfloat16" and precision == "auto" and not (name == "openvino" and has_bfloat16()):
                     continue
                 yield name, each
@@ -134,29 +135,48 @@ def _fastest(files: _Files, ways: Iterator[Way]) -> Way:
     """By the times that are remembered or, once, measured; the first where the network is quick anyway."""
     first = next(ways)
     exported, metadata = files.of(first[1])
-    key, known = machine_key(metadata), recall("models", exported.digest).get("ms", {})
-    times: dict[str, float] = dict(known.get(key, {}))
+    key, known = machine_key(metadata), known_times(exported.digest)
+    times = dict(known.get(key, {}))
     if times.get(_name(first), math.inf) < WORTH_MS:
         return first  # before the others are asked for, because that imports OpenVINO
     others = list(ways)
     if not others:
         return first
-    for way in (first, *others):
-        if _name(way) not in times:
-            file, said = files.of(way[1])
-            times[_name(way)] = clip_ms(open_engine(file, *way), said)
-        if times[_name(first)] < WORTH_MS:
-            break
+    if _name(first) not in times:
+        times[_name(first)] = clip_ms(open_engine(exported, *first), metadata)
+    if times[_name(first)] >= WORTH_MS:
+        times |= {_name(way): _ms_or_never(files, way) for way in others if _name(way) not in times}
     if known.get(key) != times:
         remember("models", exported.digest, ms=known | {key: times})
         if len(times) > 1:
             shown = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
             note(f"measured once on this machine, in ms a clip: {shown}")
-    return min((first, *others), key=lambda way: times.get(_name(way), math.inf))
+    best = min((first, *others), key=lambda way: times.get(_name(way), math.inf))
+    return best if times[_name(best)] <= WORTH_SHARE * times[_name(first)] else first
 
 
 def _name(way: Way) -> str:
     return " ".join(way)
+
+
+def _ms_or_never(files: _Files, way: Way) -> float:
+    """Milliseconds of a clip; infinity where a runtime cannot load or compute the file, as another one can."""
+    exported, metadata = files.of(way[1])
+    try:
+        return clip_ms(open_engine(exported, *way), metadata)
+    except UserError as error:
+        note(f"{way[0]} in {way[1]} is never taken for this model: {error}")
+        return math.inf
+
+
+def known_times(digest: str) -> dict[str, dict[str, float]]:
+    """Remembered milliseconds of a clip of a model: machine -> runtime and precision -> time; nothing garbled."""
+    found = recall("models", digest).get("ms")
+    return {
+        machine: {way: ms for way, ms in times.items() if isinstance(ms, float)}
+        for machine, times in (found.items() if isinstance(found, dict) else ())
+        if isinstance(times, dict)
+    }
 
 
 def machine_key(metadata: ModelMetadata) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pptsm.params.choices import Precision, Runtime
 from pptsm.runtime.errors import UserError
@@ -56,6 +56,9 @@ def package_at(path: Path) -> Package | None:
         rows, serving = found["rows"], dict(found.get("serving", {}))
         if not all(isinstance(row, dict) for row in rows):
             raise TypeError("rows that are no objects")
+        for name, words in (("runtime", get_args(Runtime)), ("precision", get_args(Precision))):
+            if serving.get(name, "auto") not in ("auto", *words):
+                raise ValueError(f"serving.{name} is {str(serving[name])[:40]!a}")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / RUNTIMES_FILE} is no table of runtimes ({error}). {REMEDY}") from None
     return Package(model, rows, serving)
