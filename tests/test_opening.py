@@ -168,6 +168,16 @@ def test_a_quick_network_is_not_compared(model_file: Path, monkeypatch: pytest.M
     assert set(clock.asked) <= {EXACT}
 
 
+@pytest.mark.parametrize(("ms", "expected"), [(79.0, OTHER), (81.0, EXACT), (100.0, EXACT), (120.0, EXACT)])
+def test_another_runtime_must_be_clearly_faster(
+    ms: float, expected: tuple[str, str], model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A little time is not worth other last digits than the evaluation had."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(opening, "clip_ms", Clock(onnxruntime_float32=100.0, openvino_float32=ms))
+    assert way_of(Predictor(model_file)) == expected
+
+
 def test_a_runtime_that_cannot_load_the_file_is_never_taken(
     model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

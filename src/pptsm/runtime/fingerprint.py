@@ -77,6 +77,7 @@ PLUMBING = {
     "dvc_data": "the same",
     "dvc_objects": "the same",
     "filelock": "who may write",
+    "openvino": "computes rows of the table of runtimes alone; it stands beside what scores all networks",
     "pebble": "in which process work is done",
     "pydantic": "checks values",
     "pydantic_core": "the same",
