@@ -19,7 +19,8 @@ from conftest import ROOT, as_anyone, moving_square, pptsm, spec_with, write_par
 from helpers.exported import CLIP, LABELS, SHAPE, exported, network, properties_of
 from helpers.foreign import in_mmaction2_names, random_tsm, torch_zip, write
 from helpers.videos import headers_first
-from pptsm.deploy.parity import Agreement, compare, middle_view, require
+from pptsm.data.views import middle_view
+from pptsm.deploy.parity import Agreement, compare, require
 from pptsm.evaluation import engines
 from pptsm.evaluation.engines import choose_engine, onnx_scorer, open_session, paddle_scorer
 from pptsm.ingest.index import find_videos

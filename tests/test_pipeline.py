@@ -112,7 +112,7 @@ def test_what_is_served_otherwise_than_evaluated_stops_the_evaluation(tmp_path: 
     assert json.loads((project / "two" / "metrics.json").read_text())["student"]["uniform"]["served_agreement"] < 0.5
 
 
-AFTER_EXPORT = ("quantize", "package", "report")
+AFTER_EXPORT = ("package", "report")  # which show how long a clip took
 
 
 def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_project: Path) -> None:

@@ -33,9 +33,8 @@ def convert(
     import numpy as np
 
     from pptsm.data.spec import clip_spec
-    from pptsm.data.views import views_of_file
+    from pptsm.data.views import middle_view, views_of_file
     from pptsm.deploy.export import export_checked
-    from pptsm.deploy.parity import middle_view
     from pptsm.distributed.device import use_device
     from pptsm.ingest.texts import read_label_file
     from pptsm.runtime.console import say

@@ -90,3 +90,10 @@ def pixels_of_frames(frames: NDArray[np.uint8], spec: ClipSpec, sampling: Sampli
     height, width = frames.shape[1:3]
     once, places = np.unique(evaluation_indices(len(frames), spec, sampling), return_inverse=True)
     return views_of(Frames(frames[once], (width, height)), spec, sampling, places)
+
+
+def middle_view(views: ClipArray, segments: int) -> ClipArray:
+    """One clip [S, 3, H, W] of a video's views [V*S, 3, H, W]: of several dense clips one that is not at an end."""
+    clips = views.reshape(-1, segments, *views.shape[1:])
+    clip: ClipArray = clips[len(clips) // 2]
+    return clip

@@ -11,8 +11,9 @@ from typing import Any
 
 from pptsm.data.clips import Dataset, EvaluationVideos
 from pptsm.data.transforms import ClipArray, normalise
+from pptsm.data.views import middle_view
 from pptsm.deploy.convert import convert_to_onnx, save_inference
-from pptsm.deploy.parity import Agreement, compare, latency_ms, middle_view, require
+from pptsm.deploy.parity import Agreement, compare, latency_ms, require
 from pptsm.evaluation.engines import onnx_scorer, open_session, paddle_scorer
 from pptsm.model.cost import count_macs, count_parameters
 from pptsm.model.network import VideoNetwork

@@ -77,13 +77,6 @@ def require(agreement: Agreement, tolerance: float, what: str = "the ONNX file")
     )
 
 
-def middle_view(views: ClipArray, segments: int) -> ClipArray:
-    """One clip [S, 3, H, W] of a video's views [V*S, 3, H, W]: of several dense clips one that is not at an end."""
-    clips = views.reshape(-1, segments, *views.shape[1:])
-    clip: ClipArray = clips[len(clips) // 2]
-    return clip
-
-
 def latency_ms(onnx_file: Path, clip: ClipArray, runs: int) -> float:
     """Median time of ONNX Runtime for one clip [S, 3, H, W] on all cores, in milliseconds."""
     score = onnx_scorer(open_session(onnx_file))

@@ -87,7 +87,7 @@ def _quantise(model: Path, target: Path, training: "Dataset", number: int) -> No
     from pptsm.data.clips import EvaluationVideos
     from pptsm.data.table import spread_over_classes
     from pptsm.data.transforms import normalise
-    from pptsm.deploy.parity import middle_view
+    from pptsm.data.views import middle_view
     from pptsm.deploy.quantize import quantise
     from pptsm.evaluation.model_file import read_exported
     from pptsm.runtime.console import note
