@@ -55,7 +55,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("training/loop.py", TRAINED),
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
         ("runtime/cores.py", [*TRAINED, "export", "evaluate", "quantize", "package"]),
-        ("deploy/parity.py", ["export", "quantize"]),
+        ("deploy/parity.py", ["export"]),
         ("distributed/ranks.py", [*TRAINED, "evaluate"]),
         ("distributed/launcher.py", []),
         ("report/page.py", ["report", "package"]),

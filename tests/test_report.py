@@ -37,6 +37,7 @@ from pptsm.stages import (
     export,
     frames,
     index,
+    quantize,
     report,
     start,
     student,
@@ -102,10 +103,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         baseline.run(table, labels, archives, start, networks[-1], Path("baseline.csv"))
         export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
         evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
+        quantize.run(table, labels, archives, Path("export"), Path("quantized"), Path("runtimes.json"))
         report.run(
             table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
-            Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("accuracy.md"), Path("index.html"),
+            Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("runtimes.json"),
+            Path("accuracy.md"), Path("index.html"),
         )  # fmt: skip
     return folder
 
@@ -116,7 +119,9 @@ def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     networks = [run / "teacher", run / "baseline", run / "student"]
     outcome = evaluation or run / "evaluation"
     exported = run / "export.json", run / "export/model.onnx"
-    return Sources(*files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories)
+    return Sources(
+        *files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories, run / "runtimes.json"
+    )
 
 
 def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:
