@@ -191,7 +191,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
     try:
         assert would_run(tiny_project)[0] == "teacher"
-        assert set(would_run(tiny_project)) <= {"teacher", "student", "baseline", "evaluate", "export", *AFTER_EXPORT}
+        follows = {"baseline", "export", "quantize", "evaluate", "package", "report"}
+        assert set(would_run(tiny_project)) <= {"teacher", "student", *follows}
     finally:
         write_params(tiny_project / "params.yaml", TINY)
 
@@ -269,12 +270,12 @@ def test_the_shipped_model_can_be_fetched_from_elsewhere(tiny_project: Path, tmp
         "classifier@v1.0.0",
         cwd=project,
     )
-    run("dvc", "push", "-q", "models/export", cwd=project)
+    run("dvc", "push", "-q", "models/package", cwd=project)
     run("git", "push", "-q", repository, "HEAD", "--tags", cwd=project)
-    shipped = (project / "models/export/model.onnx").read_bytes()
+    shipped = (project / "models/package/model.onnx").read_bytes()
     run("dvc", "artifacts", "get", repository, "classifier", cwd=elsewhere)
-    run("dvc", "get", repository, "models/export/model.onnx", "-o", "by_path.onnx", cwd=elsewhere)
-    assert [(elsewhere / name).read_bytes() for name in ("model.onnx", "by_path.onnx")] == [shipped, shipped]
+    run("dvc", "get", repository, "models/package/model.onnx", "-o", "by_path.onnx", cwd=elsewhere)
+    assert [(elsewhere / name).read_bytes() for name in ("package/model.onnx", "by_path.onnx")] == [shipped, shipped]
 
 
 def test_a_wrong_value_stops_an_experiment_before_training(tiny_project: Path) -> None:
