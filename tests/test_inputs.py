@@ -87,6 +87,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exported = {"agreement": {"clips": 4, "max_relative_difference": 1e-7}, "parameters": 9, "macs_per_view": 9}
     exported |= {"onnx_bytes": 9, "latency_ms_per_view": 1.0, "revision": "1", "computed_with": "test"}
     (folder / "reports/export.json").write_text(json.dumps(exported))
+    row = {"runtime": "onnxruntime", "precision": "float32", "difference": 0.0, "passed": True, "reason": ""}
+    row |= dict.fromkeys(("top1", "top1_low", "top1_high", "agreement"), 1.0)
+    row |= dict.fromkeys(("ms_p50", "ms_p95", "clips_per_sec", "start_sec", "size_mb"), 2.0)
+    row |= dict.fromkeys(("difference_low", "difference_high"))
+    runtimes = {"machine": "a", "sampling": "uniform", "videos": 2, "rows": [row]}
+    (folder / "reports/runtimes.json").write_text(json.dumps(runtimes))
     return folder
 
 
@@ -137,6 +143,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "reports/evaluation/predictions.csv": [remove, empty, binary, cut, other, wrong_kind],
     "reports/evaluation/classes.csv": [remove, empty, binary, cut, other],
     "reports/export.json": [remove, empty, binary, cut, other],
+    "reports/runtimes.json": [remove, empty, binary, cut, other],
     "reports/student.csv": [remove, empty, binary, cut, other, wrong_kind],
 }
 READ = {
