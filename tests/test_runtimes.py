@@ -20,6 +20,7 @@ from pptsm.deploy import quantize, runtimes
 from pptsm.deploy.initialisers import constants_to_initialisers
 from pptsm.deploy.quantize import quantise
 from pptsm.deploy.runtimes import Gate, Row, as_values, files_at, table
+from pptsm.deploy.unpadded_shift import shift_without_padding
 from pptsm.evaluation import engines
 from pptsm.evaluation.engines import Engine, has_bfloat16, open_engine
 from pptsm.evaluation.model_file import Exported, has_right_digest, read_exported
@@ -80,6 +81,31 @@ def test_weights_are_initialisers_and_answers_the_same_bits(
     expected = answers(model_file, "float32", clips)
     for file in (constants, moved):
         np.testing.assert_array_equal(answers(file, "float32", clips), expected)
+
+
+def test_a_shift_without_padding_answers_the_same_bits(
+    model_file: Path, clips: list[NDArray[np.float32]], tmp_path: Path
+) -> None:
+    """One for each block; a padding that is no temporal shift stays."""
+    proto = onnx.load(str(model_file))
+    padded = [node for node in proto.graph.node if node.op_type == "Pad"]
+    assert len(padded) >= 4
+    values = {array.name: numpy_helper.to_array(array) for array in proto.graph.initializer}
+    other = values[padded[-1].input[1]].copy()
+    other[2] = 1  # a channel too
+    proto.graph.initializer.append(numpy_helper.from_array(other, "other"))
+    ordinary = padded[-1].input[1]
+    padded[-1].input[1] = "other"
+    assert shift_without_padding(proto.graph) == len(padded) - 1
+    (left,) = [node for node in proto.graph.node if node.op_type == "Pad"]
+    left.input[1] = ordinary
+    assert shift_without_padding(proto.graph) == 1
+    onnx.checker.check_model(proto)
+    onnx.helper.set_model_props(proto, {})
+    onnx.save(proto, str(tmp_path / "other.onnx"))
+    np.testing.assert_array_equal(
+        answers(tmp_path / "other.onnx", "float32", clips), answers(model_file, "float32", clips)
+    )
 
 
 def test_int8_is_smaller_answers_the_same_and_says_what_it_is(

@@ -15,6 +15,7 @@ import onnx
 
 from pptsm.data.transforms import ClipArray
 from pptsm.deploy.initialisers import constants_to_initialisers
+from pptsm.deploy.unpadded_shift import shift_without_padding
 from pptsm.evaluation.engines import Scorer, open_engine
 from pptsm.evaluation.model_file import DIGEST, NO_DIGEST, Exported, read_exported, with_digest
 from pptsm.runtime.cores import multiplies_int8
@@ -67,6 +68,7 @@ def _prepare(parent: Exported, prepared: Path) -> None:
 
     proto = onnx.load_model_from_string(parent.data)
     constants_to_initialisers(proto.graph)  # of files of older exports
+    shift_without_padding(proto.graph)
     plain = prepared.with_name("plain.onnx")  # as a file: of a graph in memory the arrays are lost on the way
     onnx.save(proto, str(plain))
     quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
