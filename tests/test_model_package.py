@@ -31,7 +31,11 @@ EXPORTED = {
     "onnx_bytes": 1000, "latency_ms_per_view": 1.5, "revision": "r", "computed_with": "x",
 }  # fmt: skip
 UNCALIBRATED = {"calibration": None, "reason": "there is no validation split", "reached": None}
-ROW = {"runtime": "onnxruntime", "precision": "int8", "top1": 0.5, "agreement": 0.99, "ms_p50": 2.5, "passed": True}
+ROW = {"runtime": "onnxruntime", "precision": "int8", "difference": 0.0, "passed": True, "reason": ""}
+ROW |= dict.fromkeys(("top1", "top1_low", "top1_high", "agreement"), 1.0)
+ROW |= dict.fromkeys(("ms_p50", "ms_p95", "clips_per_sec", "start_sec", "size_mb"), 1.5)
+ROW |= {"difference_low": None, "difference_high": None, "top1": 0.5, "agreement": 0.99, "ms_p50": 2.5}
+RUNTIMES = {"machine": "a", "sampling": "uniform", "videos": 2, "rows": [ROW]}
 
 
 def values(**changes: Any) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def test_the_package_is_whole(project: Path) -> None:
 def test_what_quantize_made_is_taken_too(project: Path) -> None:
     """The file of int8 if it was kept, with the calibration, and the table of runtimes."""
     Path("quantized").mkdir()
-    Path("runtimes.json").write_text(json.dumps({"rows": [ROW]}))
+    Path("runtimes.json").write_text(json.dumps(RUNTIMES))
     run(quantized=Path("quantized"), runtimes=Path("runtimes.json"))
     assert not Path("package/model.int8.onnx").exists()
     assert "| int8 |" in Path("package/README.md").read_text()
