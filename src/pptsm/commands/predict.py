@@ -77,19 +77,13 @@ def predict(
     several = results is not None or len(videos) > 1 or videos[0].is_dir()
     with decoders(cores() if several else 1) as processes:  # they begin while the model is opened here
         files = [] if results is not None else _files(videos, frame_name)
-        from pptsm.runtime.console import note, say
+        from pptsm.runtime.console import say
         from pptsm.serving.doubts import Doubts
-        from pptsm.serving.predictor import Predictor
+        from pptsm.serving.predictor import Predictor, note_cautions
 
         limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
         predictor = Predictor(chosen_model(model), sampling, runtime, precision)
-        if not predictor.has_digest:
-            note(
-                f"predict: {predictor.file} was exported before files had a digest: whether it is as it was then "
-                "cannot be told. Exported again, it has one."
-            )
-        if predictor.metadata.warning:
-            note(f"warning: {predictor.metadata.warning}")
+        note_cautions(predictor, "predict")
         if results is not None:
             from pptsm.serving.inbox import predict_arrived
 

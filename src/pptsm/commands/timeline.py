@@ -89,19 +89,13 @@ def timeline(
     from pptsm.runtime.console import note
     from pptsm.runtime.pool import limit_memory
     from pptsm.serving.overlay import captions_of, write_overlay
-    from pptsm.serving.predictor import Predictor
+    from pptsm.serving.predictor import Predictor, note_cautions
     from pptsm.serving.stream import Patience, Stream
     from pptsm.serving.timeline import WindowScorer, timeline_of
 
     limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
     predictor = Predictor(chosen_model(model), sampling, runtime, precision)
-    if not predictor.has_digest:
-        note(
-            f"timeline: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
-            "be told. Exported again, it has one."
-        )
-    if predictor.metadata.warning:
-        note(f"warning: {predictor.metadata.warning}")
+    note_cautions(predictor, "timeline")
     note(f"timeline: {predictor.runtime} in {predictor.precision}")
     scorer = WindowScorer(predictor, features=features is not None)
     if source is not None:

@@ -15,6 +15,7 @@ from pptsm.data.transforms import ClipArray, Pixels, normalise
 from pptsm.data.views import pixels_of_file, pixels_of_frames
 from pptsm.evaluation.metrics import ranking, require_numbers, softmax, video_logits
 from pptsm.params.choices import Precision, Runtime, Sampling
+from pptsm.runtime.console import note
 from pptsm.runtime.cores import cores
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.paths import StrPath, as_path
@@ -325,3 +326,14 @@ def predict_files(
     """
     with decoders(min(len(files), cores())) as processes:
         yield from Predictor(model, sampling).answers(files, processes, top_k, timeout_sec, parts)
+
+
+def note_cautions(predictor: Predictor, command: str) -> None:
+    """Say in the log of a command why a model's answers are not to be trusted, where there is a reason."""
+    if not predictor.has_digest:
+        note(
+            f"{command}: {predictor.file} was exported before files had a digest: whether it is as it was then cannot "
+            "be told. Exported again, it has one."
+        )
+    if predictor.metadata.warning:
+        note(f"warning: {predictor.metadata.warning}")
