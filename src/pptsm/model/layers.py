@@ -1,7 +1,5 @@
 """What the families of networks share."""
 
-from collections.abc import Callable
-
 import paddle
 import paddle.nn.functional as F
 
@@ -38,17 +36,3 @@ def temporal_shift(
 def scaled(channels: int, width: float) -> int:
     """A number of channels times `width`, to a multiple of 8: a shift of one eighth then moves whole channels."""
     return max(8, round(channels * width / 8) * 8)
-
-
-def depthwise_by_matrices(convolve: Callable[[paddle.Tensor], paddle.Tensor], x: paddle.Tensor) -> paddle.Tensor:
-    """What a depthwise convolution computes of x [M, C, H, W], several times faster for many small images on a CPU.
-
-    Paddle's own way takes its time for each channel of each image, however small. But the convolution of a channel is
-    a matrix [H*W, H'*W'], and what becomes of the H*W images with a single bright pixel are its rows.
-    """
-    images, channels, height, width = x.shape
-    pixels = paddle.eye(height * width).reshape([-1, 1, height, width]).expand([-1, channels, -1, -1])
-    rows = convolve(pixels)  # [H*W, C, H', W']
-    matrices = rows.flatten(2).transpose([1, 0, 2])
-    products = paddle.bmm(x.flatten(2).transpose([1, 0, 2]), matrices)  # [C, M, H'*W']
-    return products.transpose([1, 0, 2]).reshape([images, *rows.shape[1:]])

@@ -17,7 +17,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from pptsm.model.layers import depthwise_by_matrices, scaled, temporal_shift
+from pptsm.model.layers import scaled, temporal_shift
 
 
 class Stage(NamedTuple):
@@ -81,7 +81,7 @@ class FoldableConvNorm(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         images, channels, height, width = x.shape
         small = self.training and self.conv._groups == channels and 2 * height * width < images
-        x = self.bn(depthwise_by_matrices(self.conv, x) if small and x.place.is_cpu_place() else self.conv(x))
+        x = self.bn(_depthwise_by_matrices(self.conv, x) if small and x.place.is_cpu_place() else self.conv(x))
         return x if self.activation is None else self.activation(x)
 
     def as_one_convolution(self) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -264,6 +264,20 @@ class LCNetV2(nn.Layer):
         """Pool, drop out, average the frames, classify: [N*T, C, H, W] -> logits [N, K]."""
         features = self.dropout(self.activation(self.last_conv(self.pool(features)))).flatten(1)  # [N*T, C]
         return self.fc(features.reshape([-1, num_frames, features.shape[1]]).mean(axis=1))
+
+
+def _depthwise_by_matrices(conv: nn.Conv2D, x: paddle.Tensor) -> paddle.Tensor:
+    """What `conv` computes of x [M, C, H, W], several times faster for many small images on a CPU.
+
+    Paddle's own way takes its time for each channel of each image, however small. But the convolution of a channel is
+    a matrix [H*W, H'*W'], and what becomes of the H*W images with a single bright pixel are its rows.
+    """
+    images, channels, height, width = x.shape
+    pixels = paddle.eye(height * width).reshape([-1, 1, height, width]).expand([-1, channels, -1, -1])
+    rows = conv(pixels)  # [H*W, C, H', W']
+    matrices = rows.flatten(2).transpose([1, 0, 2])
+    products = paddle.bmm(x.flatten(2).transpose([1, 0, 2]), matrices)  # [C, M, H'*W']
+    return products.transpose([1, 0, 2]).reshape([images, *rows.shape[1:]])
 
 
 def _kaiming() -> paddle.ParamAttr:

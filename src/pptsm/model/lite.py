@@ -8,19 +8,21 @@ Shape legend: M images (all frames of all clips), C channels, H/W pixels.
 Sources: the trunk is EfficientNet-Lite0 (Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
 Networks", ICML 2019, table 1; the Lite variants have no squeeze and excitation, ReLU6, and a stem and a last layer that
 keep their width). The shift stands before a residual branch, where a shortcut passes the frame itself on: Lin et al.,
-"TSM: Temporal Shift Module for Efficient Video Understanding" (ICCV 2019), section 4, which names in-place shift without
-one as what costs accuracy. Blocks that change size or channels have no shortcut, so they are not shifted.
+"TSM: Temporal Shift Module for Efficient Video Understanding" (ICCV 2019), section 3, residual shift; without a
+shortcut, what is moved away is lost to its frame. Blocks that change size or channels have none and are not shifted.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import paddle
+from numpy.typing import NDArray
 from paddle import nn
 
-from pptsm.model.layers import depthwise_by_matrices, scaled
+from pptsm.model.layers import scaled
 
 
 class Stage(NamedTuple):
@@ -42,6 +44,7 @@ STAGES = (
 )
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
+SMALL = 64  # pixels of an image, up to which its depthwise convolution is computed by matrices (docs/log/2026-11.md)
 EPSILON = 1e-3  # of the published batch norms
 
 # The published weights want pixels of 0 to 255 as (pixel - 127) / 128, and clips come normalised by ImageNet's mean and
@@ -67,7 +70,10 @@ class SameConv(nn.Conv2D):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        padding = [side for size in x.shape[2:] for side in same_padding(size, self.kernel, self.stride)]
+        height, width = x.shape[2:]
+        if self.training and 1 < self._groups == x.shape[1] and height * width <= SMALL and x.place.is_cpu_place():
+            return depthwise_by_matrices(self.weight, x, self.stride)
+        padding = [side for size in (height, width) for side in same_padding(size, self.kernel, self.stride)]
         return nn.functional.conv2d(x, self.weight, None, self.stride, padding, 1, self._groups)
 
 
@@ -84,10 +90,7 @@ class SameConvNorm(nn.Layer):
         self.activation = nn.ReLU6() if relu else None
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        images, channels, height, width = x.shape
-        small = self.training and 1 < self._conv._groups == channels and 2 * height * width < images
-        by_matrices = small and x.place.is_cpu_place()
-        x = self._batch_norm(depthwise_by_matrices(self._conv, x) if by_matrices else self._conv(x))
+        x = self._batch_norm(self._conv(x))
         return x if self.activation is None else self.activation(x)
 
 
@@ -101,6 +104,32 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def depthwise_by_matrices(weight: paddle.Tensor, x: paddle.Tensor, stride: int) -> paddle.Tensor:
+    """What `SameConv` computes of x [M, C, H, W] with a kernel [C, 1, k, k], faster for small images on a CPU.
+
+    Paddle's own way copies each pixel k*k times, and back again for the gradient. But the convolution of a channel is a
+    matrix [H*W, H'*W'], whose values are the kernel's (`_taps` says which), and two products of matrices do it.
+    """
+    images, channels, height, width = x.shape
+    kernel = weight.shape[-1]
+    taps = paddle.to_tensor(_taps(height, width, kernel, stride), place=x.place)
+    matrices = paddle.matmul(weight.reshape([channels, -1]), taps).reshape([channels, height * width, -1])
+    products = paddle.bmm(x.flatten(2).transpose([1, 0, 2]), matrices)  # [C, M, H'*W']
+    return products.transpose([1, 0, 2]).reshape([images, channels, -(-height // stride), -(-width // stride)])
+
+
+@lru_cache(maxsize=64)
+def _taps(height: int, width: int, kernel: int, stride: int) -> NDArray[np.float32]:
+    """1 where a value of the kernel takes a pixel into an output, else 0: [k*k, H*W*H'*W']."""
+    along = []
+    for size in (height, width):
+        before, _ = same_padding(size, kernel, stride)
+        taken = np.arange(-(-size // stride))[None, :] * stride + np.arange(kernel)[:, None] - before  # [k, outputs]
+        along.append(taken[:, None, :] == np.arange(size)[None, :, None])  # [k, pixels, outputs]
+    taps = np.einsum("iyo,jxp->ijyxop", *(one.astype(np.float32) for one in along))
+    return taps.reshape(kernel * kernel, -1)
 
 
 class InvertedResidual(nn.Layer):

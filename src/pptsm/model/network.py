@@ -278,7 +278,7 @@ class VideoNetwork(nn.Layer):
 
 
 def published_shift_ratio(network: Network, num_segments: int) -> float:
-    """The share of the channels that is moved in each direction: one segment's, and in TSM, TSM-Lite too, always an eighth.
+    """The share of the channels that is moved in each direction: one segment's; in TSM and TSM-Lite an eighth.
 
     Of two segments or one it is a quarter: Paddle's shift takes less than a half, and some channels must stay.
     """

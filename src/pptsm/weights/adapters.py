@@ -2,7 +2,8 @@
 
 Known dialects: PaddleVideo PP-TSM and PP-TSMv2 (our own names), with or without the trunk's prefix, their distilled
 files (`Student.`, beside it `Teacher.`), ImageNet files in PaddleClas's older and newer names, TSM of mit-han-lab,
-TSM of mmaction2 1.x, EfficientNet of efficientnet_pytorch and its Lite variants. Around any of them there may be what a training script wraps a network or its file in.
+TSM of mmaction2 1.x, EfficientNet-Lite of efficientnet_lite_pytorch. Around any of them there may be what a training
+script wraps a network or its file in.
 """
 
 import re

@@ -32,7 +32,7 @@ class KnownWeights:
     @property
     def file_name(self) -> str:
         """What the published file is called."""
-        return Path(self.file or urlsplit(self.url).path).name
+        return Path(self.file or urlsplit(self.url or "").path).name
 
 
 def known_weights() -> dict[str, KnownWeights]:
