@@ -14,8 +14,8 @@ from conftest import GOLDEN, params_with, spec_with
 from helpers.networks import seeded_state
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.deploy.convert import convert_to_onnx, save_inference
+from pptsm.deploy.int8_form import shifts_in_four_dimensions
 from pptsm.deploy.quantize import quantise
-from pptsm.deploy.unpadded_shift import shift_without_padding
 from pptsm.evaluation.engines import onnx_scorer, open_engine, open_session
 from pptsm.evaluation.model_file import read_exported
 from pptsm.model.cost import count_macs, count_parameters
@@ -313,7 +313,7 @@ def test_the_exported_file_computes_what_the_network_does(exported: tuple[Path, 
     for clips in (OF_75, OF_75[:1]):
         assert far(score(clips), logits_of(model, clips)) < 1e-5
     graph = onnx.load(str(exported[0])).graph
-    assert shift_without_padding(graph) == 9
+    assert shifts_in_four_dimensions(graph) == 9
     assert sum(node.op_type == "Pad" for node in graph.node) == 0
 
 
