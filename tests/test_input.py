@@ -154,8 +154,9 @@ def test_every_entrance_gives_the_same_logits(what: str, video: Path, tmp_path: 
     assert ModelMetadata.of_file(target) == replace(
         ModelMetadata.of_file(file), precision="int8", reduced_range=ModelMetadata.of_file(target).reduced_range
     )
-    small = open_engine(read_exported(target), "onnxruntime", "int8").score(views)
-    assert 0 < np.abs(small - expected).max() / np.abs(expected).max() < 0.1
+    for runtime in ("onnxruntime", "openvino"):
+        small = open_engine(read_exported(target), runtime, "int8").score(views)  # type: ignore[arg-type]
+        assert 0 < np.abs(small - expected).max() / np.abs(expected).max() < 0.1, runtime
 
 
 @pytest.mark.parametrize("what", ["rgb", "difference", "both"])
@@ -172,7 +173,9 @@ def test_a_file_of_before_is_read_and_what_is_new_has_a_new_version(what: str) -
 def test_a_difference_has_two_frames() -> None:
     """Refused where it is written, where a network is built, and where a file claims it."""
     one: dict[str, Any] = {"network": {"num_segments": 1}}
-    with pytest.raises(UserError, match=r"clip\.input is difference, but (teacher|student)\.network\.num_segments is 1"):
+    with pytest.raises(
+        UserError, match=r"clip\.input is difference, but (teacher|student)\.network\.num_segments is 1"
+    ):
         params_with(clip={"input": "difference"}, student=one, teacher=one)
     with pytest.raises(ValueError, match="num_segments is 1, and a difference is one of two frames"):
         build_model("pptsm", 18, 2, 1, input="both")
