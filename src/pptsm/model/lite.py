@@ -49,10 +49,10 @@ EPSILON = 1e-3  # of the published batch norms
 
 # The published weights want pixels of 0 to 255 as (pixel - 127) / 128, and clips come normalised by ImageNet's mean and
 # standard deviation (`clip.mean`, `clip.std`). Folded into the stem it would be wrong at the border, which is padded
-# with zeros of the published range.
+# with zeros of the published range. Differences of frames are converted alike: none at all is the mean colour.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PIXEL_SCALE = np.array([255 * std / 128 for std in IMAGENET_STD], np.float32).reshape(1, 3, 1, 1)
-PIXEL_OFFSET = np.array([(255 * mean - 127) / 128 for mean in IMAGENET_MEAN], np.float32).reshape(1, 3, 1, 1)
+PIXEL_SCALE = [255 * std / 128 for std in IMAGENET_STD]
+PIXEL_OFFSET = [(255 * mean - 127) / 128 for mean in IMAGENET_MEAN]
 
 
 class SameConv(nn.Conv2D):
@@ -163,13 +163,16 @@ class InvertedResidual(nn.Layer):
 
 
 class EfficientNetLite(nn.Layer):
-    """The trunk, [M, 3, H, W] -> [M, 1280, ceil(H/32), ceil(W/32)]; M is a multiple of the segments that are mixed."""
+    """The trunk, [M, C_in, H, W] -> [M, 1280, ceil(H/32), ceil(W/32)]; M is a multiple of the segments."""
 
-    def __init__(self, *, width: float, shift: Callable[[paddle.Tensor], paddle.Tensor] | None) -> None:
+    def __init__(
+        self, channels_in: int, *, width: float, shift: Callable[[paddle.Tensor], paddle.Tensor] | None
+    ) -> None:
         super().__init__()
-        self.register_buffer("pixel_scale", paddle.to_tensor(PIXEL_SCALE), persistable=False)
-        self.register_buffer("pixel_offset", paddle.to_tensor(PIXEL_OFFSET), persistable=False)
-        self.conv_stem = SameConvNorm(3, STEM_CHANNELS, 3, stride=2)
+        for name, values in {"pixel_scale": PIXEL_SCALE, "pixel_offset": PIXEL_OFFSET}.items():
+            by_channel = paddle.to_tensor(values * (channels_in // 3), dtype="float32").reshape([1, -1, 1, 1])
+            self.register_buffer(name, by_channel, persistable=False)
+        self.conv_stem = SameConvNorm(channels_in, STEM_CHANNELS, 3, stride=2)
         self.stem = [self.conv_stem]
         rows = [stage for stages in STAGES for stage in stages]
         widths = [STEM_CHANNELS, *(scaled(stage.channels, width) for stage in rows)]

@@ -23,10 +23,11 @@ import paddle
 from paddle import nn
 
 from pptsm.model.cost import count_parameters
+from pptsm.model.input import CHANNELS, looked_at
 from pptsm.model.layers import scaled, temporal_shift
 from pptsm.model.lcnet import Block, LCNetV2
 from pptsm.model.lite import EfficientNetLite
-from pptsm.params.choices import ONE_DEPTH, Activation, Depth, Network
+from pptsm.params.choices import ONE_DEPTH, Activation, Depth, Input, Network
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -134,7 +135,7 @@ class ResidualBlock(nn.Layer):
 
 
 class Trunk(nn.Layer):
-    """The residual network up to its last feature map: [N*T, 3, H, W] -> [N*T, C, H/32, W/32]."""
+    """The residual network up to its last feature map: [N*T, C_in, H, W] -> [N*T, C, H/32, W/32]."""
 
     def __init__(
         self,
@@ -142,6 +143,7 @@ class Trunk(nn.Layer):
         depth: Depth,
         num_segments: int,
         *,
+        channels_in: int,
         width: float,
         shift: bool,
         shift_ratio: float,
@@ -158,12 +160,12 @@ class Trunk(nn.Layer):
         stem = scaled(64, width)
         if vd:
             half = scaled(32, width)
-            self.conv1_1 = ConvNorm(3, half, 3, stride=2, activation=activation)
+            self.conv1_1 = ConvNorm(channels_in, half, 3, stride=2, activation=activation)
             self.conv1_2 = ConvNorm(half, half, 3, activation=activation)
             self.conv1_3 = ConvNorm(half, stem, 3, activation=activation)
             self.stem = [self.conv1_1, self.conv1_2, self.conv1_3]
         else:
-            self.conv1 = ConvNorm(3, stem, 7, stride=2, activation=activation)
+            self.conv1 = ConvNorm(channels_in, stem, 7, stride=2, activation=activation)
             self.stem = [self.conv1]
         self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
 
@@ -230,7 +232,8 @@ class VideoNetwork(nn.Layer):
     With T a larger multiple, the shift stays inside each group of segments and the mean goes over all
     frames, so several clips of one video can be scored together.
 
-    `classifier` names the last layer in the state dict; `head` is a layer, or a method of the trunk where that
+    `what` it looks at of them (`pptsm.model.input`) it computes itself. `classifier` names the last layer in the state
+    dict; `head` is a layer, or a method of the trunk where that
     layer is the trunk's. `print(network.backbone)` shows the layers.
     """
 
@@ -241,12 +244,14 @@ class VideoNetwork(nn.Layer):
         num_segments: int,
         classifier: str,
         description: str,
+        what: Input,
     ) -> None:
         super().__init__()
         self.description = description
         self.backbone = backbone
         self.head = head
         self.num_segments = num_segments
+        self.input = what
         self.head_names = [f"{classifier}.weight", f"{classifier}.bias"]
 
     def __repr__(self) -> str:
@@ -260,12 +265,18 @@ class VideoNetwork(nn.Layer):
                 f"a clip of {num_frames} frames does not divide into groups of {self.num_segments} segments"
             )
         frames = clips.reshape([-1, channels, height, width])
-        return self.head(self.backbone(frames), num_frames)
+        return self.head(self.backbone(looked_at(frames, self.num_segments, self.input)), num_frames)
 
     def fuse(self) -> None:
         """From now on compute with one convolution what is trained as several: for evaluation and export only."""
         for _, block in self.parallel_blocks():
             block.fuse()
+
+    @property
+    def stem_name(self) -> str:
+        """The name in the state dict of the first convolution's weights, [C_out, C_in, k, k]."""
+        name = next(name for name, layer in self.named_sublayers() if isinstance(layer, nn.Conv2D))
+        return f"{name}.weight"
 
     @property
     def computed_names(self) -> list[str]:
@@ -297,6 +308,7 @@ def build_model(
     attention: bool = False,
     activation: Activation | None = None,
     dropout: float | None = None,
+    input: Input = "rgb",
 ) -> VideoNetwork:
     """Build a video classifier.
 
@@ -319,14 +331,16 @@ def build_model(
             "tsm_lite", which has ReLU6.
         dropout: probability of dropping a feature before the linear layer, in training only; None is the
             network's own, 0.5, in "pptsm_v2" and "tsm_lite" 0.2.
+        input: what the network looks at of its clips: "rgb", "difference" (of neighbouring frames) or "both"; with
+            differences S must be at least 2.
 
     Returns:
         A layer whose `forward` takes [N, T, 3, H, W] (normalised RGB, T a multiple of S) and returns
         logits [N, K].
 
     Raises:
-        ValueError: for an unknown network, depth or activation, a number out of range, or attention where there is
-            none.
+        ValueError: for an unknown network, depth, activation or input, a number out of range, attention where there
+            is none, or differences of one frame.
 
     Example:
         >>> from pptsm import build_model
@@ -343,6 +357,10 @@ def build_model(
         raise ValueError(f'activation is "{activation}"; known are {", ".join(get_args(Activation))}')
     if num_classes < 1 or num_segments < 1 or not 0 < width < math.inf:
         raise ValueError("num_classes and num_segments must be at least 1, width a number above 0")
+    if input not in get_args(Input):
+        raise ValueError(f'input is "{input}"; known are {", ".join(get_args(Input))}')
+    if input != "rgb" and num_segments == 1:
+        raise ValueError(f"input is {input}, but num_segments is 1, and a difference is one of two frames")
     if shift_ratio == "auto":
         shift_ratio = published_shift_ratio(network, num_segments)
     if not 0 < shift_ratio < 0.5:
@@ -356,19 +374,20 @@ def build_model(
     chosen = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
     layers = [] if network in ONE_DEPTH else [f"{depth} layers"]
     unusual = [*(["attention"] if attention else []), *([] if shift else ["no shift"])]
+    unusual += [] if input == "rgb" else [f"input {input}"]
     sizes = [f"{num_segments} segments", f"{num_classes} classes"]
     description = ", ".join([network, *layers, f"width {width:g}", *unusual, *sizes])
-    shifting: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio}
+    shared: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio, "channels_in": CHANNELS[input]}
     if network == "pptsm_v2":
         lcnet = LCNetV2(
-            num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shifting
+            num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shared
         )
-        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description)
+        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description, input)
     if network == "tsm_lite":
         move = partial(temporal_shift, num_segments=num_segments, ratio=shift_ratio) if shift else None
-        lite = EfficientNetLite(width=width, shift=move)
+        lite = EfficientNetLite(CHANNELS[input], width=width, shift=move)
         head = Head(lite.channels_out, num_classes, dropout, classify_each_frame=False)
-        return VideoNetwork(lite, head, num_segments, "head.fc", description)
-    trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shifting)
+        return VideoNetwork(lite, head, num_segments, "head.fc", description, input)
+    trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shared)
     head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
-    return VideoNetwork(trunk, head, num_segments, "head.fc", description)
+    return VideoNetwork(trunk, head, num_segments, "head.fc", description, input)

@@ -6,6 +6,7 @@ Sampling = Literal["uniform", "dense"]
 FrameRule = Literal["official", "centred", "twice"]
 Aspect = Literal["kept", "distorted_2_1", "distorted_2_2"]
 Crops = Literal["center", "three", "ten"]
+Input = Literal["rgb", "difference", "both"]  # what a network looks at of a clip
 NUMBERED_FRAMES = r"([^%/\\]*)%(?:0([0-9]{1,2}))?d([^%/\\]*\.(?:jpg|jpeg|JPG|JPEG))"  # what img_%05d.jpg is like
 StoredAs = Literal["archive", "short_gop"]  # forms in which frames are kept beside the videos
 Source = Literal["archive", "short_gop", "video"]
