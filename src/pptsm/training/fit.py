@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import atomic_file, atomic_folder, sha256_of
 from pptsm.training.chance_test import judge_network, sentence
-from pptsm.training.checkpoint import Checkpoint
+from pptsm.training.checkpoint import COLUMNS, Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
@@ -32,7 +33,6 @@ from pptsm.weights.card import PEER, load_network, make_card, network_arguments,
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WEIGHTS, as_arrays
 
-COLUMNS = ["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share", "kept"]
 NO_EPOCHS = pd.DataFrame(columns=COLUMNS)
 
 
@@ -130,7 +130,8 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
         verdicts: dict[str, dict[str, Any]] = {}
         if epochs > 0:
             with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
-                trained = train(objective, epochs, run, checkpoint)
+                show = None if ranks.rank else partial(_write_history, path=plan.history)
+                trained = train(objective, epochs, run, checkpoint, show)
             for (name, network), weights in zip(networks.items(), trained.weights, strict=True):
                 network.set_state_dict(weights)
                 verdicts[name] = judge_network(network, name, plan.sections[name], trained.history, run)
@@ -211,8 +212,13 @@ def _write(
             place.mkdir(exist_ok=True)
             card = make_card(name, section, run.labels, run.spec, **facts, verdict=verdicts.get(name))
             save_network(place, card, weights)
-    with atomic_file(plan.history) as partial:
-        trained.history.to_csv(partial, index=False, float_format="%.6g")
+    _write_history(trained.history, plan.history)
+
+
+def _write_history(history: pd.DataFrame, path: Path) -> None:
+    """Write the rows of the epochs: after each of them, for whoever watches the curves, and at the end."""
+    with atomic_file(path) as file:
+        history.to_csv(file, index=False, float_format="%.6g")
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
@@ -221,8 +227,7 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
     with atomic_folder(out) as folder:
         spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
-    with atomic_file(history) as partial:
-        NO_EPOCHS.to_csv(partial, index=False)
+    _write_history(NO_EPOCHS, history)
 
 
 def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> Params:
