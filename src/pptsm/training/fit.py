@@ -14,7 +14,7 @@ from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch
-from pptsm.distributed.ranks import Ranks
+from pptsm.distributed.ranks import Ranks, is_helper
 from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
@@ -29,6 +29,7 @@ from pptsm.training.objectives import CrossEntropy, Distillation, MutualLearning
 from pptsm.training.out_of_memory import explain_oom
 from pptsm.training.provenance import Provenance, code_of
 from pptsm.training.run import Run
+from pptsm.training.workload import Videos, trainings, work_of
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WEIGHTS, as_arrays
@@ -100,6 +101,7 @@ def fit(plan: Plan, params: Params) -> None:
         val_videos=in_split(table, "val"),
         source=frame_source(params, plan.inputs.frames),
     )
+    run = _with_its_work(plan, run, params)
     checkpoint = Checkpoint(plan.role, _provenance(plan, run.params, table), compute.save_every_min)
     batch = min(recipe.batch_size, max(1, len(train_videos) * run.params.training.clips_per_video))
     most = most_processes(batch, recipe, on_gpu=device == "gpu") if plan.section.epochs > 0 else 1
@@ -228,6 +230,17 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
         spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
     _write_history(NO_EPOCHS, history)
+
+
+def _with_its_work(plan: Plan, run: Run, params: Params) -> Run:
+    """The run with the amounts by which it says how long it takes; the first one of a pipeline also what follows it."""
+    roles = trainings(params)
+    if plan.role not in roles or is_helper():
+        return run
+    videos = Videos(len(run.train_videos), len(run.val_videos), len(run.labels))
+    works = [work_of(role, params, videos) for role in roles if role == plan.role or plan.role == roles[0]]
+    work, *follows = sorted(works, key=lambda work: roles.index(work.role))
+    return replace(run, work=work, follows=follows)
 
 
 def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> Params:

@@ -103,7 +103,11 @@ def train(
         show(reached.table())
 
     to_do = range(reached.epochs_done, epochs)
-    forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners))
+    work = None if ranks.rank else run.work
+    forecast = Forecast(
+        role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners), work=work, follows=run.follows
+    )
+    forecast.begin()
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
@@ -168,6 +172,7 @@ def train(
         if show:
             show(reached.table())
         note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
+        forecast.epoch()
     bar.close()
     weights, kept = reached.best_weights, reached.kept_epoch
     if weights is None:
