@@ -51,7 +51,7 @@ class Forecast:
 
     def begin(self) -> None:
         """Say it before the first step, where the speed is remembered."""
-        rate = _remembered(self.work)
+        rate = remembered(self.work)
         if rate and len(self.epochs):
             self._say(rate, f"for {self._of_epochs}, as fast as before on this machine")
 
@@ -102,7 +102,7 @@ class Forecast:
         self.said = True
 
 
-def _remembered(work: Work | None) -> float | None:
+def remembered(work: Work | None) -> float | None:
     """Clips per second of such a training before, on this machine."""
     rate = recall(KIND, work.key).get("clips_per_sec") if work else None
     return float(rate) if isinstance(rate, int | float) and 0 < rate < float("inf") else None
@@ -110,7 +110,7 @@ def _remembered(work: Work | None) -> float | None:
 
 def _seconds(work: Work, macs_per_sec: float) -> float:
     """How long a training takes: by its own speed before, or else as fast in multiplications as another one."""
-    return work.clips / (_remembered(work) or macs_per_sec / work.macs)
+    return work.clips / (remembered(work) or macs_per_sec / work.macs)
 
 
 def in_words(seconds: float) -> str:
