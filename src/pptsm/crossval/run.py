@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 STATE, LOG = "state", "log.txt"
 BE_CHILD = "from pptsm.crossval.child import main; main()"
+START_SEC = 5.0  # of a training's process, for its imports
 LOOK_SEC = 0.5  # how often the table of the epochs is looked at
 LAST_LINES = 5
 CROPS = {"center": 1, "three": 3, "ten": 10}  # of a view
@@ -202,9 +203,7 @@ def run(what: CrossValidation) -> None:
     if not to_do:
         return
     epochs = sum(getattr(what.params, role).epochs for role in what.roles)
-    expected = _expected(what, to_do)
-    by_hand = "their time is not known before the first one: no such training has run on this machine yet"
-    note(f"crossval: {len(to_do)} trainings to do, {expected or by_hand}")
+    note(f"crossval: {len(to_do)} trainings to do, {_expected(what, to_do)}")
     with _Children() as children, progress(None, "crossval", "epochs", total=len(folds) * max(1, epochs)) as bar:
         bar.update((len(folds) - len(to_do)) * max(1, epochs))
         for number, fold in enumerate(to_do, start=len(folds) - len(to_do) + 1):
@@ -237,12 +236,12 @@ def _outcome(what: CrossValidation, fold: Fold) -> str:
     return f"{_named(what, fold)}: {reached} of {counted['test_videos']} videos in {counted['test_groups']} groups"
 
 
-def _expected(what: CrossValidation, to_do: list[Fold]) -> str | None:
-    """How long the folds will take, by the speed of such trainings before; None where that is not known."""
+def _expected(what: CrossValidation, to_do: list[Fold]) -> str:
+    """How long the folds will take, in words: by the speed of such trainings before, or else of a step here."""
     import paddle
 
     from pptsm.training.eta import in_words, remembered
-    from pptsm.training.workload import FORWARD, Videos, trainings, work_of
+    from pptsm.training.workload import FORWARD, Videos, measured_macs_per_sec, trainings, work_of
 
     paddle.set_device("cpu")  # this process computes nothing else, and a GPU's memory is for the folds
     videos = what.videos_of(Fold(to_do[0].seed, 0))
@@ -250,16 +249,17 @@ def _expected(what: CrossValidation, to_do: list[Fold]) -> str | None:
     counts = Videos(int(sizes["train"]), int(sizes.get("val", 0)), len(what.classes))
     works = {role: work_of(role, what.params, counts) for role in trainings(what.params)}
     speeds = {role: rate * work.macs for role, work in works.items() if (rate := remembered(work))}
-    if not speeds:
-        return None
+    how = "as fast as such trainings were before on this machine"
+    if not speeds and works:
+        speeds, how = {"": measured_macs_per_sec(what.params, len(what.classes))}, "by the time of one step"
     clip = what.params.clip
     of_sampling = {"uniform": CROPS[clip.crops], "dense": clip.dense_clips * CROPS[clip.dense_crops]}
     views = sum(of_sampling[sampling] for sampling in what.params.evaluate.samplings)
     seconds = 0.0
     for role, work in works.items():
         clips = work.clips + int(sizes["test"]) * views * FORWARD
-        seconds += clips * work.macs / speeds.get(role, max(speeds.values()))
-    return f"{in_words(seconds * len(to_do))} in all, as fast as such trainings were before on this machine"
+        seconds += clips * work.macs / speeds.get(role, max(speeds.values())) + START_SEC
+    return f"{in_words(seconds * len(to_do))} in all, {how}"
 
 
 def _run_fold(what: CrossValidation, fold: Fold, children: "_Children", bar: Any, epochs: int) -> None:

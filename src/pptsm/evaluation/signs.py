@@ -145,7 +145,8 @@ def _labels(found: Evidence) -> Sign | None:
 
 def _frames(found: Evidence) -> list[Sign]:
     shown = f"{found.segments} frames of {found.crop_px} px"
-    if found.train_top1 is not None and not found.learned and not found.above_chance and found.rising is not True:
+    nothing = found.low_by_video <= found.chance
+    if nothing and found.train_top1 is not None and not found.learned and found.rising is not True:
         flat = "and validation was no longer rising" if found.rising is False else "and nothing was validated"
         text = (
             f"it did not even learn its training clips ({_percent(found.train_top1)}, chance {_percent(found.chance)})"

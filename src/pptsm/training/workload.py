@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,12 @@ from pptsm.data.clips import clips_of_a_video
 from pptsm.data.spec import ClipSpec, clip_spec
 from pptsm.model.cost import count_macs
 from pptsm.params.schema import Params, Role, Training
-from pptsm.runtime.cores import cores, processor_name
+from pptsm.runtime.cores import cores, cpu_processes, processor_name
 from pptsm.training.batchnorm import statistics_are_due
 from pptsm.weights.card import network_arguments
 
 FORWARD = 1 / 3  # of a training step: the other two thirds are gradients of values and of weights
+MEASURED_CLIPS = 4
 KIND = "training"  # of what is remembered (`pptsm.runtime.memory`)
 
 
@@ -88,6 +90,24 @@ def work_of(role: str, params: Params, videos: Videos) -> Work:
     if teacher is not None:
         macs += _macs(teacher, spec, videos.classes)
     return Work(role, clips, macs, _key(learning, teacher, spec, params))
+
+
+def measured_macs_per_sec(params: Params, classes: int) -> float:
+    """How fast this machine's cores compute the gradients of the student, from one step on a few clips of nothing."""
+    section = params.student
+    spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
+    clips = min(params.training.batch_norm_clips, MEASURED_CLIPS)
+    with paddle.utils.unique_name.guard("measured_"):
+        network = network_arguments(section, classes).build()
+    macs = count_macs(network, (spec.segments, 3, spec.crop_px, spec.crop_px))
+    pixels = paddle.zeros([clips, spec.segments, 3, spec.crop_px, spec.crop_px])
+    seconds = 0.0
+    for _ in range(2):  # the first one also finds memory
+        started = time.monotonic()
+        network(pixels).mean().backward()
+        seconds = time.monotonic() - started
+    devices = params.compute.devices
+    return clips * macs / FORWARD / seconds * cpu_processes(devices if isinstance(devices, int) else "auto")
 
 
 def _networks(role: str, params: Params) -> tuple[dict[str, Role], Role | None]:
