@@ -1,11 +1,17 @@
 """Why a set is not learned: each reason appears where its figures were measured, and nowhere else."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from helpers.roles import LABELS, fit
+from pptsm.data.table import COLUMNS, save_index
 from pptsm.evaluation.diagnosis import Learning
 from pptsm.evaluation.signs import Evidence, evidence_of, pairs_not_told_apart, signs
+from pptsm.video.encode import write_video
 from test_advice import LEARNING, VERDICT
 
 # Two classes, 100 videos of 20 groups, all recognised by a network from random weights that learned its clips.
@@ -78,3 +84,32 @@ def test_pairs_that_are_taken_for_each_other() -> None:
     assert pairs_not_told_apart([[32, 8, 0], [8, 32, 0], [0, 0, 40]], names, seeds=1) == []
     assert pairs_not_told_apart([[20, 20], [20, 20]], names[:2], seeds=1) == []  # that is chance
     assert pairs_not_told_apart([[10, 9, 21], [9, 10, 21], [0, 0, 40]], names, seeds=1) == []  # a mess, no pair
+
+
+def test_labels_without_sense_are_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real training on textures, each labelled by the toss of a coin: known by heart, and of others it knows nothing.
+
+    In one group, the same says nothing of others at all.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    rng, rows = np.random.default_rng(3), []
+    for number in range(56):
+        name = f"{number}.mp4"
+        texture = np.kron(rng.integers(0, 255, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        write_video(tmp_path / "videos" / name, np.repeat(texture[None], 8, axis=0), 10, "mpeg4")
+        label = int(rng.integers(2))
+        row = {"id": name, "path": name, "label": LABELS[label], "label_index": label, "group": name}
+        row |= {"split": "train" if number < 16 else "val", "status": "ok", "num_frames": 8, "reason": "", "sha256": ""}
+        rows.append(dict.fromkeys(COLUMNS, 0) | row)
+    save_index(pd.DataFrame(rows), tmp_path / "index.csv")
+    (tmp_path / "labels.txt").write_text("dark\nlight\n")
+    card, history = fit(
+        "teacher", {"teacher": {"epochs": 10}, "training": {"clips_per_video": 2, "label_smoothing": 0}}
+    )
+    verdict = card["verdict"]
+    found = evidence_of(verdict, Learning(**verdict["learning"]))
+    assert history["train_top1"].iloc[-1] > 0.8
+    assert [sign.kind for sign in signs(found)] == ["memorised", "needs custom"]
+    alone = evidence_of(verdict | {"groups": 1, "above_chance": None}, Learning(**verdict["learning"]))
+    assert signs(alone)[0].kind == "too few groups"
