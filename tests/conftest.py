@@ -2,10 +2,12 @@
 
 import atexit
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,15 @@ def as_anyone(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         if shutil.which("setpriv") is None:
             pytest.skip("needs setpriv, or another user than root")
     return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def _memory_as_before() -> Iterator[None]:
+    """A command that runs in the process of the tests limits its memory, which later tests need."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    yield
+    if resource.getrlimit(resource.RLIMIT_DATA) != before:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 @pytest.fixture

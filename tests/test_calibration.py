@@ -1,11 +1,14 @@
 """'Don't know': sets of classes at a coverage, and videos that show none of the classes, by validation videos."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 
 from conftest import moving_square, pptsm
@@ -25,6 +28,7 @@ from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.model_file import has_right_digest
 from pptsm.evaluation.outliers import alarm_threshold, class_distance
 from pptsm.runtime.errors import UserError
+from pptsm.serving.inbox import read_results
 from pptsm.serving.metadata import CALIBRATION, ModelMetadata
 from pptsm.serving.predictor import Predictor
 from pptsm.video.encode import write_video
@@ -253,3 +257,21 @@ def test_a_coverage_that_cannot_be_had_is_refused(packaged: Path, arguments: tup
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_table_of_results_says_what_is_none_of_these(packaged: Path, calibration: Calibration) -> None:
+    """In column `known`; empty of a model that cannot tell, and added to a table of an older version."""
+    (packaged / "in").mkdir(exist_ok=True)
+    shutil.copy2(packaged / "a.mp4", packaged / "in" / "a.mp4")
+    os.utime(packaged / "in" / "a.mp4", (0, 0))
+    logits = Predictor(packaged / "model.onnx").answer(packaged / "a.mp4").logits
+    assert logits is not None
+    expected = str(calibration.knows(logits)).lower()
+    for model, known in (("model.onnx", expected), ("plain.onnx", "")):
+        results = packaged / f"{model}.csv"
+        pptsm("predict", "in", "--model", model, "--results", results, cwd=packaged)
+        (row,) = read_results(results).values()
+        assert row["known"] == known
+    older = pd.read_csv(results, dtype=str, keep_default_na=False).drop(columns="known")
+    older.to_csv(results, index=False)
+    assert [row["known"] for row in read_results(results).values()] == [""]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
@@ -18,9 +19,9 @@ from helpers.exported import CLIP, LABELS, SHAPE, exported, properties_of
 from pptsm.data.clips import Dataset, FrameSource
 from pptsm.deploy import quantize, runtimes
 from pptsm.deploy.initialisers import constants_to_initialisers
+from pptsm.deploy.int8_form import means_as_convolutions, shifts_in_four_dimensions
 from pptsm.deploy.quantize import quantise
 from pptsm.deploy.runtimes import Gate, Row, as_values, files_at, table
-from pptsm.deploy.unpadded_shift import shift_without_padding
 from pptsm.evaluation import engines
 from pptsm.evaluation.engines import Engine, has_bfloat16, open_engine
 from pptsm.evaluation.model_file import Exported, has_right_digest, read_exported
@@ -83,10 +84,10 @@ def test_weights_are_initialisers_and_answers_the_same_bits(
         np.testing.assert_array_equal(answers(file, "float32", clips), expected)
 
 
-def test_a_shift_without_padding_answers_the_same_bits(
+def test_a_shift_in_four_dimensions_answers_the_same_bits(
     model_file: Path, clips: list[NDArray[np.float32]], tmp_path: Path
 ) -> None:
-    """One for each block; a padding that is no temporal shift stays."""
+    """One for each block, and of several clips at once none takes a frame of another; another padding stays."""
     proto = onnx.load(str(model_file))
     padded = [node for node in proto.graph.node if node.op_type == "Pad"]
     assert len(padded) >= 4
@@ -96,16 +97,48 @@ def test_a_shift_without_padding_answers_the_same_bits(
     proto.graph.initializer.append(numpy_helper.from_array(other, "other"))
     ordinary = padded[-1].input[1]
     padded[-1].input[1] = "other"
-    assert shift_without_padding(proto.graph) == len(padded) - 1
+    assert shifts_in_four_dimensions(proto.graph) == len(padded) - 1
     (left,) = [node for node in proto.graph.node if node.op_type == "Pad"]
     left.input[1] = ordinary
-    assert shift_without_padding(proto.graph) == 1
-    onnx.checker.check_model(proto)
-    onnx.helper.set_model_props(proto, {})
-    onnx.save(proto, str(tmp_path / "other.onnx"))
-    np.testing.assert_array_equal(
-        answers(tmp_path / "other.onnx", "float32", clips), answers(model_file, "float32", clips)
-    )
+    whole = onnx.load(str(model_file))
+    assert shifts_in_four_dimensions(whole.graph) == len(padded)
+    onnx.checker.check_model(whole)
+    batch = np.stack(clips)
+    for name, graph in (("other", proto), ("whole", whole)):
+        onnx.helper.set_model_props(graph, {})
+        onnx.save(graph, str(tmp_path / f"{name}.onnx"))
+        found, expected = (
+            open_engine(read_exported(file), "onnxruntime", "float32").score
+            for file in (tmp_path / f"{name}.onnx", model_file)
+        )
+        for views in (batch, batch[:1]):
+            np.testing.assert_array_equal(found(views), expected(views))
+
+
+def test_a_mean_over_windows_becomes_a_convolution_of_the_same_values(tmp_path: Path) -> None:
+    """Where windows lie side by side and fill the picture; others stay."""
+    kinds = {  # of 6 x 6 places
+        "whole": {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
+        "cut": {"kernel_shape": [4, 4], "strides": [4, 4], "ceil_mode": 1},
+        "overlapping": {"kernel_shape": [2, 2], "strides": [1, 1]},
+        "padded": {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    }
+    places = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    described = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3, 6, 6])
+    for name, said in kinds.items():
+        nodes = [
+            onnx.helper.make_node("Identity", ["x"], ["same"]),
+            onnx.helper.make_node("AveragePool", ["same"], ["y"], **said),
+        ]
+        out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+        proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [described], [out]), ir_version=8)
+        proto.opset_import[0].version = 17
+        proto = onnx.shape_inference.infer_shapes(proto)
+        expected = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": places})[0]
+        assert means_as_convolutions(proto.graph) == (name == "whole")
+        onnx.checker.check_model(proto)
+        found = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": places})[0]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_int8_is_smaller_answers_the_same_and_says_what_it_is(

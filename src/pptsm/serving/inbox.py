@@ -20,6 +20,7 @@ from pptsm.runtime.console import note, one_line
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import atomic_file, require_writable
 from pptsm.serving.decode import Decoders
+from pptsm.serving.doubts import Doubts
 from pptsm.serving.predictor import Answer, Predictor
 from pptsm.video.scan import scan_for_videos, shut
 from pptsm.video.types import name_fault, shown
@@ -38,7 +39,9 @@ TYPES: dict[str, Any] = {
     "error": str,
     "tries": "int64",
     "model": str,
+    "known": str,
 }
+LATER = {"known"}  # columns that tables of older versions lack
 
 
 def predict_arrived(
@@ -61,6 +64,7 @@ def predict_arrived(
         UserError: all videos that were taken failed, or folder or results cannot be used.
     """
     bad, results = 0, require_writable(results)
+    doubts = Doubts.of(predictor.metadata, predictor.sampling)
     with locked(results):
         rows = read_results(results)
         due, unsettled = due_videos(folder, rows)
@@ -71,7 +75,7 @@ def predict_arrived(
             tries = 1 + (before["tries"] if before else 0)
             if name_fault(file):  # no try will mend a name; with a new one it is another video
                 tries = MAX_TRIES
-            row = _row_of(answer, identity, predictor.metadata.revision, tries)
+            row = _row_of(answer, identity, predictor.metadata.revision, tries, _known(answer, doubts))
             rows[identity] = row
             with atomic_file(results) as partial:
                 write_csv(pd.DataFrame(rows.values()), partial)
@@ -107,6 +111,8 @@ def read_results(path: Path) -> dict[Identity, Row]:
         return {}
     try:
         table = read_csv(path.read_bytes(), TYPES, keep_default_na=False)
+        for name in LATER - set(table.columns):
+            table[name] = ""
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is no table of predictions: {error}. Name another file as results.") from None
     if missing := {"time", *TYPES, "score"} - set(table.columns):
@@ -168,7 +174,13 @@ def _is_still(path: Path, folder: Path, before: Identity) -> bool:
         return False
 
 
-def _row_of(answer: Answer, identity: Identity, revision: str, tries: int) -> Row:
+def _known(answer: Answer, doubts: Doubts) -> str:
+    """`true`, or `false`: none of the classes; empty where there is no answer, or a model that cannot tell."""
+    said = doubts.values(answer.logits) if answer.logits is not None else {}
+    return str(said["known"]).lower() if "known" in said else ""
+
+
+def _row_of(answer: Answer, identity: Identity, revision: str, tries: int, known: str = "") -> Row:
     file, size_bytes, changed_ns = identity
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -180,5 +192,6 @@ def _row_of(answer: Answer, identity: Identity, revision: str, tries: int) -> Ro
         "error": answer.error or "",
         "tries": tries,
         "model": revision,
+        "known": known,
         "score": answer.top[0].score if answer.top else "",
     }
