@@ -3,22 +3,24 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pptsm.crossval import child, summary
-from pptsm.crossval.run import CrossValidation
 from pptsm.data.table import write_csv
 from pptsm.evaluation.signs import Evidence, Sign, pairs_not_told_apart, signs
 from pptsm.report import figures
 from pptsm.report.page import render
 from pptsm.runtime.files import atomic_file
 
+if TYPE_CHECKING:
+    from pptsm.crossval.run import CrossValidation
+
 SHOWN = 30  # doubtful videos on the page
 
 
-def write(what: CrossValidation, out: Path) -> dict[str, Any] | None:
+def write(what: "CrossValidation", out: Path) -> dict[str, Any] | None:
     """Write what the finished folds say; None, and no file, where none is finished.
 
     Args:
@@ -72,7 +74,7 @@ def write(what: CrossValidation, out: Path) -> dict[str, Any] | None:
 
 
 def _signs(
-    what: CrossValidation, found: dict[str, Any], student: pd.DataFrame, finished: summary.Finished
+    what: "CrossValidation", found: dict[str, Any], student: pd.DataFrame, finished: summary.Finished
 ) -> list[Sign]:
     values = found["summary"]["student"][found["sampling"]]
     whole = [result for fold, result, _ in finished if fold.share == 100]
@@ -102,7 +104,7 @@ def _signs(
 
 
 def _values(
-    what: CrossValidation, found: dict[str, Any], rows: pd.DataFrame, student: pd.DataFrame, doubtful: pd.DataFrame
+    what: "CrossValidation", found: dict[str, Any], rows: pd.DataFrame, student: pd.DataFrame, doubtful: pd.DataFrame
 ) -> dict[str, Any]:
     values = found["summary"]["student"][found["sampling"]]
     per_class = [

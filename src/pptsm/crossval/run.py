@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import paddle
 import pandas as pd
+from ruamel.yaml import YAML
 
 from pptsm.crossval import child
 from pptsm.crossval.folds import SHARES, Fold, of_one_group, require_groups, split_videos
@@ -20,14 +22,16 @@ from pptsm.data.clips import clips_of_a_video
 from pptsm.data.table import SPLITS, load_index, load_labels, save_index, save_labels
 from pptsm.params.checking import check_params
 from pptsm.params.reading import read_sections
+from pptsm.params.schema import Clip, Params
 from pptsm.presets.compose import merged
 from pptsm.runtime.console import note, one_line, progress
 from pptsm.runtime.errors import Stopped, UserError, unusable
 from pptsm.runtime.files import atomic_file, remove, sha256_of
-
-if TYPE_CHECKING:
-    from pptsm.params.schema import Params
-    from pptsm.training.provenance import Provenance
+from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
+from pptsm.training.eta import in_words, remembered
+from pptsm.training.provenance import PROVENANCE, Provenance, code_of, listed, read_provenance
+from pptsm.training.workload import FORWARD, Videos, measured_macs_per_sec, trainings, work_of
+from pptsm.weights.state_dict import WEIGHTS
 
 STATE, LOG = "state", "log.txt"
 BE_CHILD = "from pptsm.crossval.child import main; main()"
@@ -67,12 +71,12 @@ class CrossValidation:
     asked: Asked
     places: Places
     sections: dict[Any, Any]  # of params.yaml, as the folds have them but for the seed
-    params: "Params"
+    params: Params
     videos: pd.DataFrame  # usable rows of the index that take part
     classes: list[str]
     left_out: int  # videos of the test split that take no part
     folder: Path
-    provenance: "Provenance"
+    provenance: Provenance
 
     @property
     def folds(self) -> list[Fold]:
@@ -107,8 +111,6 @@ def prepare(asked: Asked, places: Places) -> CrossValidation:
     Raises:
         UserError: a file is missing or damaged, or there are too few groups.
     """
-    from pptsm.training.provenance import PROVENANCE as NAME
-
     sections, params = _recipe(asked, places.params)
     table = load_index(places.index)
     classes = load_labels(places.labels, table)
@@ -121,20 +123,20 @@ def prepare(asked: Asked, places: Places) -> CrossValidation:
         note(f"crossval: all videos of {named} are of one group each: where it is tested, nothing of it was trained on")
     for role in ("teacher", "student"):
         start = getattr(params, role).start.weights
-        if start is not None and not (places.starts / role / "weights.pdparams").is_file():
+        if start is not None and not (places.starts / role / WEIGHTS).is_file():
             raise unusable("the starting weights", places.starts / role, f"{role}.start.weights is {start!r}", "start")
     provenance = _provenance(asked, places, params, videos)
     folder = places.kept / provenance.key("crossval")
     if not folder.exists():
         _say_why_anew(places.kept, provenance)
         folder.mkdir(parents=True)
-        with atomic_file(folder / NAME) as partial:
+        with atomic_file(folder / PROVENANCE) as partial:
             partial.write_text(json.dumps(vars(provenance), indent=1), encoding="utf-8")
     left_out = len(usable) - len(videos)
     return CrossValidation(asked, places, sections, params, videos, classes, left_out, folder, provenance)
 
 
-def _recipe(asked: Asked, path: Path) -> "tuple[dict[Any, Any], Params]":
+def _recipe(asked: Asked, path: Path) -> tuple[dict[Any, Any], Params]:
     """The sections of params.yaml as the folds have them: no baseline, no idle teacher, no exported files."""
     sections = read_sections(path)
     params = check_params(sections, str(path))
@@ -146,14 +148,10 @@ def _recipe(asked: Asked, path: Path) -> "tuple[dict[Any, Any], Params]":
     return sections, check_params(sections, str(path))
 
 
-def _provenance(asked: Asked, places: Places, params: "Params", videos: pd.DataFrame) -> "Provenance":
+def _provenance(asked: Asked, places: Places, params: Params, videos: pd.DataFrame) -> Provenance:
     """All that decides the result of a fold but its seed, number and share."""
-    from pptsm.params.schema import Clip
-    from pptsm.training.deciding import deciding_parameters, digest_of_kept
-    from pptsm.training.provenance import Provenance, code_of
-
     how = params.student.distillation
-    learns_from: Any = "labels" if how.weight == 0 else "peer" if how.kind == "mutual" else "teacher"
+    learns_from: LearnsFrom = "labels" if how.weight == 0 else "peer" if how.kind == "mutual" else "teacher"
     values = deciding_parameters(params, {"student": params.student}, learns_from)
     if learns_from != "labels":
         values |= deciding_parameters(params, {"teacher": params.teacher}, "labels")
@@ -167,7 +165,7 @@ def _provenance(asked: Asked, places: Places, params: "Params", videos: pd.DataF
     rows = videos[columns].to_csv(index=False).encode("utf-8", "surrogateescape")
     inputs = {"the index": hashlib.sha256(rows).hexdigest(), "the class names": sha256_of(places.labels)}
     for role in ("teacher", "student"):
-        file = places.starts / role / "weights.pdparams"
+        file = places.starts / role / WEIGHTS
         inputs[f"the {role}'s starting weights"] = sha256_of(file) if file.is_file() else "random"
     source = params.frames.source
     if source != "video":
@@ -176,12 +174,9 @@ def _provenance(asked: Asked, places: Places, params: "Params", videos: pd.DataF
     return Provenance(values, inputs, code)
 
 
-def _say_why_anew(kept: Path, provenance: "Provenance") -> None:
+def _say_why_anew(kept: Path, provenance: Provenance) -> None:
     """Say what differs from the newest cross-validation that is kept, if there is one."""
-    from pptsm.training.provenance import PROVENANCE as NAME
-    from pptsm.training.provenance import listed, read_provenance
-
-    found = sorted(kept.glob(f"crossval-*/{NAME}"), key=lambda path: path.stat().st_mtime)
+    found = sorted(kept.glob(f"crossval-*/{PROVENANCE}"), key=lambda path: path.stat().st_mtime)
     before = read_provenance(found[-1].parent) if found else None
     if before is not None:
         note(
@@ -238,11 +233,6 @@ def _outcome(what: CrossValidation, fold: Fold) -> str:
 
 def _expected(what: CrossValidation, to_do: list[Fold]) -> str:
     """How long the folds will take, in words: by the speed of such trainings before, or else of a step here."""
-    import paddle
-
-    from pptsm.training.eta import in_words, remembered
-    from pptsm.training.workload import FORWARD, Videos, measured_macs_per_sec, trainings, work_of
-
     paddle.set_device("cpu")  # this process computes nothing else, and a GPU's memory is for the folds
     videos = what.videos_of(Fold(to_do[0].seed, 0))
     sizes = videos["split"].value_counts()
@@ -297,8 +287,6 @@ def _rows(path: Path) -> int:
 
 def _write_params(what: CrossValidation, fold: Fold, videos: pd.DataFrame, path: Path) -> None:
     """The recipe with the fold's seed. On fewer videos as many steps are made: more clips of each."""
-    from ruamel.yaml import YAML
-
     recipe, changes = what.params.training, {"seed": fold.seed}
     if fold.share < 100:
         whole = what.videos_of(Fold(fold.seed, fold.number))
