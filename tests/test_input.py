@@ -37,14 +37,14 @@ from test_model_package import values
 
 __all__ = ["place", "video"]  # fixtures
 
-NETWORKS = ["pptsm", "tsm", "pptsm_v2"]
+NETWORKS = ["pptsm", "tsm", "pptsm_v2", "tsm_lite"]
 
 
 def network(name: str, what: str) -> VideoNetwork:
     """For 3 classes and 4 segments, of weights that follow from their names and shapes."""
     model = build_model(name, 18, 3, 4, width=0.125, input=what)  # type: ignore[arg-type]
-    rule = ("bn.weight", 6.0) if name == "pptsm_v2" else ()
-    model.set_state_dict(seeded_state(model, *rule))  # type: ignore[arg-type]
+    rules = {"pptsm_v2": ("bn.weight", 6.0), "tsm_lite": ("_batch_norm.weight", 6.0)}
+    model.set_state_dict(seeded_state(model, *rules.get(name, ())))  # type: ignore[arg-type]
     model.eval()
     return model
 

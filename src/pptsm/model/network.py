@@ -1,7 +1,8 @@
 """PP-TSM and TSM: a 2-d residual network that mixes neighbouring frames.
 
 Reads from top to bottom: a convolution, the two residual blocks, the trunk, the head, the whole network, and
-`build_model`, the one public constructor; PP-TSMv2's trunk has a file of its own, `pptsm.model.lcnet`.
+`build_model`, the one public constructor; the trunks of PP-TSMv2 (`pptsm.model.lcnet`)
+and TSM-Lite (`pptsm.model.lite`) have files of their own.
 
 Shape legend: N clips, T frames per clip, S segments (frames that the shift mixes), C channels, H/W pixels,
 K classes. The trunk sees all frames as one batch, [N*T, C, H, W].
@@ -14,6 +15,7 @@ PP-TSM checkpoints, so that those load as they are.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -24,7 +26,8 @@ from pptsm.model.cost import count_parameters
 from pptsm.model.input import CHANNELS, looked_at
 from pptsm.model.layers import scaled, temporal_shift
 from pptsm.model.lcnet import Block, LCNetV2
-from pptsm.params.choices import Activation, Depth, Input, Network
+from pptsm.model.lite import EfficientNetLite
+from pptsm.params.choices import ONE_DEPTH, Activation, Depth, Input, Network
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -236,7 +239,7 @@ class VideoNetwork(nn.Layer):
 
     def __init__(
         self,
-        backbone: Trunk | LCNetV2,
+        backbone: Trunk | LCNetV2 | EfficientNetLite,
         head: Callable[[paddle.Tensor, int], paddle.Tensor],
         num_segments: int,
         classifier: str,
@@ -286,11 +289,11 @@ class VideoNetwork(nn.Layer):
 
 
 def published_shift_ratio(network: Network, num_segments: int) -> float:
-    """The share of the channels that is moved in each direction: one segment's, and in TSM always an eighth.
+    """The share of the channels that is moved in each direction: one segment's; in TSM and TSM-Lite an eighth.
 
     Of two segments or one it is a quarter: Paddle's shift takes less than a half, and some channels must stay.
     """
-    return 1 / 8 if network == "tsm" else 1 / num_segments if num_segments > 2 else 1 / 4
+    return 1 / 8 if network in ("tsm", "tsm_lite") else 1 / num_segments if num_segments > 2 else 1 / 4
 
 
 def build_model(
@@ -312,19 +315,22 @@ def build_model(
     Args:
         network: "pptsm" (ResNet-vd, leaky ReLU, every block shifted), "tsm" (plain ResNet as
             mit-han-lab and mmaction2 train it: 7x7 stem, ReLU, opposite shift direction; every second
-            block shifted where the third stage has 23 blocks or more) or "pptsm_v2" (PP-LCNetV2, ReLU,
-            one shift before the third stage).
-        depth: 18, 34, 50, 101 or 152 layers; of no effect in "pptsm_v2", which has one depth.
+            block shifted where the third stage has 23 blocks or more), "pptsm_v2" (PP-LCNetV2, ReLU,
+            one shift before the third stage) or "tsm_lite" (EfficientNet-Lite0, every block shifted that
+            has a shortcut).
+        depth: 18, 34, 50, 101 or 152 layers; of no effect in "pptsm_v2" and "tsm_lite", which have one depth.
         num_classes: K.
         num_segments: S, the frames that the shift mixes.
-        width: multiplies every channel count of the trunk; below 1 for small runs.
+        width: multiplies every channel count of the trunk; below 1 for small runs. In "tsm_lite" the stem and
+            the last layer keep theirs, as published.
         shift: False takes the temporal shift out: the same network without any sense of order.
         shift_ratio: share of the channels shifted in each direction, in (0, 0.5); "auto" is the published
-            one, 1/S (in "tsm" 1/8).
+            one, 1/S (in "tsm" and "tsm_lite" 1/8).
         attention: weigh the frames before the shift ("pptsm_v2" only).
-        activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own.
+        activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own. Of no effect in
+            "tsm_lite", which has ReLU6.
         dropout: probability of dropping a feature before the linear layer, in training only; None is the
-            network's own, 0.5, in "pptsm_v2" 0.2.
+            network's own, 0.5, in "pptsm_v2" and "tsm_lite" 0.2.
         input: what the network looks at of its clips: "rgb", "difference" (of neighbouring frames) or "both"; with
             differences S must be at least 2.
 
@@ -364,9 +370,9 @@ def build_model(
     if activation is None:
         activation = "leaky_relu" if network == "pptsm" else "relu"
     if dropout is None:
-        dropout = 0.2 if network == "pptsm_v2" else 0.5
+        dropout = 0.2 if network in ONE_DEPTH else 0.5
     chosen = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
-    layers = [] if network == "pptsm_v2" else [f"{depth} layers"]
+    layers = [] if network in ONE_DEPTH else [f"{depth} layers"]
     unusual = [*(["attention"] if attention else []), *([] if shift else ["no shift"])]
     unusual += [] if input == "rgb" else [f"input {input}"]
     sizes = [f"{num_segments} segments", f"{num_classes} classes"]
@@ -377,6 +383,11 @@ def build_model(
             num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shared
         )
         return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description, input)
+    if network == "tsm_lite":
+        move = partial(temporal_shift, num_segments=num_segments, ratio=shift_ratio) if shift else None
+        lite = EfficientNetLite(CHANNELS[input], width=width, shift=move)
+        head = Head(lite.channels_out, num_classes, dropout, classify_each_frame=False)
+        return VideoNetwork(lite, head, num_segments, "head.fc", description, input)
     trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shared)
     head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
     return VideoNetwork(trunk, head, num_segments, "head.fc", description, input)

@@ -14,10 +14,16 @@ Source = Literal["archive", "short_gop", "video"]
 Runtime = Literal["onnxruntime", "openvino"]  # what computes an exported file
 Precision = Literal["float32", "bfloat16", "int8"]  # what its convolutions are computed in
 
-Network = Literal["pptsm", "tsm", "pptsm_v2"]
+Network = Literal["pptsm", "tsm", "pptsm_v2", "tsm_lite"]
+ONE_DEPTH: tuple[Network, ...] = ("pptsm_v2", "tsm_lite")  # to which `depth` says nothing
 Depth = Literal[18, 34, 50, 101, 152]
 Activation = Literal["leaky_relu", "relu"]
 
 # How a report calls a network, and its trunk.
-TITLES: dict[Network, str] = {"pptsm": "PP-TSM", "tsm": "TSM", "pptsm_v2": "PP-TSMv2"}
-TRUNKS: dict[Network, str] = {"pptsm": "ResNet{depth}-vd", "tsm": "ResNet{depth}", "pptsm_v2": "LCNetV2"}
+TITLES: dict[Network, str] = {"pptsm": "PP-TSM", "tsm": "TSM", "pptsm_v2": "PP-TSMv2", "tsm_lite": "TSM-Lite"}
+TRUNKS: dict[Network, str] = {
+    "pptsm": "ResNet{depth}-vd",
+    "tsm": "ResNet{depth}",
+    "pptsm_v2": "LCNetV2",
+    "tsm_lite": "EfficientNet-Lite0",
+}
