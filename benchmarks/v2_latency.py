@@ -36,7 +36,7 @@ def exported(name: str, folder: Path) -> tuple[Path, tuple[int, int, int, int]]:
     params = chosen_params(PRESETS, Choice("eval", name))
     labels = read_label_file(str(params.index.label_file))
     spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
-    save_inference(network_arguments(params.student, len(labels)).build(), folder, spec.shape)
+    save_inference(network_arguments(params.student, len(labels)).build(spec.input), folder, spec.shape)
     convert_to_onnx(folder, folder / "model.onnx", 17, ModelMetadata(labels, spec, "random").to_properties())
     return folder / "model.onnx", spec.shape
 

@@ -58,6 +58,10 @@ MIXUP, CUTMIX = {"mix": "mixup"}, {"mix": "cutmix"}
         ({}, {"student": {"network": {"shift_ratio": 0.125}}}),  # what auto is with eight segments
         ({"student": {"network": {"shift": False}}}, {"student": {"network": {"shift_ratio": 0.25}}}),
         ({"student": {"network": {"network": "pptsm_v2"}}}, {"student": {"network": {"depth": 50}}}),
+        (
+            {"student": {"network": {"network": "tsm_lite"}}},
+            {"student": {"network": {"depth": 50, "activation": "relu"}}},
+        ),
         ({}, {"teacher": {"network": {"depth": 50}}}),  # its weights and its network are inputs
         ({}, {"evaluate": {"sampling": "uniform"}, "report": {"title": "x"}, "compute": {"workers": 1}}),
     ],
@@ -91,6 +95,7 @@ def test_what_a_form_does_not_use_is_in_no_key(form: dict[str, Any], changes: di
         ({}, "training.deterministic", False),
         ({}, "student.epochs", 11),
         ({}, "student.network.depth", 34),
+        ({"student": {"network": {"network": "pptsm_v2"}}}, "student.network.activation", "relu"),
         ({}, "student.start.new_head", True),
         ({}, "student.network.shift_ratio", 0.25),
         ({}, "student.network.shift", False),

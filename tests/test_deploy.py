@@ -192,8 +192,8 @@ def test_a_file_of_an_older_version_predicts_as_it_did(
     ("clip", "sentence"),
     [
         (
-            '{"version": 2, "segments": 4, "novelty": 1}',
-            "described in version 2, and this pptsm reads versions up to 1",
+            '{"version": 3, "segments": 4, "novelty": 1}',
+            "described in version 3, and this pptsm reads versions up to 2",
         ),
         ('{"version": 1, "segments": 4}', r"lack or garble clip.sampling \(Field required\)"),
         ('{"num_segments": 4, "resize": 36}', "lack or garble clip .*'resize'"),

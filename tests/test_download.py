@@ -184,12 +184,18 @@ def test_a_path_is_taken_as_it_is_and_an_unknown_name_is_explained(tmp_path: Pat
 
 
 def test_the_registry_names_every_row_of_the_published_table() -> None:
-    """PP-TSM: six files, PP-TSMv2: six, three of PaddleX, the fights, four TSM files, five ImageNet starts; https."""
+    """PP-TSM: six files, PP-TSMv2: six, three of PaddleX, the fights, four TSM files, six ImageNet starts."""
     known = known_weights()
     assert len([name for name in known if "k400" in name]) == 19
-    assert len([name for name in known if "imagenet" in name]) == 5
+    assert len([name for name in known if "imagenet" in name]) == 6
     assert "pptsm-r50-fight-dense" in known
-    assert all(row.url.startswith("https://") and row.note for row in known.values())
+    packaged = {name for name, row in known.items() if row.url is None}
+    assert packaged == {"efficientnet-lite0-imagenet"}
+    assert all(
+        row.package and row.file and len(row.sha256 or "") == 64 for name, row in known.items() if name in packaged
+    )
+    assert all(row.url.startswith("https://") for row in known.values() if row.url is not None)
+    assert all(row.note and row.place for row in known.values())
     assert all(row.published for name, row in known.items() if "imagenet" not in name)
 
 

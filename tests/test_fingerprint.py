@@ -54,6 +54,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("evaluation/tables.py", ["evaluate"]),
         ("training/loop.py", TRAINED),
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
+        ("model/lite.py", [*TRAINED, "export", "evaluate"]),
         ("runtime/cores.py", [*TRAINED, "export", "evaluate", "quantize", "package"]),
         ("deploy/parity.py", ["export"]),
         ("distributed/ranks.py", [*TRAINED, "evaluate"]),

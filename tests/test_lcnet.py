@@ -218,12 +218,13 @@ def test_dropout_scales_features_in_evaluation_as_published() -> None:
         ("pptsm", 16, 1 / 16),
         ("pptsm_v2", 16, 1 / 16),
         ("tsm", 16, 1 / 8),
+        ("tsm_lite", 16, 1 / 8),
         ("pptsm_v2", 1, 1 / 4),
         ("pptsm", 2, 1 / 4),
     ],
 )
 def test_the_published_shift_moves_one_segments_share(name: Network, segments: int, ratio: float) -> None:
-    """TSM moves an eighth whatever the segments; of one or two segments a quarter, which computes."""
+    """TSM and TSM-Lite move an eighth whatever the segments; of one or two segments a quarter, which computes."""
     assert published_shift_ratio(name, segments) == ratio
     model = build_model(name, 18, 2, segments, width=0.125)
     assert model(paddle.zeros([1, segments, 3, 32, 32])).shape == [1, 2]

@@ -52,11 +52,13 @@ def convert(
     names = read_label_file(str(label_file))
     path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start.sha256)
     use_device("cpu")
-    model = network_arguments(params.student, len(names)).build()
+    model = network_arguments(params.student, len(names)).build(params.clip.input)
     report = load_weights(model, path)
     say(f"{path}: {report.summary()}")
     if report.reinitialised:
         raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
+    if report.spread:
+        raise UserError(f"clip.input is both, but {path} knows frames alone: take clip.input: rgb, or train it.")
     spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     clips = []
     for video_path in check or []:
@@ -66,7 +68,7 @@ def convert(
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
     metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
-    unchanged = network_arguments(params.student, len(names)).build()
+    unchanged = network_arguments(params.student, len(names)).build(params.clip.input)
     load_weights(unchanged, path)
     with atomic_file(out) as partial:
         agreement = export_checked(model, unchanged, metadata, clips, params.export, partial)

@@ -14,7 +14,7 @@ def weights() -> None:
     from pptsm.weights.registry import known_weights
 
     for known in known_weights().values():
-        say(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.url}")
+        say(f"{known.name}\n    {'; '.join(filter(None, [known.note, known.published]))}\n    {known.place}")
 
 
 def fetch(

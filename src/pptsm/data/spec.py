@@ -7,9 +7,17 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from pptsm.params.choices import Aspect, Crops, FrameRule, Sampling
+from pptsm.params.choices import Aspect, Crops, FrameRule, Input, Sampling
 from pptsm.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-VERSION = 1  # raise it, and the type of the field, when a field is added or changes its meaning
+VERSION = 2  # raise it, and the type of the field, when a field is added or changes its meaning
 
 
 # What a machine can do: a spec may come with a file from elsewhere.
@@ -44,7 +52,7 @@ class ClipSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1  # the first in which all can be said: 2 where `input` is not rgb
     segments: Annotated[int, Field(ge=1, le=4096)]  # S, frames per clip
     sampling: Sampling  # how training samples frames, and the default of evaluation
     frame_rule: FrameRule
@@ -57,6 +65,7 @@ class ClipSpec(BaseModel):
     test_crop_px: Pixels
     aspect: Aspect
     average: Literal["logits", "probabilities"]
+    input: Input = "rgb"  # what the network itself makes of a clip, before its first convolution
     filter: Literal["bilinear"] = "bilinear"  # Pillow's, which averages where it shrinks
     colour: Literal["RGB"] = "RGB"
     mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN  # of values in 0..1
@@ -71,6 +80,8 @@ class ClipSpec(BaseModel):
                 f"its clip is described in version {found}, and this pptsm reads versions up to {VERSION}: a newer one "
                 "wrote it. Update pptsm."
             )
+        if isinstance(values, dict) and found in (1, 2):
+            return values | {"version": 1 if values.get("input", "rgb") == "rgb" else 2}
         return values
 
     @model_validator(mode="after")
@@ -78,6 +89,18 @@ class ClipSpec(BaseModel):
         if max(self.crop_px, self.test_crop_px) > self.resize_px:
             raise ValueError(f"crops of {self.crop_px} and {self.test_crop_px} px, of frames of {self.resize_px} px")
         return self
+
+    @model_validator(mode="after")
+    def _differences_have_two_frames(self) -> Self:
+        if self.input != "rgb" and self.segments == 1:
+            raise ValueError(f"clips of 1 frame, and input is {self.input}, but a difference is one of two frames")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_its_version_says_it(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Version 1 has no `input`: so older versions of this package read what they understand."""
+        values: dict[str, Any] = handler(self)
+        return values if self.input != "rgb" else {name: value for name, value in values.items() if name != "input"}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Fields with their default are left out: what is shown still makes the same value."""
@@ -88,6 +111,12 @@ class ClipSpec(BaseModel):
     def shape(self) -> tuple[int, int, int, int]:
         """(S, 3, H, W) of one view in evaluation, and of what an exported file takes."""
         return self.segments, 3, self.test_crop_px, self.test_crop_px
+
+    @property
+    def seen(self) -> str:
+        """What the network looks at, in words that follow "the"."""
+        differences = "differences of neighbouring frames"
+        return {"rgb": "frames", "difference": differences, "both": f"frames and {differences}"}[self.input]
 
 
 def clip_spec(clip: "Clip", segments: int, sampling: Sampling) -> ClipSpec:

@@ -199,7 +199,7 @@ class Block(nn.Layer):
 
 
 class LCNetV2(nn.Layer):
-    """The trunk, [N*T, 3, H, W] -> [N*T, C, H/32, W/32]; `classify` turns that into logits.
+    """The trunk, [N*T, C_in, H, W] -> [N*T, C, H/32, W/32]; `classify` turns that into logits.
 
     Published checkpoints name the last layers among the trunk's, so they are parts of it here too.
     """
@@ -209,6 +209,7 @@ class LCNetV2(nn.Layer):
         num_classes: int,
         num_segments: int,
         *,
+        channels_in: int,
         width: float,
         shift: bool,
         shift_ratio: float,
@@ -223,7 +224,7 @@ class LCNetV2(nn.Layer):
         self.activation = activation
         stem, channels = scaled(STEM_CHANNELS, width), scaled(STAGES[0].channels_in, width)
         self.stem = nn.Sequential(
-            FoldableConvNorm(3, stem, 3, stride=2, activation=activation),
+            FoldableConvNorm(channels_in, stem, 3, stride=2, activation=activation),
             Block(stem, channels, 1, STAGES[0], activation),
         )
         self.stages = nn.LayerList()

@@ -1,7 +1,8 @@
 """PP-TSM and TSM: a 2-d residual network that mixes neighbouring frames.
 
 Reads from top to bottom: a convolution, the two residual blocks, the trunk, the head, the whole network, and
-`build_model`, the one public constructor; PP-TSMv2's trunk has a file of its own, `pptsm.model.lcnet`.
+`build_model`, the one public constructor; the trunks of PP-TSMv2 (`pptsm.model.lcnet`)
+and TSM-Lite (`pptsm.model.lite`) have files of their own.
 
 Shape legend: N clips, T frames per clip, S segments (frames that the shift mixes), C channels, H/W pixels,
 K classes. The trunk sees all frames as one batch, [N*T, C, H, W].
@@ -14,6 +15,7 @@ PP-TSM checkpoints, so that those load as they are.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -21,9 +23,11 @@ import paddle
 from paddle import nn
 
 from pptsm.model.cost import count_parameters
+from pptsm.model.input import CHANNELS, looked_at
 from pptsm.model.layers import scaled, temporal_shift
 from pptsm.model.lcnet import Block, LCNetV2
-from pptsm.params.choices import Activation, Depth, Network
+from pptsm.model.lite import EfficientNetLite
+from pptsm.params.choices import ONE_DEPTH, Activation, Depth, Input, Network
 
 BLOCKS_PER_STAGE: dict[Depth, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -131,7 +135,7 @@ class ResidualBlock(nn.Layer):
 
 
 class Trunk(nn.Layer):
-    """The residual network up to its last feature map: [N*T, 3, H, W] -> [N*T, C, H/32, W/32]."""
+    """The residual network up to its last feature map: [N*T, C_in, H, W] -> [N*T, C, H/32, W/32]."""
 
     def __init__(
         self,
@@ -139,6 +143,7 @@ class Trunk(nn.Layer):
         depth: Depth,
         num_segments: int,
         *,
+        channels_in: int,
         width: float,
         shift: bool,
         shift_ratio: float,
@@ -155,12 +160,12 @@ class Trunk(nn.Layer):
         stem = scaled(64, width)
         if vd:
             half = scaled(32, width)
-            self.conv1_1 = ConvNorm(3, half, 3, stride=2, activation=activation)
+            self.conv1_1 = ConvNorm(channels_in, half, 3, stride=2, activation=activation)
             self.conv1_2 = ConvNorm(half, half, 3, activation=activation)
             self.conv1_3 = ConvNorm(half, stem, 3, activation=activation)
             self.stem = [self.conv1_1, self.conv1_2, self.conv1_3]
         else:
-            self.conv1 = ConvNorm(3, stem, 7, stride=2, activation=activation)
+            self.conv1 = ConvNorm(channels_in, stem, 7, stride=2, activation=activation)
             self.stem = [self.conv1]
         self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
 
@@ -227,23 +232,26 @@ class VideoNetwork(nn.Layer):
     With T a larger multiple, the shift stays inside each group of segments and the mean goes over all
     frames, so several clips of one video can be scored together.
 
-    `classifier` names the last layer in the state dict; `head` is a layer, or a method of the trunk where that
+    `what` it looks at of them (`pptsm.model.input`) it computes itself. `classifier` names the last layer in the state
+    dict; `head` is a layer, or a method of the trunk where that
     layer is the trunk's. `print(network.backbone)` shows the layers.
     """
 
     def __init__(
         self,
-        backbone: Trunk | LCNetV2,
+        backbone: Trunk | LCNetV2 | EfficientNetLite,
         head: Callable[[paddle.Tensor, int], paddle.Tensor],
         num_segments: int,
         classifier: str,
         description: str,
+        what: Input,
     ) -> None:
         super().__init__()
         self.description = description
         self.backbone = backbone
         self.head = head
         self.num_segments = num_segments
+        self.input = what
         self.head_names = [f"{classifier}.weight", f"{classifier}.bias"]
 
     def __repr__(self) -> str:
@@ -257,12 +265,18 @@ class VideoNetwork(nn.Layer):
                 f"a clip of {num_frames} frames does not divide into groups of {self.num_segments} segments"
             )
         frames = clips.reshape([-1, channels, height, width])
-        return self.head(self.backbone(frames), num_frames)
+        return self.head(self.backbone(looked_at(frames, self.num_segments, self.input)), num_frames)
 
     def fuse(self) -> None:
         """From now on compute with one convolution what is trained as several: for evaluation and export only."""
         for _, block in self.parallel_blocks():
             block.fuse()
+
+    @property
+    def stem_name(self) -> str:
+        """The name in the state dict of the first convolution's weights, [C_out, C_in, k, k]."""
+        name = next(name for name, layer in self.named_sublayers() if isinstance(layer, nn.Conv2D))
+        return f"{name}.weight"
 
     @property
     def computed_names(self) -> list[str]:
@@ -275,11 +289,11 @@ class VideoNetwork(nn.Layer):
 
 
 def published_shift_ratio(network: Network, num_segments: int) -> float:
-    """The share of the channels that is moved in each direction: one segment's, and in TSM always an eighth.
+    """The share of the channels that is moved in each direction: one segment's; in TSM and TSM-Lite an eighth.
 
     Of two segments or one it is a quarter: Paddle's shift takes less than a half, and some channels must stay.
     """
-    return 1 / 8 if network == "tsm" else 1 / num_segments if num_segments > 2 else 1 / 4
+    return 1 / 8 if network in ("tsm", "tsm_lite") else 1 / num_segments if num_segments > 2 else 1 / 4
 
 
 def build_model(
@@ -294,33 +308,39 @@ def build_model(
     attention: bool = False,
     activation: Activation | None = None,
     dropout: float | None = None,
+    input: Input = "rgb",
 ) -> VideoNetwork:
     """Build a video classifier.
 
     Args:
         network: "pptsm" (ResNet-vd, leaky ReLU, every block shifted), "tsm" (plain ResNet as
             mit-han-lab and mmaction2 train it: 7x7 stem, ReLU, opposite shift direction; every second
-            block shifted where the third stage has 23 blocks or more) or "pptsm_v2" (PP-LCNetV2, ReLU,
-            one shift before the third stage).
-        depth: 18, 34, 50, 101 or 152 layers; of no effect in "pptsm_v2", which has one depth.
+            block shifted where the third stage has 23 blocks or more), "pptsm_v2" (PP-LCNetV2, ReLU,
+            one shift before the third stage) or "tsm_lite" (EfficientNet-Lite0, every block shifted that
+            has a shortcut).
+        depth: 18, 34, 50, 101 or 152 layers; of no effect in "pptsm_v2" and "tsm_lite", which have one depth.
         num_classes: K.
         num_segments: S, the frames that the shift mixes.
-        width: multiplies every channel count of the trunk; below 1 for small runs.
+        width: multiplies every channel count of the trunk; below 1 for small runs. In "tsm_lite" the stem and
+            the last layer keep theirs, as published.
         shift: False takes the temporal shift out: the same network without any sense of order.
         shift_ratio: share of the channels shifted in each direction, in (0, 0.5); "auto" is the published
-            one, 1/S (in "tsm" 1/8).
+            one, 1/S (in "tsm" and "tsm_lite" 1/8).
         attention: weigh the frames before the shift ("pptsm_v2" only).
-        activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own.
+        activation: "leaky_relu" (slope 0.01) or "relu"; None is the network's own. Of no effect in
+            "tsm_lite", which has ReLU6.
         dropout: probability of dropping a feature before the linear layer, in training only; None is the
-            network's own, 0.5, in "pptsm_v2" 0.2.
+            network's own, 0.5, in "pptsm_v2" and "tsm_lite" 0.2.
+        input: what the network looks at of its clips: "rgb", "difference" (of neighbouring frames) or "both"; with
+            differences S must be at least 2.
 
     Returns:
         A layer whose `forward` takes [N, T, 3, H, W] (normalised RGB, T a multiple of S) and returns
         logits [N, K].
 
     Raises:
-        ValueError: for an unknown network, depth or activation, a number out of range, or attention where there is
-            none.
+        ValueError: for an unknown network, depth, activation or input, a number out of range, attention where there
+            is none, or differences of one frame.
 
     Example:
         >>> from pptsm import build_model
@@ -337,6 +357,10 @@ def build_model(
         raise ValueError(f'activation is "{activation}"; known are {", ".join(get_args(Activation))}')
     if num_classes < 1 or num_segments < 1 or not 0 < width < math.inf:
         raise ValueError("num_classes and num_segments must be at least 1, width a number above 0")
+    if input not in get_args(Input):
+        raise ValueError(f'input is "{input}"; known are {", ".join(get_args(Input))}')
+    if input != "rgb" and num_segments == 1:
+        raise ValueError(f"input is {input}, but num_segments is 1, and a difference is one of two frames")
     if shift_ratio == "auto":
         shift_ratio = published_shift_ratio(network, num_segments)
     if not 0 < shift_ratio < 0.5:
@@ -346,18 +370,24 @@ def build_model(
     if activation is None:
         activation = "leaky_relu" if network == "pptsm" else "relu"
     if dropout is None:
-        dropout = 0.2 if network == "pptsm_v2" else 0.5
+        dropout = 0.2 if network in ONE_DEPTH else 0.5
     chosen = nn.LeakyReLU(LEAKY_SLOPE) if activation == "leaky_relu" else nn.ReLU()
-    layers = [] if network == "pptsm_v2" else [f"{depth} layers"]
+    layers = [] if network in ONE_DEPTH else [f"{depth} layers"]
     unusual = [*(["attention"] if attention else []), *([] if shift else ["no shift"])]
+    unusual += [] if input == "rgb" else [f"input {input}"]
     sizes = [f"{num_segments} segments", f"{num_classes} classes"]
     description = ", ".join([network, *layers, f"width {width:g}", *unusual, *sizes])
-    shifting: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio}
+    shared: dict[str, Any] = {"shift": shift, "shift_ratio": shift_ratio, "channels_in": CHANNELS[input]}
     if network == "pptsm_v2":
         lcnet = LCNetV2(
-            num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shifting
+            num_classes, num_segments, width=width, attention=attention, activation=chosen, dropout=dropout, **shared
         )
-        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description)
-    trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shifting)
+        return VideoNetwork(lcnet, lcnet.classify, num_segments, "backbone.fc", description, input)
+    if network == "tsm_lite":
+        move = partial(temporal_shift, num_segments=num_segments, ratio=shift_ratio) if shift else None
+        lite = EfficientNetLite(CHANNELS[input], width=width, shift=move)
+        head = Head(lite.channels_out, num_classes, dropout, classify_each_frame=False)
+        return VideoNetwork(lite, head, num_segments, "head.fc", description, input)
+    trunk = Trunk(network, depth, num_segments, width=width, activation=chosen, **shared)
     head = Head(trunk.channels_out, num_classes, dropout, classify_each_frame=network == "tsm")
-    return VideoNetwork(trunk, head, num_segments, "head.fc", description)
+    return VideoNetwork(trunk, head, num_segments, "head.fc", description, input)

@@ -15,6 +15,7 @@ from pptsm.params.choices import (
     Aspect,
     Crops,
     FrameRule,
+    Input,
     Precision,
     Runtime,
     Sampling,
@@ -209,6 +210,7 @@ class FrameSettings(Section):
 
 
 class Clip(Section):
+    input: Input
     resize_px: Side
     crop_px: Side
     aspect: Aspect
@@ -435,6 +437,11 @@ class Params(Section):
             if self.clip.dense_window < (segments := section.network.num_segments):
                 raise ValueError(
                     f"clip.dense_window ({self.clip.dense_window}) is below {role}.network.num_segments ({segments})"
+                )
+            if self.clip.input != "rgb" and segments == 1:
+                raise ValueError(
+                    f"clip.input is {self.clip.input}, but {role}.network.num_segments is 1, and a difference is one "
+                    "of two frames: set num_segments to 2 or more, or clip.input to rgb"
                 )
         if self.teacher.enabled and self.student.distillation.weight > 0:
             self._check_pair()

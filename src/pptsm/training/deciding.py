@@ -14,7 +14,7 @@ import pandas as pd
 
 from pptsm.data.spec import clip_spec
 from pptsm.frames.store import stored_name
-from pptsm.params.choices import StoredAs
+from pptsm.params.choices import ONE_DEPTH, StoredAs
 from pptsm.params.schema import Clip, Distillation, Params, Role, Student, Training
 from pptsm.params.section import Section
 from pptsm.training.validation import one_view
@@ -76,7 +76,9 @@ def _unused_in(training: Training) -> set[str]:
 
 
 def _unused_of(section: Role, learns_from: LearnsFrom) -> set[str]:
-    unused = {"network.depth"} if section.network.network == "pptsm_v2" else set[str]()
+    network = section.network.network
+    unused = {"network.depth"} if network in ONE_DEPTH else set[str]()
+    unused |= {"network.activation"} if network == "tsm_lite" else set()
     of_a_teacher = set(Distillation.model_fields) if isinstance(section, Student) else set[str]()
     used = {"labels": set[str](), "teacher": {"kind", "weight", "temperature"}, "peer": {"kind", "weight"}}[learns_from]
     return unused | {f"distillation.{key}" for key in of_a_teacher - used}

@@ -163,9 +163,7 @@ def _provenance(plan: Plan, params: Params, table: pd.DataFrame) -> Provenance:
 def _objective(plan: Plan, run: Run) -> Objective:
     """What the role learns from, and the networks that learn, in the order of `plan.sections`."""
     smoothing, student = run.params.training.label_smoothing, run.params.student
-    model, *others = [
-        _started(name, section, len(run.labels), plan.starts[name]) for name, section in plan.sections.items()
-    ]
+    model, *others = [_started(name, section, run, plan.starts[name]) for name, section in plan.sections.items()]
     if others:
         return MutualLearning(model, others[0], smoothing, student.distillation.weight)
     if plan.teacher is None:
@@ -174,10 +172,11 @@ def _objective(plan: Plan, run: Run) -> Objective:
     return Distillation(model, load_network(plan.teacher), smoothing, how.weight, how.temperature)
 
 
-def _started(name: str, section: Role, num_classes: int, weights: Path) -> VideoNetwork:
+def _started(name: str, section: Role, run: Run, weights: Path) -> VideoNetwork:
     """A network with its starting weights; where there is no such file, random ones."""
+    num_classes, recipe = len(run.labels), run.params.training
     with paddle.utils.unique_name.guard(f"{name}_"):  # the optimiser keeps its state under these names
-        model = network_arguments(section, num_classes).build()
+        model = network_arguments(section, num_classes).build(run.spec.input)
     if not weights.exists():
         return model
     report = load_weights(model, weights, section.start.min_coverage, new_head=section.start.new_head)
@@ -186,6 +185,12 @@ def _started(name: str, section: Role, num_classes: int, weights: Path) -> Video
         raise UserError(
             f"{name}.epochs is 0, but the last layer of {weights} does not fit {num_classes} classes: "
             "without training it would answer at random. Check index.label_file, or train."
+        )
+    if report.spread and (section.epochs == 0 or recipe.batch_norm == "frozen" or recipe.freeze_stages):
+        raise UserError(
+            f"clip.input is both, but {weights} knows frames alone: its first layer has to learn, and {name}.epochs is "
+            f"{section.epochs}, training.freeze_stages {recipe.freeze_stages}, training.batch_norm "
+            f"{recipe.batch_norm}. Train, with freeze_stages: 0 and batch_norm: local, or take clip.input: rgb."
         )
     return model
 

@@ -2,7 +2,8 @@
 
 Known dialects: PaddleVideo PP-TSM and PP-TSMv2 (our own names), with or without the trunk's prefix, their distilled
 files (`Student.`, beside it `Teacher.`), ImageNet files in PaddleClas's older and newer names, TSM of mit-han-lab,
-TSM of mmaction2 1.x. Around any of them there may be what a training script wraps a network or its file in.
+TSM of mmaction2 1.x, EfficientNet-Lite of efficientnet_lite_pytorch. Around any of them there may be what a training
+script wraps a network or its file in.
 """
 
 import re
@@ -105,7 +106,8 @@ def convert_keys(found: Arrays, known: Collection[str], blocks: list[str]) -> tu
             ignored.append(name)
             continue
         ours = ours or _translate(bare, blocks)
-        array = found[name].T if bare.endswith(("new_fc.weight", "fc_cls.weight")) else found[name]
+        of_torch = bare == "_fc.weight" or bare.endswith(("new_fc.weight", "fc_cls.weight"))
+        array = found[name].T if of_torch else found[name]
         if ours in own and not np.array_equal(own[ours], array, equal_nan=True):
             raise WeightsError(
                 f"its arrays {origins[ours]!a} and {name!a} both stand for {ours!a}, and differ. Save the network that "
@@ -144,7 +146,7 @@ def _without_student(name: str) -> str:
 
 
 def _translate(name: str, blocks: list[str]) -> str:
-    rules = (_imagenet_older, _imagenet_newer, _mit_han_lab, _mmaction2)
+    rules = (_imagenet_older, _imagenet_newer, _mit_han_lab, _mmaction2, _efficientnet_pytorch)
     return next((own for rule in rules if (own := rule(name, blocks))), name)
 
 
@@ -193,6 +195,28 @@ def _mmaction2(name: str, _: list[str]) -> str | None:
     stage, index, layer, number, kind, value = part.groups()
     own = "short" if layer == "downsample" else f"conv{int(number) - 1}"
     return f"backbone.bb_{int(stage) - 1}_{index}.{own}.{_torch_leaf(kind, value)}"
+
+
+# Layers of a block: the convolution and the norm after it.
+EFFICIENTNET_LAYERS = {
+    "_expand_conv": "expand", "_bn0": "expand", "_depthwise_conv": "depthwise", "_bn1": "depthwise",
+    "_project_conv": "project", "_bn2": "project",
+}  # fmt: skip
+EFFICIENTNET_ENDS = {"_conv_stem": "conv_stem", "_bn0": "conv_stem", "_conv_head": "conv_head", "_bn1": "conv_head"}
+
+
+def _efficientnet_pytorch(name: str, _: list[str]) -> str | None:
+    if name.startswith("_fc."):
+        return name.replace("_fc.", "head.fc.")
+    part = re.fullmatch(r"(?:_blocks\.(\d+)\.)?(_\w+)\.(\w+)", name)
+    if not part:
+        return None
+    number, layer, value = part.groups()
+    own = (EFFICIENTNET_ENDS if number is None else EFFICIENTNET_LAYERS).get(layer)
+    if own is None:
+        return None
+    where = own if number is None else f"blocks.{number}.{own}"
+    return f"backbone.{where}.{_torch_leaf('bn' if layer.startswith('_bn') else 'conv', value)}"
 
 
 def _torch_leaf(kind: str, value: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
 from pptsm.data.spec import ClipSpec
 from pptsm.distributed.device import computed_with
 from pptsm.model.network import VideoNetwork, build_model, published_shift_ratio
+from pptsm.params.choices import Input
 from pptsm.params.network import NetworkArguments
 from pptsm.params.schema import Role
 from pptsm.runtime.errors import UserError, unusable
@@ -31,7 +32,10 @@ PEER = "peer"  # folder below the student's, of the network that learned beside 
 
 
 class BuildableNetwork(NetworkArguments):
-    """All that `build_model` takes. A card may come from elsewhere, so each value has its bounds."""
+    """What `build_model` takes, but for `input`, which the clip says.
+
+    A card may come from elsewhere, so each value has its bounds.
+    """
 
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
     shift_ratio: Annotated[float, Field(ge=0, lt=0.5)]
@@ -44,9 +48,9 @@ class BuildableNetwork(NetworkArguments):
         first = ("network", "depth", "num_classes", "num_segments")
         return {name: values[name] for name in (*first, *(name for name in values if name not in first))}
 
-    def build(self) -> VideoNetwork:
-        """The network with fresh weights."""
-        return build_model(**self.model_dump())
+    def build(self, what: Input = "rgb") -> VideoNetwork:
+        """The network with fresh weights, which looks at `what` (`ClipSpec.input`) of its clips."""
+        return build_model(**self.model_dump(), input=what)
 
 
 class Card(BaseModel):
@@ -181,7 +185,7 @@ def load_network(folder: StrPath) -> VideoNetwork:
     card = read_card(folder)
     if card.skipped:
         raise UserError(f"{folder} has no weights: {card.skipped}.")
-    model = card.network.build()
+    model = card.network.build(card.clip.input)
     load_weights(model, folder / WEIGHTS)
     model.eval()
     return model

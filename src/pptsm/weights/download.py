@@ -22,6 +22,7 @@ from urllib3.util.retry import Retry
 from pptsm.runtime.console import note, one_line, progress
 from pptsm.runtime.errors import TEMPORARY, UserError
 from pptsm.runtime.files import atomic_file, naming_full_disk, put_in_place, remove, sha256_of, state_dir
+from pptsm.weights.installed import installed_weights
 from pptsm.weights.registry import known_weights
 from pptsm.weights.state_dict import read_weights
 
@@ -57,10 +58,12 @@ def locate_weights(source: str, sha256: str | None) -> Path:
 
     Raises:
         DownloadError: no such file or name, or the transfer or the check failed.
+        UserError: the package that has them is not installed (`installed_weights`).
     """
-    known = known_weights()
-    if source in known:
-        return download(known[source].url, sha256 or known[source].sha256, look=read_weights)
+    if row := known_weights().get(source):
+        if row.url is None:
+            return installed_weights(str(row.package), str(row.file), sha256 or str(row.sha256))
+        return download(row.url, sha256 or row.sha256, look=read_weights)
     if urlsplit(source).scheme in ("http", "https"):
         return download(source, sha256, look=read_weights)
     path = Path(source)

@@ -31,14 +31,16 @@ class LoadReport:
     reinitialised: list[str]
     wrong_shape: list[str]
     ignored: list[str]
+    spread: list[str]  # of `loaded`: weights for frames, halved, and taken for frames and for differences
     coverage: float  # share of the network's values, without its head, that the file filled
 
     def summary(self) -> str:
         """One line for the log."""
+        spread = ", the first layer's halved for frames and differences" if self.spread else ""
         return (
             f"{len(self.loaded)} arrays loaded ({self.coverage:.1%} of the values below the head), "
             f"{len(self.missing)} missing, {len(self.unexpected)} unexpected, "
-            f"{len(self.reinitialised)} re-initialised, {len(self.wrong_shape)} of wrong shape"
+            f"{len(self.reinitialised)} re-initialised, {len(self.wrong_shape)} of wrong shape{spread}"
         )
 
 
@@ -73,6 +75,7 @@ def load_weights(
     # a file may hold them as they were before its training went on, so they are not taken from any
     computed = [name for name in model.computed_names if arrays.pop(name, None) is not None]
     own = {name: shape for name, shape in own.items() if name not in model.computed_names}
+    spread = _spread_over_both(model, arrays, own)
     head = model.head_names
     if new_head:
         arrays = {name: array for name, array in arrays.items() if name not in head}
@@ -85,6 +88,7 @@ def load_weights(
         reinitialised=[name for name in head if name not in fitting],
         wrong_shape=sorted(name for name in body if name in arrays and name not in fitting),
         ignored=ignored + computed,
+        spread=spread,
         coverage=sum(size for name, size in body.items() if name in fitting) / sum(body.values()),
     )
     if computed and (source := next((name for name in report.missing if ".dw_conv_list." in name), None)):
@@ -101,6 +105,19 @@ def load_weights(
         raise WeightsError(f"{path} was refused: {error}") from None
     model.set_state_dict(values)
     return report
+
+
+def _spread_over_both(model: VideoNetwork, arrays: Arrays, own: dict[str, tuple[int, ...]]) -> list[str]:
+    """Make a first convolution for frames one for frames and differences; its name, if there was one to change.
+
+    Each half has half of the weights, so that sums keep about their size: as timm does for images of more channels.
+    """
+    name = model.stem_name
+    found, shape = arrays.get(name), own[name]
+    if model.input != "both" or found is None or found.shape != (shape[0], 3, *shape[2:]) or found.dtype.kind != "f":
+        return []
+    arrays[name] = np.concatenate([found, found], axis=1) * found.dtype.type(0.5)
+    return [name]
 
 
 def as_float32(name: str, array: NDArray[Any]) -> NDArray[np.float32]:
@@ -140,5 +157,5 @@ def _misfit(
         f"{path} does not fit this network: it fills {report.coverage:.1%} of it (at least {min_coverage:.1%} is asked "
         f"for) and has {len(report.unexpected)} arrays without a place, {len(report.wrong_shape)} of another shape. "
         f"{'; '.join(examples)}. "
-        "Check network, depth, width, segments and attention in params.yaml."
+        "Check network, depth, width, segments and attention in params.yaml, and clip.input."
     )

