@@ -124,6 +124,7 @@ def test_only_training_and_conversion_import_paddle() -> None:
     with_paddle = (
         "pptsm.model.",
         "pptsm.training.",
+        "pptsm.crossval.run",
         "pptsm.distributed.",
         "pptsm.weights.card",
         "pptsm.weights.loading",

@@ -18,7 +18,7 @@ from conftest import ROOT
 from helpers.roles import fit, place, states
 from pptsm.runtime.errors import Stopped
 from pptsm.training import checkpoint as state_module
-from pptsm.training.checkpoint import STATE, Checkpoint
+from pptsm.training.checkpoint import COLUMNS, STATE, Checkpoint, TrainState
 from pptsm.training.epoch_metrics import EpochMetrics
 from pptsm.training.state_file import read_state, write_state
 
@@ -218,6 +218,34 @@ def test_a_state_is_arrays_and_json(tmp_path: Path) -> None:
     header = (tmp_path / "one").read_bytes()
     length = int.from_bytes(header[:8], "little")
     assert json.loads(header[8 : 8 + length])["a.y.0"]["shape"] == [3, 2]
+
+
+def test_the_table_of_epochs_grows_with_the_training(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row after each epoch, and again after a death and what DVC removes then; `kept` is what it is up to there."""
+    expected = fit_with()
+    shutil.rmtree(".pptsm/training/teacher-finished")
+    table, rows = Path("teacher.csv"), []
+    for step in (6, 1, 5):  # of each run, which goes on after the last whole epoch
+        table.unlink()
+        with monkeypatch.context() as patch:
+            at_step(patch, step, die)
+            with pytest.raises(Died):
+                fit_with()
+        found = pd.read_csv(table)
+        rows.append(len(found))
+        same = found.drop(columns=["clips_per_sec", "wait_share", "kept"])
+        pd.testing.assert_frame_equal(same, expected.head(len(found)).drop(columns="kept"))
+        best = found.loc[found["val_top1"] == found["val_top1"].max(), "epoch"].max()
+        assert found.loc[found["kept"] == 1, "epoch"].tolist() == [best]
+    assert rows == [1, 1, 2]
+    pd.testing.assert_frame_equal(fit_with(), expected)
+
+
+def test_without_a_best_epoch_the_last_one_is_kept() -> None:
+    """Of as many as there are; of none the columns alone."""
+    state = TrainState(epochs_done=2, history=[{"epoch": 1}, {"epoch": 2}], best_top1=-1.0, best_weights=None)
+    assert state.table()["kept"].tolist() == [0, 1]
+    assert TrainState(0, [], -1.0, None).table().columns.tolist() == COLUMNS
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """What a training counts, says and stops for, step by step; and where it computes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pptsm.distributed.device import use_device
 from pptsm.distributed.ranks import Ranks
 from pptsm.runtime.cores import GPU
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.memory import remember
 from pptsm.training import eta as forecast_module
 from pptsm.training import throughput as watch_module
 from pptsm.training.epoch_metrics import MOST_SKIPPED, EpochMetrics
@@ -22,6 +23,7 @@ from pptsm.training.eta import Forecast, in_words
 from pptsm.training.mixing import Mix
 from pptsm.training.objectives import Learned, Losses
 from pptsm.training.throughput import StepTimer
+from pptsm.training.workload import Videos, Work, trainings, work_of
 
 LABELS = paddle.to_tensor([0, 1])
 RIGHT, HALF = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]]), paddle.to_tensor([[1.0, 0.0], [1.0, 0.0]])
@@ -123,26 +125,49 @@ class Clock:
         return self.now
 
 
-def forecast_with(monkeypatch: pytest.MonkeyPatch, role: str = "student", **changes: Any) -> tuple[Forecast, Clock]:
+STUDENT = Work("student", clips=100.0, macs=3e6, key="of a student")
+BASELINE = Work("baseline", clips=60.0, macs=1e6, key="of a baseline")
+
+
+def forecast_with(
+    monkeypatch: pytest.MonkeyPatch, role: str = "student", follows: Sequence[Work] = (), **changes: Any
+) -> tuple[Forecast, Clock]:
     """Epochs 2 to 5 of 6 are to do, of ten steps with 8 clips each; 12 validation videos; two networks learn."""
     clock = Clock()
     monkeypatch.setattr(forecast_module, "time", clock)
     recipe = params_with(training={"batch_size": 8, "precise_bn_every": 3, "precise_bn_batches": 4} | changes).training
-    return Forecast(role, recipe, range(2, 6), 80, 12, 2), clock
+    work = Work(role, clips=0.0, macs=2e6, key=f"of a {role}")
+    return Forecast(role, recipe, range(2, 6), 80, 12, 2, work=work, follows=follows), clock
 
 
-def test_the_time_to_go_is_said_once_for_the_whole_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_time_to_go_is_said_for_the_whole_run_and_corrected_after_each_epoch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """2 s a step, the first one longer: 6 steps in, 34 steps and a third of 188 clips seen without learning remain."""
+    """2 s a step, the first one longer: 6 steps in, 34 steps and a third of 188 clips seen without learning remain.
+
+    From the eighth step on 4 s: 32 s after the first step, 10 of them for validation, 72 clips and a third of 12 are
+    done.
+    """
+    monkeypatch.setenv("PPTSM_CACHE", str(tmp_path))
     forecast, clock = forecast_with(monkeypatch)
+    forecast.begin()
     said = []
-    for step in range(9):
-        clock.now += 2 if step else 50
+    for step in range(10):
+        clock.now += (4 if step > 7 else 2) if step else 50
         forecast.step(8)
         said.append(capsys.readouterr().err)
     assert [number for number, line in enumerate(said) if line] == [5]  # ten seconds after the first step
     assert said[5].startswith("student: about 84 seconds to go for 4 epochs of 80 clips (4 clips/s; ")
+    clock.now += 10
+    forecast.epoch()
+    rate = (72 + 12 / 3) / 32
+    assert capsys.readouterr().err == f"student: {in_words((240 + (188 - 12) / 3) / rate)} to go\n"
+    again, _ = forecast_with(monkeypatch)
+    again.begin()  # what was measured is known before the first step
+    seconds = in_words((320 + 188 / 3) / rate)
+    assert capsys.readouterr().err == (
+        f"student: {seconds} to go for 4 epochs of 80 clips, as fast as before on this machine\n"
+    )
 
 
 def test_the_time_of_an_epoch_is_split_into_waiting_and_computing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +190,16 @@ def test_the_time_of_an_epoch_is_split_into_waiting_and_computing(monkeypatch: p
 
 
 def test_a_fast_run_says_it_after_twenty_steps_and_a_short_one_never(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Twenty are measured, after the first; the teacher's line says that another training follows."""
-    forecast, clock = forecast_with(monkeypatch, "teacher")
+    """Twenty are measured, after the first. The teacher's line says how long what follows will take.
+
+    By the multiplications of a clip, or, where it ran here before, by its own speed.
+    """
+    monkeypatch.setenv("PPTSM_CACHE", str(tmp_path))
+    remember("training", BASELINE.key, clips_per_sec=0.5)
+    forecast, clock = forecast_with(monkeypatch, "teacher", follows=[STUDENT, BASELINE])
+    forecast.begin()
     for _ in range(20):
         clock.now += 0.1
         forecast.step(8)
@@ -176,7 +207,24 @@ def test_a_fast_run_says_it_after_twenty_steps_and_a_short_one_never(
     clock.now += 0.1
     forecast.step(8)
     assert "(80 clips/s; " in (line := capsys.readouterr().err)
-    assert line.endswith("; the student's training follows\n")
+    # at 80 clips a second of 2e6 multiplications 100 clips of 3e6 take 1.9 s
+    assert line.startswith("teacher: about 3 seconds to go ")
+    assert line.endswith(
+        "; then student about 2 seconds and baseline about 2 minutes: about 2 minutes of training in all\n"
+    )
+
+
+def test_a_training_is_an_amount_before_it_begins() -> None:
+    """Clips in whole batches, and what is looked at as a third; a distilled student's clip costs a teacher's look."""
+    changes = {"epochs": 2, "network": {"num_segments": 4, "width": 0.125}}
+    recipe = {"batch_size": 8, "min_clips": 0, "precise_bn_every": 0}
+    params = params_with(teacher=changes, student=changes | {"baseline": True}, training=recipe)
+    assert trainings(params) == ["teacher", "student", "baseline"]
+    teacher, student, plain = (work_of(role, params, Videos(20, 3, 2)) for role in trainings(params))
+    assert teacher.clips == student.clips == 2 * 16 + 3 * 3 / 3
+    assert student.macs == pytest.approx(plain.macs + teacher.macs / 3)
+    assert len({teacher.key, student.key, plain.key}) == 3
+    assert trainings(params_with(teacher={"enabled": False}, student={"distillation": {"weight": 0}})) == ["student"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ import typer
 from pptsm.commands import (
     benchmark,
     convert,
+    crossval,
     doctor,
     lists,
     predict,
@@ -79,6 +80,7 @@ COMMANDS = (
     predict.predict,
     benchmark.benchmark,
     timeline.timeline,
+    crossval.crossval,
     views.views,
     unpack.unpack,
     convert.convert,

@@ -3,10 +3,11 @@
 from typing import Any
 
 from pptsm.evaluation.diagnosis import Learning, diagnosis, figures, heading, next_steps
+from pptsm.evaluation.signs import evidence_of, signs
 
 
 def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of each role its verdict in `sampling`, the student first: `above_chance`, `heading`, `text` and `steps`.
+    """Of each role its verdict in `sampling`, the student first: `above_chance`, `heading`, `text`, `signs`, `steps`.
 
     Args:
         metrics: role -> sampling -> figures, as the evaluation wrote them.
@@ -24,6 +25,7 @@ def verdicts(metrics: dict[str, Any], sampling: str, split: str, cards: dict[str
             "above_chance": values["above_chance"],
             "heading": heading(f"The {role}", values),
             "text": text,
+            "signs": [f"{sign.kind}: {sign.text}" for sign in signs(evidence_of(values, learning))] if learning else [],
             # an older card does not say how it was trained
             "steps": next_steps(role, values, learning) if learning or not cards.get(role, {}).get("epochs") else [],
         }

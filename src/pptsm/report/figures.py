@@ -118,6 +118,26 @@ def class_bars(table: pd.DataFrame) -> str:
     return _svg(figure)
 
 
+def learning_curve(table: pd.DataFrame) -> str:
+    """Top-1 by the number of training groups, with intervals, as SVG.
+
+    Args:
+        table: columns `train_groups`, `top1`, `low`, `high` and `train_top1`; shares are 0 to 1.
+    """
+    figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
+    groups, top1 = table["train_groups"], table["top1"] * 100
+    reach = [top1 - table["low"] * 100, table["high"] * 100 - top1]
+    axis.errorbar(groups, top1, yerr=np.clip(reach, 0, None), color=STUDENT, marker="o", capsize=3, label="held out")
+    if table["train_top1"].notna().any():
+        seen = table["train_top1"].astype(float) * 100
+        axis.plot(groups, seen, linestyle=TRAINING, color=STUDENT, marker="o", markersize=3, label="training clips")
+    axis.set(xlabel="training groups", ylabel="top-1, %", ylim=(0, 102))
+    axis.set_xlim(left=0)
+    axis.grid(color=FAINT, linewidth=0.5)
+    axis.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def strip(frames: NDArray[np.uint8], boxes: Sequence[Box] = (), height_px: int = 84) -> str:
     """Frames [T, H, W, 3] side by side, as a data URI of a JPEG; with the outline of boxes, in the frames' pixels."""
     scale = height_px / frames.shape[1]

@@ -43,6 +43,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "quantize": ("pipeline",),
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
+    "crossval": ("pipeline", "cpu"),
     "package": ("pipeline",),
     "promote": ("pipeline",),
     "convert": ("cpu",),

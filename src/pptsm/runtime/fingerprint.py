@@ -43,6 +43,8 @@ NOT_DECIDING = {
     "stages/options.py": "help texts of options",
     "runtime/cluster.py": "on which machine work is done",
     "distributed/launcher.py": "in how many processes work is done, and how they begin and end",
+    "training/eta.py": "says how long a training takes",
+    "training/workload.py": "the same",
     "runtime/jobs.py": "whether work is done here or there",
     "runtime/pool.py": "in which process work is done, and for how long at most",
 }

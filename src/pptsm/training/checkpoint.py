@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import paddle
+import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
@@ -41,6 +42,16 @@ from pptsm.weights.state_dict import as_arrays
 
 Item = TypeVar("Item")
 
+COLUMNS = [
+    "epoch",
+    "lr",
+    "loss",
+    "cross_entropy",
+    "train_top1",
+    "clips_per_sec",
+    "wait_share",
+    "kept",
+]  # of any history
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE = "state.safetensors"
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
@@ -64,6 +75,18 @@ class TrainState:
     def after(self, row: dict[str, float]) -> "TrainState":
         """The same and an epoch more, with its row of the history."""
         return replace(self, epochs_done=self.epochs_done + 1, history=[*self.history, row], sums=None)
+
+    @property
+    def kept_epoch(self) -> int:
+        """The epoch whose weights are kept if training ends here, counted from 1: the best or the last one."""
+        return self.epochs_done if self.best_weights is None else self.best_epoch
+
+    def table(self) -> pd.DataFrame:
+        """The history, one row per finished epoch; its column `kept` is 1 in the row of `kept_epoch`, else 0."""
+        return pd.DataFrame(
+            [row | {"kept": int(row["epoch"] == self.kept_epoch)} for row in self.history],
+            columns=None if self.history else COLUMNS,
+        )
 
     @property
     def and_steps(self) -> str:

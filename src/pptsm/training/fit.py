@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from pptsm.data.spec import clip_spec
 from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch
-from pptsm.distributed.ranks import Ranks
+from pptsm.distributed.ranks import Ranks, is_helper
 from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import atomic_file, atomic_folder, sha256_of
 from pptsm.training.chance_test import judge_network, sentence
-from pptsm.training.checkpoint import Checkpoint
+from pptsm.training.checkpoint import COLUMNS, Checkpoint
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
 from pptsm.training.groups import most_processes
 from pptsm.training.loop import Trained, train
@@ -28,11 +29,11 @@ from pptsm.training.objectives import CrossEntropy, Distillation, MutualLearning
 from pptsm.training.out_of_memory import explain_oom
 from pptsm.training.provenance import Provenance, code_of
 from pptsm.training.run import Run
+from pptsm.training.workload import Videos, trainings, work_of
 from pptsm.weights.card import PEER, load_network, make_card, network_arguments, read_card, save_network
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import WEIGHTS, as_arrays
 
-COLUMNS = ["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share", "kept"]
 NO_EPOCHS = pd.DataFrame(columns=COLUMNS)
 
 
@@ -100,6 +101,7 @@ def fit(plan: Plan, params: Params) -> None:
         val_videos=in_split(table, "val"),
         source=frame_source(params, plan.inputs.frames),
     )
+    run = _with_its_work(plan, run, params)
     checkpoint = Checkpoint(plan.role, _provenance(plan, run.params, table), compute.save_every_min)
     batch = min(recipe.batch_size, max(1, len(train_videos) * run.params.training.clips_per_video))
     most = most_processes(batch, recipe, on_gpu=device == "gpu") if plan.section.epochs > 0 else 1
@@ -130,7 +132,8 @@ def fit_role(plan: Plan, run: Run, checkpoint: Checkpoint, ranks: Ranks) -> None
         verdicts: dict[str, dict[str, Any]] = {}
         if epochs > 0:
             with paddle.utils.unique_name.guard():  # the optimiser numbers its state from 0, whatever was built before
-                trained = train(objective, epochs, run, checkpoint)
+                show = None if ranks.rank else partial(_write_history, path=plan.history)
+                trained = train(objective, epochs, run, checkpoint, show)
             for (name, network), weights in zip(networks.items(), trained.weights, strict=True):
                 network.set_state_dict(weights)
                 verdicts[name] = judge_network(network, name, plan.sections[name], trained.history, run)
@@ -216,8 +219,13 @@ def _write(
             place.mkdir(exist_ok=True)
             card = make_card(name, section, run.labels, run.spec, **facts, verdict=verdicts.get(name))
             save_network(place, card, weights)
-    with atomic_file(plan.history) as partial:
-        trained.history.to_csv(partial, index=False, float_format="%.6g")
+    _write_history(trained.history, plan.history)
+
+
+def _write_history(history: pd.DataFrame, path: Path) -> None:
+    """Write the rows of the epochs: after each of them, for whoever watches the curves, and at the end."""
+    with atomic_file(path) as file:
+        history.to_csv(file, index=False, float_format="%.6g")
 
 
 def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path, history: Path, why: str) -> None:
@@ -226,8 +234,18 @@ def skip_role(role: str, section: Role, params: Params, labels: Path, out: Path,
     with atomic_folder(out) as folder:
         spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
         save_network(folder, make_card(role, section, load_labels(labels), spec, revision="", skipped=why), None)
-    with atomic_file(history) as partial:
-        NO_EPOCHS.to_csv(partial, index=False)
+    _write_history(NO_EPOCHS, history)
+
+
+def _with_its_work(plan: Plan, run: Run, params: Params) -> Run:
+    """The run with the amounts by which it says how long it takes; the first one of a pipeline also what follows it."""
+    roles = trainings(params)
+    if plan.role not in roles or is_helper():
+        return run
+    videos = Videos(len(run.train_videos), len(run.val_videos), len(run.labels))
+    works = [work_of(role, params, videos) for role in roles if role == plan.role or plan.role == roles[0]]
+    work, *follows = sorted(works, key=lambda work: roles.index(work.role))
+    return replace(run, work=work, follows=follows)
 
 
 def _with_enough_clips(role: str, params: Params, videos: int, epochs: int) -> Params:

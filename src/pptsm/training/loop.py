@@ -7,7 +7,7 @@ weights, byte for byte, as one that was not; and any number of processes that sh
 Shape legend: N clips per group, T frames, H/W pixels, K classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -56,7 +56,13 @@ class Trained:
     clips_per_step: int | None = None  # likewise
 
 
-def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -> Trained:
+def train(
+    objective: Objective,
+    epochs: int,
+    run: Run,
+    checkpoint: Checkpoint,
+    show: Callable[[pd.DataFrame], None] | None = None,
+) -> Trained:
     """Train the objective's learners on the clips of `run.train_videos`.
 
     Args:
@@ -64,6 +70,8 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
         epochs: at least 1.
         run: recipe, data, and the processes that share the groups of each step.
         checkpoint: the state of this role's run; where it holds one, training goes on from it.
+        show: is given the history up to now before the first step and after each epoch, once the state has it too;
+            its column `kept` marks the epoch whose weights would be kept if training ended there.
 
     Raises:
         UserError: there is nothing to train on, a clip cannot be read, or the loss is no longer a number.
@@ -91,9 +99,15 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
     if reached is not None and reached.epochs_done < epochs:
         note(f"{role}: going on after epoch {reached.epochs_done} of {epochs}{reached.and_steps}")
     reached = reached or TrainState(epochs_done=0, history=[], best_top1=-1.0, best_weights=None)
+    if show:  # DVC has removed what a run that was stopped had shown
+        show(reached.table())
 
     to_do = range(reached.epochs_done, epochs)
-    forecast = Forecast(role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners))
+    work = None if ranks.rank else run.work
+    forecast = Forecast(
+        role, recipe, to_do, clips_per_epoch, len(run.val_videos), len(learners), work=work, follows=run.follows
+    )
+    forecast.begin()
     bar = progress(None, role, "clips", total=epochs * clips_per_epoch)
     bar.update(reached.epochs_done * clips_per_epoch)
     for epoch in to_do:
@@ -155,15 +169,17 @@ def train(objective: Objective, epochs: int, run: Run, checkpoint: Checkpoint) -
 
         reached = reached.after(row)
         checkpoint.save(reached, learners, optimizer, scaler)
+        if show:
+            show(reached.table())
         note_epoch(role, epoch + 1, epochs, {name: value for name, value in row.items() if name != "epoch"})
+        forecast.epoch()
     bar.close()
-    weights, kept = reached.best_weights, reached.best_epoch
+    weights, kept = reached.best_weights, reached.kept_epoch
     if weights is None:
-        weights, kept = [as_arrays(learner.state_dict()) for learner in learners], epochs
+        weights = [as_arrays(learner.state_dict()) for learner in learners]
     else:
         note(f"{role}: keeps the weights of epoch {kept} of {epochs}: validation top-1 {reached.best_top1:.1%} (best)")
-    history = pd.DataFrame(reached.history)
-    return Trained(weights, history.assign(kept=(history["epoch"] == kept).astype(int)), kept, clips_per_step)
+    return Trained(weights, reached.table(), kept, clips_per_step)
 
 
 def _seeded(numbers: list[int]) -> np.random.Generator:

@@ -1,5 +1,6 @@
 """What the parts of a training share: parameters, data, and the processes that compute."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -8,6 +9,7 @@ from pptsm.data.clips import FrameSource
 from pptsm.data.spec import ClipSpec
 from pptsm.distributed.ranks import Ranks
 from pptsm.params.schema import Params
+from pptsm.training.workload import Work
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,5 @@ class Run:
     source: FrameSource  # where frames come from
     # The processes that share the work: all of them get the same answer, and it does not depend on their number.
     ranks: Ranks = field(default_factory=Ranks)
+    work: Work | None = None  # the training as an amount, and those that follow it: for the time that it says
+    follows: Sequence[Work] = ()
