@@ -97,7 +97,7 @@ def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str
             what=sampling,
         )
     if keep is not None:
-        shutil.copytree(folder / "student", keep)
+        shutil.copytree(folder / "student", keep, dirs_exist_ok=True)
     return row
 
 
