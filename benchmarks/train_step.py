@@ -136,7 +136,7 @@ def steps_taken(params: "Params", steps: int, ranks: "Ranks") -> dict[str, Any]:
         fields = rng.integers(0, 256, shape, dtype=np.uint8), ones / 64, 2 * ones
         groups.append((Pixels(*map(paddle.to_tensor, fields)), paddle.to_tensor(np.arange(number) % CLASSES)))
     for kind in ("", "_plain"):
-        model, other = (network_arguments(role, CLASSES).build() for role in (student, params.teacher))
+        model, other = (network_arguments(role, CLASSES).build(clip.input) for role in (student, params.teacher))
         objective: Objective = CrossEntropy(model, recipe.label_smoothing)
         if not kind:
             values["learns_from"] = "labels alone"

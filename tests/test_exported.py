@@ -213,7 +213,7 @@ CLIPS: list[dict[str, Any]] = [
     {"mean": [0, 0]}, {"mean": [0, 0, "x"]}, {"mean": [1e308, 0, 0]}, {"mean": None}, {"std": [1, 0, 1]},
     {"std": [1, -1, 1]}, {"std": [1e-320, 1, 1]}, {"std": 1}, {"sampling": "often"}, {"crops": 7}, {"aspect": []},
     {"filter": "cubic"}, {"colour": "BGR"}, {"average": {}}, {"frame_rule": ""}, {"version": "x"}, {"version": -1},
-    {"unknown": 1},
+    {"unknown": 1}, {"input": "flow"}, {"input": 3}, {"input": None, "version": 2},
 ]  # fmt: skip
 PROPERTIES: list[dict[str, str | None]] = [
     {"labels": None}, {"labels": ""}, {"labels": "[]"}, {"labels": '["a", "b"]'}, {"labels": '["a", "b", "c", "d"]'},

@@ -34,7 +34,8 @@ RISING = ((25, 4.0, 0.52), (50, 8.0, 0.6), (100, 16.0, 0.72))
         (replace(NOTHING, top1=0.62, low=0.45, high=0.75, low_by_video=0.52, train_top1=0.6), ["too few groups"]),
         (replace(NOTHING, top1=0.72, low=0.6, low_by_video=0.62, curve=RISING), ["too few groups", "needs custom"]),
         # learned by heart: one training cannot tell why, a learning curve can
-        (NOTHING, ["memorised", "needs custom"]),
+        (NOTHING, ["memorised"]),
+        (replace(NOTHING, curve=RISING), ["too few groups", "needs custom"]),
         (replace(NOTHING, random_start=False), ["memorised"]),
         (replace(NOTHING, curve=FLAT), ["labels that disagree"]),
         (replace(GOOD, top1=0.9, low=0.8, doubtful=6), ["labels that disagree"]),
@@ -67,7 +68,7 @@ def test_a_training_alone_is_evidence() -> None:
     learned = Learning(**vars(LEARNING) | {"train_top1": 0.95})
     card = evidence_of(VERDICT | {"top1": 0.5, "low_by_video": 0.38}, learned)
     assert (card.low, card.high, card.chance, card.learned) == (0.31, None, 0.525, True)
-    assert [sign.kind for sign in signs(card)] == ["memorised", "needs custom"]
+    assert [sign.kind for sign in signs(card)] == ["memorised"]
     row = {"top1": 0.8, "top1_low": 0.7, "top1_low_by_group": 0.6, "top1_high_by_group": 0.97, "chance": 0.5}
     found = evidence_of(row | {"videos": 60, "groups": 6}, learned)
     assert (found.low, found.high, found.low_by_video) == (0.6, 0.97, 0.7)
@@ -110,6 +111,6 @@ def test_labels_without_sense_are_learned_by_heart(tmp_path: Path, monkeypatch: 
     verdict = card["verdict"]
     found = evidence_of(verdict, Learning(**verdict["learning"]))
     assert history["train_top1"].iloc[-1] > 0.8
-    assert [sign.kind for sign in signs(found)] == ["memorised", "needs custom"]
+    assert [sign.kind for sign in signs(found)] == ["memorised"]
     alone = evidence_of(verdict | {"groups": 1, "above_chance": None}, Learning(**verdict["learning"]))
     assert signs(alone)[0].kind == "too few groups"

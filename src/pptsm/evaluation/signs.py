@@ -174,9 +174,9 @@ def _memorised(found: Evidence) -> Sign | None:
 def _custom(found: Evidence) -> Sign | None:
     if not (found.random_start and found.learned and found.train_top1 is not None):
         return None
-    if found.train_top1 <= max(found.top1 + GAP, found.high or 0.0) or (
-        found.rises is False and not found.above_chance
-    ):
+    if found.train_top1 <= max(found.top1 + GAP, found.high or 0.0):
+        return None
+    if found.low_by_video <= found.chance and not found.rises:  # nothing shows that there is something to be learned
         return None
     text = (
         f"from random weights it learned its training clips ({_percent(found.train_top1)}) much better than held-out "

@@ -98,7 +98,7 @@ def measured_macs_per_sec(params: Params, classes: int) -> float:
     spec = clip_spec(params.clip, section.network.num_segments, params.sampling)
     clips = min(params.training.batch_norm_clips, MEASURED_CLIPS)
     with paddle.utils.unique_name.guard("measured_"):
-        network = network_arguments(section, classes).build()
+        network = network_arguments(section, classes).build(spec.input)
     macs = count_macs(network, (spec.segments, 3, spec.crop_px, spec.crop_px))
     pixels = paddle.zeros([clips, spec.segments, 3, spec.crop_px, spec.crop_px])
     seconds = 0.0
@@ -124,7 +124,7 @@ def _networks(role: str, params: Params) -> tuple[dict[str, Role], Role | None]:
 
 def _macs(section: Role, spec: ClipSpec, classes: int) -> int:
     with paddle.utils.unique_name.guard("counted_"):
-        network = network_arguments(section, classes).build()
+        network = network_arguments(section, classes).build(spec.input)
     network.eval()
     return count_macs(network, (spec.segments, 3, spec.crop_px, spec.crop_px))
 
