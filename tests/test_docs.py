@@ -148,6 +148,7 @@ NOT_RUN = {
     "make setup": "the package index; tests/test_setup.py has its rules",
     "make flow": "tests/test_operations.py runs pptsm.orchestration.server, which is all it does",
     "make serve": "tests/test_operations.py runs pptsm.orchestration.server --stay, which is all it does",
+    "pptsm serve": "it stays; tests/test_service.py starts it",
     "prefect server start": "it stays; tests/test_operations.py types it, and what comes after it in operations.md",
     ".venv/bin/python -m pip wheel --no-deps --wheel-dir dist .": BY_WHEEL,
     "python3.12 -m venv serve": BY_WHEEL,
@@ -175,6 +176,7 @@ NOT_RUN = {
     "dask scheduler --host 10.0.0.1 --no-dashboard": "it stays; tests/test_cluster.py starts one",
     "dask worker tcp://10.0.0.1:8786 --nthreads 16": "it stays; tests/test_cluster.py starts some",
 }
+STAYS_SEC = 600
 LAUNCHES = "python -m paddle.distributed.launch"  # several nodes, and GPUs
 DOCUMENTED = [
     document for document in DOCUMENTS if "```sh" in document.read_text(encoding="utf-8") and document not in DIARY
@@ -256,6 +258,7 @@ def test_the_commands_of_a_document_work(document: Path, places: dict[str, Path]
             capture_output=True,
             text=True,
             check=False,
+            timeout=STAYS_SEC,  # what stays belongs into NOT_RUN
         )
         said = f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         assert done.returncode == 0 or line == "pptsm doctor", said  # which may find this machine too small
