@@ -1,9 +1,9 @@
 """The orchestrated entrance: commands under control, the graph told once, the same files."""
 
 import ast
+import contextlib
 import fcntl
 import io
-import contextlib
 import os
 import signal
 import stat
