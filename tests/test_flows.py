@@ -1,6 +1,7 @@
 """The orchestrated entrance: commands under control, the graph told once, the same files."""
 
 import ast
+import contextlib
 import fcntl
 import io
 import os
@@ -168,9 +169,10 @@ def content_of(file: Path) -> str:
 
 def wait_for_end(process: int, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
-    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {process} is still there"
-        time.sleep(0.1)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"process {process} is still there"
+            time.sleep(0.1)
 
 
 def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:

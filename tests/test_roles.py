@@ -624,7 +624,7 @@ def test_a_state_of_other_code_names_the_files_and_the_way_to_go_on(
     monkeypatch.chdir(place)
     capsys.readouterr()
     stop = pytest.MonkeyPatch()
-    stop.setattr(fit_module, "train", lambda *given: given[-1].load([], None, None) or sys.exit(5))
+    stop.setattr(fit_module, "train", lambda *given: given[3].load([], None, None) or sys.exit(5))
     with pytest.raises(SystemExit):
         fit("teacher", epochs(2))
     stop.undo()

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -417,3 +418,21 @@ def test_benchmark_compares_with_float32(int8_file: Path, tmp_path: Path) -> Non
     done = pptsm("benchmark", "--model", int8_file, cwd=tmp_path, check=False)
     assert done.returncode != 0
     assert "is of int8: name the file of float32" in done.stderr
+
+
+def test_a_signal_is_handled_after_networks_in_openvino_are_gone(model_file: Path) -> None:
+    """In a process of its own: with an OpenVINO for each, processors with AMX are left without a stack for signals."""
+    pytest.importorskip("openvino")
+    script = f"""
+import gc, os, signal
+from pptsm.evaluation.engines import open_engine
+from pptsm.evaluation.model_file import read_exported
+engines = [open_engine(read_exported({str(model_file)!r}), "openvino", "float32") for _ in range(2)]
+while engines:
+    del engines[0]
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

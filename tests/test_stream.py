@@ -165,12 +165,13 @@ def test_what_stalls_is_ended(video: Path, model: Path) -> None:
         handler.wfile.write(video.read_bytes()[:-2000])
         over.wait(60)
 
+    before = set(multiprocessing.active_children())
     stream, began = stream_of(model), time.monotonic()
     with served(answer) as address, pytest.raises(VideoError, match="nothing came for 2 s"):
         list(stream.events(Source(address, "http"), Patience(2, 0)))
     assert time.monotonic() - began < 30
     over.set()
-    assert multiprocessing.active_children() == []
+    assert not set(multiprocessing.active_children()) - before
 
 
 def test_a_slow_network_drops_and_never_lags() -> None:

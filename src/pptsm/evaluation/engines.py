@@ -6,6 +6,7 @@ Paddle is imported only where it computes: what is served does without it.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,7 @@ from pptsm.runtime.extras import require
 from pptsm.runtime.paths import StrPath
 
 if TYPE_CHECKING:
+    import openvino
     import paddle
 
     from pptsm.model.network import VideoNetwork
@@ -156,9 +158,19 @@ def has_bfloat16() -> bool:
     """Whether OpenVINO is installed, and this processor multiplies in bfloat16."""
     if find_spec("openvino") is None:
         return False
+    return "BF16" in _openvino().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def _openvino() -> "openvino.Core":
+    """OpenVINO in this process, once and to its end.
+
+    On processors with AMX each one gives the process another stack for signals, and takes it away when it goes: where
+    one of two is left, the stack may be gone that signals still use, and Ctrl-C ends in a segmentation fault.
+    """
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino.Core()
 
 
 def _openvino_scorer(exported: Exported, precision: Precision) -> Scorer:
@@ -167,8 +179,6 @@ def _openvino_scorer(exported: Exported, precision: Precision) -> Scorer:
     Left to itself OpenVINO computes a file of float32 in bfloat16 where the processor can: so the precision is said.
     """
     require("--runtime openvino", ["openvino"])
-    import openvino
-
     if precision == "bfloat16" and not has_bfloat16():
         raise UserError(f"this processor ({processor_name()}) does not multiply in bfloat16: take --precision float32.")
     settings = {
@@ -176,7 +186,7 @@ def _openvino_scorer(exported: Exported, precision: Precision) -> Scorer:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": cores(),
     }
-    core = openvino.Core()
+    core = _openvino()
     try:
         compiled = core.compile_model(core.read_model(exported.data), "CPU", settings)
     except RuntimeError as error:
