@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import numpy as np
@@ -16,10 +16,12 @@ from PIL import Image
 from conftest import ROOT, params_with, pptsm, spec_with, write_params
 from pptsm.commands.views import views
 from pptsm.data.clips import EvaluationVideos, FrameSource, middle_clip, seen_clip
+from pptsm.data.geometry import crop_places
 from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD, ClipSpec, read_spec
 from pptsm.data.table import ClipRef
 from pptsm.frames.archive import read_frames
 from pptsm.frames.store import write_archive
+from pptsm.params.choices import Crops
 from pptsm.video.types import VideoError
 from pptsm.video.video import Video
 
@@ -222,6 +224,14 @@ def test_what_the_network_saw_can_be_shown(
     left, top, right, bottom = seen.boxes[view // (3 if sampling == "dense" else 1)]  # crop by crop, of each all clips
     assert (right - left, bottom - top) == pytest.approx((640 * 224 / 341, 360 * 224 / 256))
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((320, 180), abs=3)
+
+
+@pytest.mark.parametrize("crops", get_args(Crops))
+def test_as_many_crops_are_counted_as_are_cut(crops: Crops) -> None:
+    """The report and the time of a cross-validation count them; a uniform view of both rules has two clips."""
+    spec = spec_with(crops=crops, dense_crops=crops, frame_rule="twice")
+    cut = len(crop_places(crops, (40, 32), 32))
+    assert spec.views == {"uniform": (2, cut), "dense": (spec.dense_clips, cut)}
 
 
 def test_the_document_describes_every_field_of_the_spec() -> None:

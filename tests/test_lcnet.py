@@ -12,7 +12,7 @@ import paddle
 import pytest
 
 from conftest import GOLDEN, params_with, spec_with
-from helpers.networks import seeded_state
+from helpers.networks import far, logits_of, seeded_state
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.model.cost import count_macs, count_parameters
@@ -41,16 +41,6 @@ def filled(model: VideoNetwork) -> VideoNetwork:
     model.set_state_dict(seeded(model))
     model.eval()
     return model
-
-
-def logits_of(model: VideoNetwork, clips: np.ndarray) -> np.ndarray:
-    with paddle.no_grad():
-        return model(paddle.to_tensor(clips)).numpy()
-
-
-def far(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, relative to the largest value."""
-    return float(np.abs(one - other).max() / np.abs(other).max())
 
 
 CLIPS = np.random.default_rng(0).normal(0, 1, (2, 4, 3, 64, 64)).astype(np.float32)

@@ -11,14 +11,14 @@ import paddle
 import pytest
 
 from conftest import GOLDEN, params_with, spec_with
-from helpers.networks import seeded_state
-from pptsm.data.spec import IMAGENET_MEAN, IMAGENET_STD
+from helpers.networks import far, logits_of, seeded_state
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.deploy.int8_form import shifts_in_four_dimensions
 from pptsm.deploy.quantize import quantise
 from pptsm.evaluation.engines import onnx_scorer, open_engine, open_session
 from pptsm.evaluation.model_file import read_exported
 from pptsm.model.cost import count_macs, count_parameters
+from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.lite import STAGES, SameConvNorm
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.runtime.errors import UserError
@@ -47,16 +47,6 @@ def filled(model: VideoNetwork) -> VideoNetwork:
     model.set_state_dict(seeded_state(model, gain=4))
     model.eval()
     return model
-
-
-def logits_of(model: VideoNetwork, clips: np.ndarray) -> np.ndarray:
-    with paddle.no_grad():
-        return model(paddle.to_tensor(clips)).numpy()
-
-
-def far(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, relative to the largest value."""
-    return float(np.abs(one - other).max() / np.abs(other).max())
 
 
 def picture(number: int, height: int, width: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import zlib
 
 import numpy as np
+import paddle
 
 from pptsm.model.network import VideoNetwork
 
@@ -33,3 +34,15 @@ def seeded_state(
             array = rng.normal(0, 1, shape) * np.sqrt(gain / fan)
         state[name] = array.astype(np.float32)
     return state
+
+
+def logits_of(model: VideoNetwork, clips: np.ndarray) -> np.ndarray:
+    """What a network answers, as it stands: in training or in evaluation mode."""
+    with paddle.no_grad():
+        logits: np.ndarray = model(paddle.to_tensor(clips)).numpy()
+    return logits
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference, relative to the largest value."""
+    return float(np.abs(one - other).max() / np.abs(other).max())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 from pptsm.crossval import child
 from pptsm.crossval.folds import SHARES, Fold, of_one_group, require_groups, split_videos
 from pptsm.data.clips import clips_of_a_video
+from pptsm.data.spec import clip_spec
 from pptsm.data.table import SPLITS, load_index, load_labels, save_index, save_labels
 from pptsm.params.checking import check_params
 from pptsm.params.reading import read_sections
@@ -38,7 +40,6 @@ BE_CHILD = "from pptsm.crossval.child import main; main()"
 START_SEC = 5.0  # of a training's process, for its imports
 LOOK_SEC = 0.5  # how often the table of the epochs is looked at
 LAST_LINES = 5
-CROPS = {"center": 1, "three": 3, "ten": 10}  # of a view
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,8 @@ def _expected(what: CrossValidation, to_do: list[Fold]) -> str:
     how = "as fast as such trainings were before on this machine"
     if not speeds and works:
         speeds, how = {"": measured_macs_per_sec(what.params, len(what.classes))}, "by the time of one step"
-    clip = what.params.clip
-    of_sampling = {"uniform": CROPS[clip.crops], "dense": clip.dense_clips * CROPS[clip.dense_crops]}
-    views = sum(of_sampling[sampling] for sampling in what.params.evaluate.samplings)
+    spec = clip_spec(what.params.clip, what.params.student.network.num_segments, what.params.sampling)
+    views = sum(prod(spec.views[sampling]) for sampling in what.params.evaluate.samplings)
     seconds = 0.0
     for role, work in works.items():
         clips = work.clips + int(sizes["test"]) * views * FORWARD

@@ -17,14 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.params.choices import Aspect, Crops, FrameRule, Input, Sampling
 from pptsm.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from pptsm.params.schema import Clip
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+CROPS_OF_A_VIEW: dict[Crops, int] = {"center": 1, "three": 3, "ten": 10}
 VERSION = 2  # raise it, and the type of the field, when a field is added or changes its meaning
 
 
@@ -111,6 +111,14 @@ class ClipSpec(BaseModel):
     def shape(self) -> tuple[int, int, int, int]:
         """(S, 3, H, W) of one view in evaluation, and of what an exported file takes."""
         return self.segments, 3, self.test_crop_px, self.test_crop_px
+
+    @property
+    def views(self) -> dict[Sampling, tuple[int, int]]:
+        """Sampling -> how many clips of a video evaluation looks at, and how many crops of each."""
+        return {
+            "uniform": (2 if self.frame_rule == "twice" else 1, CROPS_OF_A_VIEW[self.crops]),
+            "dense": (self.dense_clips, CROPS_OF_A_VIEW[self.dense_crops]),
+        }
 
     @property
     def seen(self) -> str:

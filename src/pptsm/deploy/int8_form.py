@@ -7,6 +7,7 @@ bit the same logits. A mean over windows becomes a convolution, which is quicker
 """
 
 from collections import defaultdict
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -48,13 +49,13 @@ def shifts_in_four_dimensions(graph: onnx.GraphProto) -> int:
     return len(rewritten)
 
 
-class _Shift:
-    """The nodes of a temporal shift, and its parts: (which frame each takes, first channel, last channel)."""
+class _Shift(NamedTuple):
+    """A temporal shift of a graph."""
 
-    def __init__(self, first: onnx.NodeProto, segments: int, parts: list[tuple[int, int, int]]) -> None:
-        self.source = first.input[0]
-        self.segments, self.parts = segments, parts
-        self.nodes: list[onnx.NodeProto] = []
+    source: str  # what it shifts
+    segments: int
+    parts: list[tuple[int, int, int]]  # which frame each takes, first channel, last channel
+    nodes: list[onnx.NodeProto]  # that give way to others
 
     @property
     def last(self) -> onnx.NodeProto:
@@ -87,10 +88,9 @@ class _Shifts:
         if list(concat.input) != [part.output[0] for part in slices]:
             return None
         bounds = [(self._values(part.input[1]), self._values(part.input[2])) for part in slices]
-        shift = _Shift(first, shape[1], [(start[0], start[1], stop[1]) for start, stop in bounds])
+        parts = [(start[0], start[1], stop[1]) for start, stop in bounds]
         alone = [first] if len(self._readers[first.output[0]]) == 1 else []
-        shift.nodes = [*alone, pad, *slices, concat, last]
-        return shift
+        return _Shift(first.input[0], shape[1], parts, [*alone, pad, *slices, concat, last])
 
     def _values(self, name: str) -> list[int]:
         return self._arrays[name].tolist() if name in self._arrays else []

@@ -22,6 +22,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
+from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.layers import scaled
 
 
@@ -50,7 +51,6 @@ EPSILON = 1e-3  # of the published batch norms
 # The published weights want pixels of 0 to 255 as (pixel - 127) / 128, and clips come normalised by ImageNet's mean and
 # standard deviation (`clip.mean`, `clip.std`). Folded into the stem it would be wrong at the border, which is padded
 # with zeros of the published range. Differences of frames are converted alike: none at all is the mean colour.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PIXEL_SCALE = [255 * std / 128 for std in IMAGENET_STD]
 PIXEL_OFFSET = [(255 * mean - 127) / 128 for mean in IMAGENET_MEAN]
 

@@ -159,12 +159,9 @@ def _cards(networks: list[Path]) -> dict[str, dict[str, Any]]:
 
 def _views(clip: ClipSpec) -> dict[str, str]:
     """Sampling -> how often evaluation looks at a video, in words."""
-    crops = {"center": "1 crop", "three": "3 crops", "ten": "10 crops"}
-    clips = {"uniform": 2 if clip.frame_rule == "twice" else 1, "dense": clip.dense_clips}
-    by_sampling = {"uniform": clip.crops, "dense": clip.dense_crops}
     return {
-        sampling: f"{number} {'clip' if number == 1 else 'clips'} x {crops[by_sampling[sampling]]}"
-        for sampling, number in clips.items()
+        sampling: f"{clips} {'clip' if clips == 1 else 'clips'} x {crops} {'crop' if crops == 1 else 'crops'}"
+        for sampling, (clips, crops) in clip.views.items()
     }
 
 

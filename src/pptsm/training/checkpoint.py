@@ -42,16 +42,8 @@ from pptsm.weights.state_dict import as_arrays
 
 Item = TypeVar("Item")
 
-COLUMNS = [
-    "epoch",
-    "lr",
-    "loss",
-    "cross_entropy",
-    "train_top1",
-    "clips_per_sec",
-    "wait_share",
-    "kept",
-]  # of any history
+# Of any history.
+COLUMNS = ["epoch", "lr", "loss", "cross_entropy", "train_top1", "clips_per_sec", "wait_share", "kept"]
 OTHER_CODE = "PPTSM_OTHER_CODE"  # set to 1: an unfinished training goes on although the code is another
 STATE = "state.safetensors"
 PARTS = {"progress", "models", "optimizer", "scaler", "computed_with"}
