@@ -18,7 +18,7 @@ from pptsm.deploy.quantize import quantise
 from pptsm.evaluation.engines import onnx_scorer, open_engine, open_session
 from pptsm.evaluation.model_file import read_exported
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.lite import STAGES, SameConvNorm
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.runtime.errors import UserError

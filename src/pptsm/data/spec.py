@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.params.choices import Aspect, Crops, FrameRule, Input, Sampling
 from pptsm.runtime.errors import UserError
 

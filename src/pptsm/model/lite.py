@@ -22,7 +22,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from pptsm.model.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.layers import scaled
 
 
