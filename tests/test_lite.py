@@ -18,7 +18,6 @@ from pptsm.deploy.quantize import quantise
 from pptsm.evaluation.engines import onnx_scorer, open_engine, open_session
 from pptsm.evaluation.model_file import read_exported
 from pptsm.model.cost import count_macs, count_parameters
-from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.lite import STAGES, SameConvNorm
 from pptsm.model.network import VideoNetwork, build_model
 from pptsm.runtime.errors import UserError
@@ -26,6 +25,7 @@ from pptsm.runtime.files import sha256_of
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.training.batchnorm import into_training, prepare
 from pptsm.training.objectives import Distillation
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.weights.card import load_network, make_card, network_arguments, save_network
 from pptsm.weights.download import locate_weights
 from pptsm.weights.loading import load_weights

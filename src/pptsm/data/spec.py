@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.params.choices import Aspect, Crops, FrameRule, Input, Sampling
 from pptsm.runtime.errors import UserError
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from pptsm.params.schema import Clip

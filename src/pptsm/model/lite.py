@@ -22,8 +22,8 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from pptsm.model.layers import scaled
+from pptsm.video.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Stage(NamedTuple):
