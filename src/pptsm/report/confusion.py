@@ -73,7 +73,8 @@ def by_class(per_class: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     right = np.rint(per_class["accuracy"] * per_class["videos"]).astype(int)
     ends = [interval(got, of) for got, of in zip(right.tolist(), per_class["videos"].tolist(), strict=True)]
     missed = table[table["actual"] != table["predicted"]].drop_duplicates("actual")  # the largest comes first
-    taken_for = per_class["class"].map(dict(zip(missed["actual"], missed["predicted"], strict=True)))
+    other = dict(zip(missed["actual"].tolist(), missed["predicted"].tolist(), strict=True))
+    taken_for = [other.get(name, "") for name in per_class["class"].tolist()]
     low, high = ([end[side] for end in ends] for side in (0, 1))
-    found = per_class.assign(right=right, low=low, high=high, taken_for=taken_for.fillna(""))
+    found = per_class.assign(right=right, low=low, high=high, taken_for=taken_for)
     return found.sort_values(["accuracy", "class"]).reset_index(drop=True)
