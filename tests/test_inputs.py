@@ -14,15 +14,17 @@ import pytest
 from flows.graph import graph
 from typer.testing import CliRunner
 
-from conftest import ROOT, good_index, params_with, write_params
+from conftest import ROOT, good_index, moving_square, params_with, write_params
 from pptsm.cli import app
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import save_index, save_labels
 from pptsm.deploy.convert import convert_to_onnx, save_inference
 from pptsm.evaluation.tables import class_rows, metric_values, prediction_rows
+from pptsm.frames.store import write_archive
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import FILES as EXPORTED
 from pptsm.serving.metadata import ModelMetadata
+from pptsm.video.encode import write_video
 from pptsm.weights.card import make_card, save_network
 from pptsm.weights.state_dict import as_arrays
 
@@ -60,6 +62,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_inference(model, folder / "models/export", spec.shape)
         convert_to_onnx(folder / "models/export", file, 17, ModelMetadata(LABELS, spec, "1").to_properties())
     videos, logits = good_index().iloc[[2, 5]], np.array([[5.0, 0.0], [0.0, 5.0]])
+    write_video(folder / "shown.mp4", moving_square(30, size=64), 25, "h264")
+    for name in videos["id"]:
+        archive = folder / "data/frames" / f"{name}.zip"
+        archive.parent.mkdir(exist_ok=True)
+        write_archive(archive, folder / "shown.mp4", 30, params.frames)
     truth = np.array([0, 1])
     served = {"served_videos": 2, "served_top1": 1.0, "served_agreement": 1.0}
     figures = metric_values(logits, truth, ["c", "c"]) | served

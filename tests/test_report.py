@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ from PIL import Image
 from conftest import TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.table import ClipRef, load_labels, save_labels
-from pptsm.evaluation.tables import in_words
+from pptsm.evaluation.metrics import softmax
+from pptsm.evaluation.tables import in_words, prediction_rows
 from pptsm.params.checking import load_params
 from pptsm.params.schema import Params
-from pptsm.report import figures
+from pptsm.presets.compose import PRESETS, Choice, compose
+from pptsm.report import confusion, figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.gather import Sources, _pictures, gather
+from pptsm.report.clips import pictures, suspects
+from pptsm.report.gather import Sources, gather
 from pptsm.report.page import render
+from pptsm.report.settings import Setting, settings
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
@@ -108,7 +113,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("runtimes.json"),
-            Path("accuracy.md"), Path("index.html"),
+            Path("accuracy.md"), Path("index.html"), Path("confusion.csv"),
         )  # fmt: skip
     return folder
 
@@ -176,16 +181,20 @@ def test_all_mistakes_are_listed_with_the_names_they_have(run: Path) -> None:
     name = '<bdi class="name">(.*?)</bdi>'
     listed = re.findall(f"<tr><td><code>{name}</code></td><td>{name}</td><td>{name}</td>", page, flags=re.DOTALL)
     assert [tuple(map(html.unescape, cells)) for cells in listed] == [(w["id"], w["label"], w["top1"]) for w in wrong]
-    assert page.count('<img src="data:image/jpeg') == 2 * 3  # what was given, and the whole frames
+    section = page[page.index('id="wrong"') : page.index("Right, but nearly not")]
+    assert section.count('<img src="data:image/jpeg') == 2 * 3  # what was given, and the whole frames
 
 
 def test_class_names_are_drawn_as_text(run: Path) -> None:
-    """No formula, no mark-up, every class in both pictures; long ones without their middle."""
+    """No formula, no mark-up, every class in the picture, long ones without their middle, and whole in the tables."""
     values = gathered(run)
-    for picture in (values["confusion"], values["bars"]):
-        drawn = {html.unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", picture, flags=re.DOTALL)}
-        short = {name if len(name) < 100 else "long long long…long long long" for name in NAMES}
-        assert {text.strip() for text in drawn} >= {name.strip() for name in short}
+    drawn = {html.unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", values["bars"], flags=re.DOTALL)}
+    short = {name if len(name) < 100 else "long long long…long long long" for name in NAMES}
+    assert {text.strip() for text in drawn} >= {name.strip() for name in short}
+    page = render("index.html", values)
+    for head in ("row", "col"):
+        found = re.findall(f'<th scope="{head}"><bdi class="name">(.*?)</bdi></th>', page, flags=re.DOTALL)
+        assert [html.unescape(name) for name in found] == sorted(NAMES)
 
 
 def test_classes_that_are_all_numbers_stay_words(run: Path) -> None:
@@ -201,8 +210,8 @@ def test_classes_that_are_all_numbers_stay_words(run: Path) -> None:
         table[columns] = table[columns].replace(numbers)
         table.to_csv(folder / name, index=False)
     values = gather(load_params(run / "params.yaml"), sources_of(run, folder), FrameSource("archive", run / "frames"))
-    for picture in (values["confusion"], values["bars"]):
-        assert set(re.findall(r">(0*1)</text>", picture)) >= {"001", "01", "1"}
+    assert set(re.findall(r">(0*1)</text>", values["bars"])) >= {"001", "01", "1"}
+    assert {name for name, _ in values["matrix"]} >= {"001", "01", "1"}
     assert [clip["label"] for clip in values["wrong"]] == [numbers[clip["label"]] for clip in gathered(run)["wrong"]]
 
 
@@ -216,7 +225,7 @@ def test_a_class_name_that_a_file_of_names_cannot_hold_is_refused(tmp_path: Path
 
 def test_with_very_many_classes_the_worst_are_drawn_and_no_video_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """200 classes of 5 videos; of the last 10, each second is taken for the next: these stand by themselves."""
-    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
+    monkeypatch.setattr(figures, "_svg", lambda figure, _: figure)
     truth = [f"class {number:03}" for number in range(200) for _ in range(5)]
     wrong = range(190, 200, 2)
     guess = [f"class {number + 1 if number in wrong else number:03}" for number in range(200) for _ in range(5)]
@@ -253,7 +262,8 @@ def test_strips_show_the_frames_of_the_headline(run: Path, sampling: str) -> Non
     (evaluation / "metrics.json").write_text(json.dumps(metrics))
     values = gather(params, sources_of(run, evaluation), Watched("archive", run / "frames"))
     expected = evaluation_indices(20, values["clip"], sampling).tolist()  # type: ignore[arg-type]
-    assert asked == 3 * [expected if sampling == "uniform" else expected[4:8]]
+    assert len(asked) > 3  # of confusions and mistakes
+    assert asked == len(asked) * [expected if sampling == "uniform" else expected[4:8]]
     assert ("the middle one of its 3 dense clips" in render("index.html", values | {"best": VALUES})) == (
         sampling == "dense"
     )
@@ -265,37 +275,138 @@ def test_strips_show_the_crop_and_the_whole_frame() -> None:
     images = np.zeros((4, 80, 142, 3), np.uint8)
     images[..., 0] = 255
     images[:, 8:72, 39:103] = (0, 0, 255)
-    shown = _pictures(Frames(images, (142, 80)), spec, "uniform")
-    pictures = {}
+    shown = pictures(Frames(images, (142, 80)), spec, "uniform")
+    found = {}
     for name in ("strip", "whole"):
         data = base64.b64decode(shown[name].split(",")[1])
-        pictures[name] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    red = {name: (picture[..., 0] - picture[..., 2] > 150).mean() for name, picture in pictures.items()}
+        found[name] = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    red = {name: (picture[..., 0] - picture[..., 2] > 150).mean() for name, picture in found.items()}
     assert red["strip"] < 0.01
     assert 0.5 < red["whole"] < 0.7
     assert (shown["seen"], shown["crops"]) == ("64 of 80 px of the short side, 36% of the picture", 1)
-    assert _pictures(Frames(images, (142, 80)), spec, "dense")["crops"] == 3
+    assert pictures(Frames(images, (142, 80)), spec, "dense")["crops"] == 3
 
 
 def test_the_page_shows_all_parameters_that_decide_and_no_other(run: Path) -> None:
     """For section compute no stage runs again, the report neither."""
-    text = gathered(run)["params_text"]
+    text = gathered(run)["settings"].text
     assert "batch_views:" in (run / "params.yaml").read_text()
     assert "batch_views:" not in text
     assert [f"\n{name}:" in f"\n{text}" for name in ("clip", "evaluate", "student", "validate")] == [True] * 4
+
+
+# ---- confusion, and labels to look at --------------------------------------------------------------------------------
+
+
+def test_a_number_of_the_confusion_opens_its_clips(run: Path) -> None:
+    """Each link has a folded place with as many clips as the number says, each with its strip or its name."""
+    page = render("index.html", gathered(run))
+    table = page[page.index('<table class="matrix">') : page.index("</table>", page.index('<table class="matrix">'))]
+    links = re.findall(r'<a href="#(cell-\d+)">(\d+)</a>', table)
+    assert sum(int(videos) for _, videos in links) == 38
+    missed = 0
+    for anchor, videos in links:
+        place = re.search(
+            rf'<details><summary>[^\n]*</summary>\n<div class="clips" id="{anchor}">.*?</details>', page, re.S
+        )
+        assert place is not None, anchor
+        clips = re.findall(r'(<img src="data:image/jpeg[^>]*>)?<code><bdi class="name">(.*?)</bdi></code>', place[0])
+        assert len(clips) == int(videos)
+        assert all(strip for strip, _ in clips[:3])
+        missed += len(clips) * ("taken for" in place[0])
+    predictions = pd.read_csv(run / "evaluation/predictions.csv", keep_default_na=False, dtype="str")
+    headline = predictions[predictions["sampling"] == "uniform"]
+    assert missed == (headline["label"] != headline["top1"]).sum() > 0
+
+
+def test_the_confusion_is_a_table_of_counts_too(run: Path) -> None:
+    """A row per pair that occurs, the largest mistake first; names letter by letter."""
+    with (run / "evaluation/confusion.csv").open(encoding="utf-8", newline="") as opened:
+        pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(opened)]
+    with (run / "confusion.csv").open(encoding="utf-8", newline="") as opened:
+        rows = [(row["actual"], row["predicted"], int(row["videos"])) for row in csv.DictReader(opened)]
+    assert {(actual, predicted): videos for actual, predicted, videos in rows} == Counter(pairs)
+    wrong = [videos for actual, predicted, videos in rows if actual != predicted]
+    assert [videos for *_, videos in rows[: len(wrong)]] == wrong == sorted(wrong, reverse=True)
+
+
+def test_each_class_has_its_interval() -> None:
+    """Wilson's, of 9 of 10 and of 0 of 4; the worst first, with what it was most often taken for."""
+    per_class = pd.DataFrame({"class": ["a", "b"], "videos": [10, 4], "accuracy": [0.9, 0.0]})
+    headline = pd.DataFrame({"label": 10 * ["a"] + 4 * ["b"], "top1": 9 * ["a"] + ["b"] + ["a", "c", "c", "c"]})
+    found = confusion.by_class(per_class, confusion.counts(headline)).to_dict("records")
+    assert [(row["class"], row["right"], row["taken_for"]) for row in found] == [("b", 0, "c"), ("a", 9, "b")]
+    assert (found[1]["low"], found[1]["high"]) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert (found[0]["low"], found[0]["high"]) == pytest.approx((0.0, 0.4899), abs=1e-4)
+
+
+def held_out(points_ND: np.ndarray, label_N: np.ndarray, folds: int, classes: int) -> pd.DataFrame:
+    """Predictions of softmax regressions, each fitted to the labels of the other folds, as evaluation writes them."""
+    design = np.hstack([points_ND, np.ones((len(points_ND), 1))])
+    tables = []
+    for fold in range(folds):
+        test = np.arange(len(design)) % folds == fold
+        weights, target = np.zeros((design.shape[1], classes)), np.eye(classes)[label_N[~test]]
+        for _ in range(300):
+            slope = design[~test].T @ (softmax(design[~test] @ weights) - target) / (~test).sum()
+            weights -= slope + 1e-3 * weights
+        videos = pd.DataFrame({"id": np.flatnonzero(test).astype(str), "label": label_N[test].astype(str)})
+        tables.append(prediction_rows(videos, design[test] @ weights, [str(name) for name in range(classes)]))
+    return pd.concat(tables)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_8_swapped_labels_of_640_all_are_among_the_first_16(seed: int) -> None:
+    """Ranked by cross-validated loss; who fits them is fitted to the swapped labels too. Points are made up."""
+    rng = np.random.default_rng(seed)
+    truth_N = np.arange(640) % 8
+    points_ND = rng.normal(0, 3, (8, 16))[truth_N] + rng.normal(0, 1.5, (640, 16))
+    swapped = rng.choice(640, 8, replace=False)
+    label_N = truth_N.copy()
+    label_N[swapped] = (label_N[swapped] + rng.integers(1, 8, 8)) % 8
+    found = suspects(held_out(points_ND, label_N, 5, 8))
+    assert len(found) == 640
+    assert set(swapped.astype(str)) <= set(found["id"].head(16))
+    assert (found["label"] != found["answer"]).head(8).all()
+
+
+def test_the_page_names_labels_to_look_at_with_their_loss(run: Path) -> None:
+    """The loss of the evaluation: its mean over all videos is the one in metrics.json."""
+    predictions = pd.read_csv(run / "evaluation/predictions.csv", keep_default_na=False)
+    headline = predictions[predictions["sampling"] == "uniform"]
+    metrics = json.loads((run / "evaluation/metrics.json").read_text())
+    assert headline["loss"].mean() == pytest.approx(metrics["student"]["uniform"]["loss"], abs=1e-5)
+    values = gathered(run)
+    worst = headline.sort_values(["loss", "id"], ascending=[False, True])
+    worst = worst[worst["label"].astype(str) != worst["top1"].astype(str)]
+    assert values["suspects"][0]["id"] == worst["id"].iloc[0]
+    assert "None: the student’s answer is the label" in render("index.html", values | {"suspects": []})
+
+
+def test_only_what_differs_from_the_preset_is_shown(tmp_path: Path) -> None:
+    """By name, with both values; a setting of the command counts as different; section compute does not."""
+    file = tmp_path / "params.yaml"
+    file.write_text(compose(PRESETS, Choice("motion", settings=("clip.crops=three", "compute.workers=1"))))
+    found = settings(file)
+    assert (found.preset, found.changed) == ("motion", [Setting("clip.crops", "three", "center")])
+    file.write_text(compose(PRESETS, Choice("motion")))
+    assert settings(file).changed == []
+    file.write_text(file.read_text().replace("pptsm preset motion", "pptsm preset <none>"))
+    assert settings(file).preset == "base"
+    assert "motion.videos_per_class" in {row.name for row in settings(file).changed}
 
 
 # ---- the curves -----------------------------------------------------------------------------------------------------
 
 HISTORY = pd.DataFrame(
     {"epoch": [1, 2], "lr": [0.1, 0.01], "loss": [0.9, 0.5], "train_top1": [0.5, 0.6], "val_top1": [0.4, 0.5],
-     "val_loss": [1.1, 1.0]}
+     "val_loss": [1.1, 1.0], "wait_share": [0.1, 0.0]}
 )  # fmt: skip
 
 
 def drawn_lines(monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
     """The lines of the loss and of the top-1 picture, by their names in the legend."""
-    monkeypatch.setattr(figures, "_svg", lambda figure: figure)
+    monkeypatch.setattr(figures, "_svg", lambda figure, _: figure)
     figure = figures.training_curves({"student": table})
     assert isinstance(figure, Figure)
     loss, top1 = ({line.get_label(): line for line in axis.lines} for axis in figure.axes[:2])
@@ -557,7 +668,7 @@ def test_one_sampling_alone_is_evaluated_and_reported(run: Path, sampling: str) 
         f"Views of a video: {'uniform 1 clip x 1 crop' if sampling == 'uniform' else 'dense 3 clips x 3 crops'};"
         in text
     )
-    assert values["confusion"] in render("index.html", values)
+    assert values["bars"] in render("index.html", values)
 
 
 def test_served_accuracy_stands_beside_the_evaluations(run: Path) -> None:
@@ -590,7 +701,9 @@ def test_published_figures_of_kinetics_are_folded_away_for_other_data(run: Path)
     """In the page behind a summary, in the Markdown in a table of their own; beside ours for 400 classes."""
     values = gathered(run)
     page, text = render("index.html", values), render("accuracy.md", values)
-    assert page.index("<details><summary>Published") < page.index("PP-TSM (PaddleVideo)") < page.index("</details>")
+    folded = page[page.index("<details><summary>Published") :]
+    assert page.index("PP-TSM (PaddleVideo)") == page.index(folded) + folded.index("PP-TSM (PaddleVideo)")
+    assert folded.index("PP-TSM (PaddleVideo)") < folded.index("</details>")
     assert text.index("## Published elsewhere") < text.index("PP-TSM (PaddleVideo)")
     values = gather(
         load_params(run / "params.yaml"),

@@ -13,7 +13,7 @@ TOP = 5
 
 
 def prediction_rows(videos: pd.DataFrame, logits: Logits, classes: list[str]) -> pd.DataFrame:
-    """One row a video: id, label, and the best five classes with their probabilities.
+    """One row a video: id, label, the best five classes with their probabilities, and the label's cross-entropy `loss`.
 
     Args:
         videos: index rows (`id`, `label`), in the order of the logits.
@@ -25,7 +25,9 @@ def prediction_rows(videos: pd.DataFrame, logits: Logits, classes: list[str]) ->
     for place in range(best.shape[1]):
         table[f"top{place + 1}"] = [classes[index] for index in best[:, place]]
         table[f"score{place + 1}"] = scores[np.arange(len(scores)), best[:, place]].round(6)
-    return table
+    label_N = table["label"].map({name: index for index, name in enumerate(classes)}).to_numpy()
+    believed_N = scores[np.arange(len(scores)), label_N]
+    return table.assign(loss=-np.log(np.maximum(believed_N, np.finfo(np.float64).tiny)).round(6))
 
 
 def class_rows(logits: Logits, labels: Labels, classes: list[str]) -> pd.DataFrame:

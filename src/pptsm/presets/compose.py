@@ -119,7 +119,7 @@ def chosen_values(folder: Path, choice: Choice) -> Values:
 def difference(folder: Path, choice: Choice) -> Values:
     """What of a choice differs from the base."""
     base = read_sections(folder / f"{BASE}.yaml")
-    return _differing(base, merged(base, chosen_values(folder, choice)))
+    return differing(base, merged(base, chosen_values(folder, choice)))
 
 
 def chosen_params(folder: Path, choice: Choice) -> Params:
@@ -227,12 +227,13 @@ def _lay_over(base: CommentedMap, change: Values) -> None:
             base[key] = value
 
 
-def _differing(base: Values, values: Values) -> Values:
+def differing(base: Values, values: Values) -> Values:
+    """The nested values of which `base` has others, or none."""
     found: Values = {}
     for key, value in values.items():
         if key not in base or value != base[key]:
             inner = isinstance(value, dict) and isinstance(base.get(key), dict) and base[key]
-            found[key] = _differing(base[key], value) if inner else value
+            found[key] = differing(base[key], value) if inner else value
     return found
 
 

@@ -4,7 +4,9 @@ Drawn the same way each time: the same table gives the same bytes.
 """
 
 import base64
+import html
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +24,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 STUDENT, INK, FAINT = "#1f6feb", "#24292f", "#d0d7de"
-COLOURS = {"teacher": "#c2701c", "student": STUDENT, "peer": "#6f42c1", "baseline": "#57606a"}
+COLOURS = {"teacher": "#b35f0c", "student": STUDENT, "peer": "#8250df", "baseline": "#57606a"}
+IN_STYLE = {STUDENT: "--mark", INK: "--ink", FAINT: "--line", "#57606a": "--soft", "#ffffff": "--page"}  # style.css's
 TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
 OUTLINE = "#ffd33d"  # of a crop
 MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
@@ -37,6 +40,7 @@ plt.rcParams.update(
         "font.size": 10,
         "axes.edgecolor": FAINT,
         "axes.labelcolor": INK,
+        "text.color": INK,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "xtick.color": INK,
@@ -46,34 +50,45 @@ plt.rcParams.update(
 
 
 def training_curves(histories: dict[str, pd.DataFrame]) -> str:
-    """Loss, top-1 and learning rate over the epochs of each role, as SVG; empty without any epoch.
+    """Loss, top-1, learning rate and waiting over the epochs of each role, as SVG; empty without any epoch.
 
     The loss is the cross-entropy with the labels, which can be compared with the validation's and between
     roles. The whole of what training minimises (column `loss`: with a teacher's part it has another scale)
-    is drawn apart where it is something else.
+    is drawn apart where it is something else. The epoch whose weights were kept has a ring.
     """
     histories = {role: table for role, table in histories.items() if len(table)}
     if not histories:
         return ""
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.1), layout="constrained")
+    figure, ((left, right), (rate, waiting)) = plt.subplots(
+        2, 2, figsize=(11, 6), layout="constrained", height_ratios=(1.6, 1)
+    )
     for role, table in histories.items():
         epoch, style = table["epoch"], {"color": COLOURS[role], "marker": "o", "markersize": 3}
         loss = table.get("cross_entropy", table["loss"])
         left.plot(epoch, loss, label=f"{role}, training", linestyle=TRAINING, **style)
-        middle.plot(epoch, table["train_top1"] * 100, label=f"{role}, training", linestyle=TRAINING, **style)
+        right.plot(epoch, table["train_top1"] * 100, label=f"{role}, training", linestyle=TRAINING, **style)
         if "val_top1" in table:
             left.plot(epoch, table["val_loss"], label=f"{role}, validation", linestyle=VALIDATION, **style)
-            middle.plot(epoch, table["val_top1"] * 100, label=f"{role}, validation", linestyle=VALIDATION, **style)
+            right.plot(epoch, table["val_top1"] * 100, label=f"{role}, validation", linestyle=VALIDATION, **style)
         if not np.allclose(loss, table["loss"]):
             left.plot(epoch, table["loss"], label=f"{role}, whole objective", color=COLOURS[role], linewidth=0.7)
-        right.plot(epoch, table["lr"], label=role, **style)
-    for axis, title in ((left, "loss"), (middle, "top-1, %"), (right, "learning rate at the epoch's end")):
+        rate.plot(epoch, table["lr"], label=role, **style)
+        waiting.plot(epoch, table["wait_share"] * 100, label=role, **style)
+        kept = table.get("kept", pd.Series(0, table.index)) == 1  # older tables do not say
+        for axis, values in (
+            (left, table.get("val_loss", loss)),
+            (right, table.get("val_top1", table["train_top1"]) * 100),
+        ):
+            axis.plot(epoch[kept], values[kept], "o", markersize=9, fillstyle="none", color=COLOURS[role])
+    titles = {left: "loss", right: "top-1, %", rate: "learning rate at the epoch's end"}
+    for axis, title in (titles | {waiting: "waiting for clips, % of the time"}).items():
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color=FAINT, linewidth=0.5)
         axis.legend(frameon=False, fontsize=8)
-    middle.set_ylim(0, 102)
-    return _svg(figure)
+    right.set_ylim(0, 102)
+    waiting.set_ylim(bottom=0)
+    return _svg(figure, "Loss, top-1, learning rate and waiting by epoch; the figures stand in the table below")
 
 
 def confusion(truth_N: list[str], guess_N: list[str]) -> str:
@@ -99,23 +114,32 @@ def confusion(truth_N: list[str], guess_N: list[str]) -> str:
     axis.set_xticks(range(len(names)), shown, rotation=60, ha="right", rotation_mode="anchor", fontsize=size)
     axis.set_yticks(range(len(names)), shown, fontsize=size)
     for row, column in zip(*np.nonzero(matrix), strict=True):
-        colour = "white" if shares[row, column] > 0.5 else INK
+        colour = "white" if shares[row, column] > 0.5 else "#0a2540"  # on this picture's own ground, dark page or light
         axis.text(column, row, matrix[row, column], ha="center", va="center", color=colour, fontsize=0.8 * size)
     axis.set(xlabel="taken for", ylabel="is")
-    return _svg(figure)
+    return _svg(figure, "What each class was taken for")
 
 
 def class_bars(table: pd.DataFrame) -> str:
-    """Accuracy of each class, worst first; with very many classes only the worst."""
+    """Accuracy of each class, worst first, with its interval where there is one; with very many classes only the worst.
+
+    Args:
+        table: `class`, `videos`, `accuracy`, and perhaps `low` and `high`; shares are 0 to 1.
+    """
     table = table.sort_values(["accuracy", "class"]).head(MOST_CLASSES)
     figure, axis = plt.subplots(figsize=(6.5, 0.9 + 0.26 * len(table)), layout="constrained")
-    rows = range(len(table))
-    axis.barh(rows, table["accuracy"] * 100, color=STUDENT, height=0.7)
+    rows, accuracy = range(len(table)), table["accuracy"] * 100
+    axis.barh(rows, accuracy, color=STUDENT, height=0.7)
+    ends = accuracy
+    if "low" in table:
+        ends = table["high"] * 100
+        reach = np.clip([accuracy - table["low"] * 100, ends - accuracy], 0, None)
+        axis.errorbar(accuracy, rows, xerr=reach, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
     axis.set_yticks(rows, [_shortened(name) for name in table["class"]])
-    for position, (share, videos) in enumerate(zip(table["accuracy"], table["videos"], strict=True)):
-        axis.text(share * 100 + 1, position, f"{share:.0%} of {videos}", va="center", fontsize=8)
-    axis.set(xlim=(0, 118), ylim=(len(table) - 0.5, -0.5), xlabel="recognised, %", xticks=range(0, 101, 20))
-    return _svg(figure)
+    for position, (end, share, videos) in enumerate(zip(ends, table["accuracy"], table["videos"], strict=True)):
+        axis.text(end + 1.5, position, f"{share:.0%} of {videos}", va="center", fontsize=8)
+    axis.set(xlim=(0, 122), ylim=(len(table) - 0.5, -0.5), xlabel="recognised, %", xticks=range(0, 101, 20))
+    return _svg(figure, "Share of each class's videos that were recognised, worst first")
 
 
 def learning_curve(table: pd.DataFrame) -> str:
@@ -135,7 +159,7 @@ def learning_curve(table: pd.DataFrame) -> str:
     axis.set_xlim(left=0)
     axis.grid(color=FAINT, linewidth=0.5)
     axis.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return _svg(figure, "Top-1 by the number of training groups")
 
 
 def strip(frames: NDArray[np.uint8], boxes: Sequence[Box] = (), height_px: int = 84) -> str:
@@ -160,12 +184,18 @@ def _shortened(name: str) -> str:
     return name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[-half:]}"
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, alternative: str) -> str:
+    """As SVG in the colours of the page, light or dark, with a text for who cannot see it."""
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # the text is drawn by the reader's browser, in fonts that have the letters
         warnings.filterwarnings("ignore", message=r"(Glyph .* missing from|Matplotlib currently does not support)")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     plt.close(figure)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{html.escape(alternative)}" ', 1)
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[a-z]\w*_\d+"', "", text)  # the same in each picture, and nothing refers to them
+    for colour, name in IN_STYLE.items():
+        text = text.replace(f": {colour}", f": var({name})")
+    return text

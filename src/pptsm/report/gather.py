@@ -5,7 +5,6 @@ may have changed since: it gives the title, the headline's sampling, how many mi
 """
 
 import csv
-import re
 import subprocess
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource
-from pptsm.data.geometry import seen_share
 from pptsm.data.spec import ClipSpec
-from pptsm.data.table import excerpts, load_index, load_labels, read_table
-from pptsm.data.views import middle_clip, seen_clip
-from pptsm.params.choices import TITLES, TRUNKS, Sampling
+from pptsm.data.table import load_index, load_labels, read_table
+from pptsm.data.views import evaluation_indices
+from pptsm.params.choices import TITLES, TRUNKS
 from pptsm.params.schema import Params
-from pptsm.report import figures
+from pptsm.report import clips, confusion, figures
 from pptsm.report.advice import sampling_gap, verdicts
+from pptsm.report.dataset import by_class_and_split, by_split
 from pptsm.report.inputs import (
     Calibrated,
     CardOf,
@@ -35,9 +34,11 @@ from pptsm.report.inputs import (
     read_json,
     read_metrics,
 )
+from pptsm.report.page import style
+from pptsm.report.settings import settings
 from pptsm.runtime.errors import unusable
 from pptsm.runtime.files import sha256_of
-from pptsm.video.types import Frames, Size, resized_size
+from pptsm.video.types import Size
 
 SAMPLINGS = ("uniform", "dense")
 WIDE: Size = (1920, 1080)  # a picture of 16:9
@@ -77,7 +78,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     predictions, per_class = (
         read_table(sources.evaluation / name, what, "evaluate", columns, TYPES, keep_default_na=False)
         for name, what, columns in (
-            ("predictions.csv", "the predictions", ("id", "label", "top1", "score1", "role", "sampling")),
+            ("predictions.csv", "the predictions", ("id", "label", "top1", "score1", "loss", "role", "sampling")),
             ("classes.csv", "the accuracy by class", ("class", "videos", "accuracy", "role", "sampling")),
         )
     )
@@ -93,11 +94,13 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     )
     if not sources.onnx.is_file():
         raise unusable("the exported file", sources.onnx, "there is no such file", "export")
+    counts = confusion.counts(headline)
+    classes_found = confusion.by_class(_of(per_class, "student", params.sampling), counts)
     return {
         "title": params.report.title,
+        "style": style(),
         "params": params,
-        # without section compute, for which no stage runs again
-        "params_text": re.sub(r"(?m)^compute:.*\n(?:[ \t#].*\n)*", "", sources.params.read_text(encoding="utf-8")),
+        "settings": settings(sources.params),
         "classes": classes,
         "cards": cards,
         "backbone": backbone,
@@ -108,7 +111,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "on_kinetics": len(classes) == KINETICS_CLASSES,
         "verdicts": verdicts(metrics, params.sampling, split, cards),
         "split": split,
-        "seen": {sampling: _seen(clip, sampling, WIDE) for sampling in metrics["student"]},
+        "seen": {sampling: clips.seen(clip, sampling, WIDE) for sampling in metrics["student"]},
         "gap": sampling_gap(metrics["student"], clip.sampling),
         "taught_by": _taught_by(cards),
         "kept": {role: words for role, card in cards.items() if (words := _kept(card))},
@@ -121,12 +124,17 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "validation": validation,
         "checked_frames": checked_frames,
         "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
+        "looks": _looks(clip, list(metrics["student"]), index, headline),
         "curves": figures.training_curves(histories),
+        "histories": {role: table.to_dict("records") for role, table in histories.items() if len(table)},
         "seconds_hint": {role: _speed(table, cards.get(role, {})) for role, table in histories.items() if len(table)},
-        "confusion": figures.confusion(headline["label"].tolist(), headline["top1"].tolist()),
-        "bars": figures.class_bars(_of(per_class, "student", params.sampling)),
+        "counts": counts,
+        "by_class": classes_found.to_dict("records"),
+        "bars": figures.class_bars(classes_found),
         "drawn_classes": figures.MOST_CLASSES,
-        "wrong": _wrong_clips(params, clip, headline, index, frames),
+        **_shown_clips(params, headline, counts, clips.Strips(clip, params.sampling, index, frames)),
+        "splits": by_split(index),
+        "class_splits": by_class_and_split(index),
         "revision": git_revision(),
         "hashes": {
             "index": sha256_of(sources.index),
@@ -198,43 +206,31 @@ def _of(table: pd.DataFrame, role: str, sampling: str) -> pd.DataFrame:
     return table[(table["role"] == role) & (table["sampling"] == sampling)].reset_index(drop=True)
 
 
-def _wrong_clips(
-    params: Params, clip: ClipSpec, headline: pd.DataFrame, index: pd.DataFrame, frames: FrameSource
-) -> list[dict[str, Any]]:
-    """All mistakes, the surest first; those that are shown have strips of what the network was given.
-
-    Of several dense clips the strip is the middle one; of several crops it is the one in the centre, and all of them
-    are drawn on the whole frames.
-    """
-    wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
-    row_of = {excerpt.id: (excerpt, count) for excerpt, count in zip(excerpts(index), index["num_frames"], strict=True)}
-    clips = []
-    for place, row in enumerate(wrong.to_dict("records")):
-        shown: dict[str, Any] = {"strip": None}
-        if place < params.report.wrong_clips:
-            excerpt, count = row_of[row["id"]]
-            middle = middle_clip(count, clip, params.sampling)
-            shown = _pictures(frames.read(excerpt, middle), clip, params.sampling)
-        clips.append({str(name): value for name, value in row.items()} | shown)
-    return clips
-
-
-def _pictures(frames: Frames, clip: ClipSpec, sampling: Sampling) -> dict[str, Any]:
-    """Strips of a clip: what the network is given, the whole frames with the crops, and in words how much that is."""
-    shown = seen_clip(frames, clip, sampling)
+def _shown_clips(params: Params, headline: pd.DataFrame, counts: pd.DataFrame, strips: clips.Strips) -> dict[str, Any]:
+    """The confusion with its clips, mistakes, what was nearly wrong, and labels to look at."""
+    cells = confusion.cells(counts)
+    opened = clips.of_cells(cells, headline, strips)
+    suspects = clips.suspects(headline).head(clips.SUSPECTS)
+    suspects = suspects[suspects["answer"] != suspects["label"]]
     return {
-        "strip": figures.strip(shown.images),
-        "whole": figures.strip(shown.frames, shown.boxes),
-        "seen": _seen(clip, sampling, frames.native),
-        "crops": len(set(shown.boxes)),
+        "matrix": confusion.matrix(cells),
+        "opened": opened,
+        "anchors": {(of["cell"].actual, of["cell"].predicted): of["cell"].anchor for of in opened},
+        "wrong": clips.mistakes(headline, params.report.wrong_clips, strips),
+        "nearly_wrong": clips.nearly_wrong(headline, strips),
+        "suspects": suspects.to_dict("records"),
     }
 
 
-def _seen(clip: ClipSpec, sampling: Sampling, native: Size) -> str:
-    """How much of a picture of this size the crops of evaluation show, in words."""
-    crops = clip.crops if sampling == "uniform" else clip.dense_crops
-    size, side = resized_size(native, clip.resize_px, clip.aspect), clip.test_crop_px
-    return f"{side} of {min(size)} px of the short side, {seen_share(crops, size, side):.0%} of the picture"
+def _looks(clip: ClipSpec, samplings: list[str], index: pd.DataFrame, headline: pd.DataFrame) -> dict[str, Any]:
+    """Which frames evaluation takes of a video of median length: its frames, and sampling -> clips -> indices."""
+    evaluated = index[index["id"].isin(headline["id"])] if len(headline) else index
+    count = int(evaluated["num_frames"].median())
+    rows = {
+        sampling: evaluation_indices(count, clip, sampling).reshape(-1, clip.segments).tolist()  # type: ignore[arg-type]
+        for sampling in samplings
+    }
+    return {"frames": count, "rows": rows}
 
 
 def _taught_by(cards: dict[str, Any]) -> str:

@@ -15,6 +15,11 @@ def as_markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(printable(" ".join(text.split())), quote=False))
 
 
+def style() -> str:
+    """The style sheet of all pages, for their head: a page is one file."""
+    return resources.files("pptsm.report").joinpath("style.css").read_text("utf-8")
+
+
 def render(template: str, values: dict[str, Any]) -> str:
     """Fill one of the package's templates."""
     environment = jinja2.Environment(

@@ -41,6 +41,9 @@ def run(
     runtimes: Annotated[Path, typer.Option("--runtimes", help="JSON of the quantize stage.")],
     markdown: Annotated[Path, typer.Option("--markdown", callback=writable, help="Markdown file to write.")],
     html: Annotated[Path, typer.Option("--html", callback=writable, help="Page to write.")],
+    confusion: Annotated[
+        Path, typer.Option("--confusion", callback=writable, help="CSV to write: videos of each class by answer.")
+    ],
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Write the accuracy report."""
@@ -50,6 +53,7 @@ def run(
 
     note("report: gathering what the stages found, and drawing it")
     from pptsm.data.clips import frame_source
+    from pptsm.data.table import write_csv
     from pptsm.report.gather import Sources, gather
     from pptsm.report.page import render
     from pptsm.runtime.files import atomic_file
@@ -60,7 +64,12 @@ def run(
         params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories, runtimes
     )
     values = gather(params, sources, frame_source(params, frames))
-    with atomic_file(markdown) as markdown_partial, atomic_file(html) as html_partial:
+    with (
+        atomic_file(markdown) as markdown_partial,
+        atomic_file(html) as html_partial,
+        atomic_file(confusion) as confusion_partial,
+    ):
         markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")
         html_partial.write_text(render("index.html", values), encoding="utf-8")
+        write_csv(values["counts"], confusion_partial)
     note(f"report: open {html}")
