@@ -334,3 +334,4 @@ def test_a_map_lies_over_the_crop_of_its_segment() -> None:
     assert not red[:, 20:].any()
     assert not laid_over(frame, maps * 0, 1, (4, 0, 20, 16)).any()
     assert [nearest([2, 7, 12], number) for number in (0, 4, 5, 9, 10, 40)] == [0, 0, 1, 1, 2, 2]
+    assert [nearest([4, 0, 2], number) for number in (0, 1, 4)] == [1, 1, 0]  # a short video, looked at in turns

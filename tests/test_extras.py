@@ -249,3 +249,16 @@ print(*sorted({name.split(".")[0] for name in sys.modules} - before - set(sys.st
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) - LIGHT == {"pptsm"}
+
+
+def test_every_file_beside_the_code_is_installed() -> None:
+    """Style sheets, templates, presets: a wheel takes only what pyproject names; a checkout would not miss it."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    installed = {
+        file
+        for package, patterns in named.items()
+        for pattern in patterns
+        for file in (ROOT / "src" / package.replace(".", "/")).glob(pattern)
+    }
+    beside = {file for file in (ROOT / "src/pptsm").rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+    assert beside <= installed

@@ -20,6 +20,7 @@ from flows.artifacts import accuracy_rows
 from matplotlib.figure import Figure
 from PIL import Image
 
+import report_page
 from conftest import TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
 from pptsm.data.table import ClipRef, load_labels, save_labels
@@ -30,7 +31,7 @@ from pptsm.params.schema import Params
 from pptsm.presets.compose import PRESETS, Choice, compose
 from pptsm.report import confusion, figures
 from pptsm.report.advice import sampling_gap, verdicts
-from pptsm.report.clips import pictures, suspects
+from pptsm.report.clips import CELLS, pictures, suspects
 from pptsm.report.gather import Sources, gather
 from pptsm.report.page import render
 from pptsm.report.settings import Setting, settings
@@ -394,6 +395,26 @@ def test_only_what_differs_from_the_preset_is_shown(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("pptsm preset motion", "pptsm preset <none>"))
     assert settings(file).preset == "base"
     assert "motion.videos_per_class" in {row.name for row in settings(file).changed}
+
+
+def test_the_page_of_400_classes_stays_small(run: Path, tmp_path: Path) -> None:
+    """Below 5 MB: no table of all classes, but the largest confusions, which open, and each class with its interval."""
+    params = load_params(run / "params.yaml")
+    report_page.made_up(tmp_path, params, classes=400, videos=2000)
+    changed = {
+        "index": tmp_path / "index.csv",
+        "labels": tmp_path / "labels.txt",
+        "evaluation": tmp_path / "evaluation",
+    }
+    sources = Sources(**(vars(sources_of(run)) | changed))
+    values = gather(params, sources, FrameSource("archive", tmp_path / "frames"))
+    page = render("index.html", values)
+    assert len(page.encode()) < 5e6
+    assert values["matrix"] is None
+    assert len(values["by_class"]) == 400
+    assert len(values["counts"]) > len(values["opened"]) == 2 * CELLS
+    assert all(of["shown"] for of in values["opened"][:CELLS])
+    assert values["counts"]["videos"].sum() == 2000
 
 
 # ---- the curves -----------------------------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ import pandas as pd
 from pptsm.crossval import child, summary
 from pptsm.data.table import write_csv
 from pptsm.evaluation.signs import Evidence, Sign, pairs_not_told_apart, signs
-from pptsm.report import figures
-from pptsm.report.page import render
+from pptsm.report import clips, figures
+from pptsm.report.page import render, style
 from pptsm.runtime.files import atomic_file
 
 if TYPE_CHECKING:
     from pptsm.crossval.run import CrossValidation
 
-SHOWN = 30  # doubtful videos on the page
+SHOWN = 40  # labels to look at, on the page
 
 
 def write(what: "CrossValidation", out: Path) -> dict[str, Any] | None:
@@ -69,7 +69,7 @@ def write(what: "CrossValidation", out: Path) -> dict[str, Any] | None:
     with atomic_file(out / "crossval.json") as partial:
         partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_file(out / "index.html") as partial:
-        partial.write_text(render("crossval.html", _values(what, found, rows, student, doubtful)), encoding="utf-8")
+        partial.write_text(render("crossval.html", _values(what, found, rows, student)), encoding="utf-8")
     return found
 
 
@@ -104,17 +104,21 @@ def _signs(
 
 
 def _values(
-    what: "CrossValidation", found: dict[str, Any], rows: pd.DataFrame, student: pd.DataFrame, doubtful: pd.DataFrame
+    what: "CrossValidation", found: dict[str, Any], rows: pd.DataFrame, student: pd.DataFrame
 ) -> dict[str, Any]:
+    suspects = pd.DataFrame(columns=["label", "answer"])
+    if "loss" in student:  # folds of an earlier version were scored without it
+        suspects = clips.suspects(student).head(SHOWN)
     values = found["summary"]["student"][found["sampling"]]
     per_class = [
         {"class": name, "videos": of["videos"], "accuracy": of["top1"]} for name, of in values["classes"].items()
     ]
     return {
         "title": what.params.report.title,
+        "style": style(),
         "found": found,
         "rows": rows.to_dict("records"),
-        "doubtful": doubtful.head(SHOWN).to_dict("records"),
+        "suspects": suspects[suspects["answer"] != suspects["label"]].to_dict("records"),
         "curve": figures.learning_curve(pd.DataFrame(found["curve"])) if found["curve"] else "",
         "bars": figures.class_bars(pd.DataFrame(per_class)),
         "confusion": figures.confusion(student["label"].tolist(), student["top1"].tolist()),

@@ -53,7 +53,11 @@ def fold_rows(finished: Finished) -> pd.DataFrame:
 
 
 def pooled(finished: Finished, groups: dict[str, str], role: str, sampling: str, share: int = 100) -> pd.DataFrame:
-    """One row per seed and video of the folds of a share: `seed`, `id`, `label`, `top1`, `score1`, `right`, `group`."""
+    """One row per seed and video of the folds of a share.
+
+    Returns:
+        `seed`, `id`, `label`, `top1`, `score1`, `right`, `group`, and the label's `loss` where all folds have it.
+    """
     tables = [
         table[(table["role"] == role) & (table["sampling"] == sampling)].assign(seed=fold.seed)
         for fold, _, table in finished
@@ -62,6 +66,7 @@ def pooled(finished: Finished, groups: dict[str, str], role: str, sampling: str,
     columns = ["seed", "id", "label", "top1", "score1"]
     if not tables:
         return pd.DataFrame(columns=[*columns, "right", "group"])
+    columns += ["loss"] * all("loss" in table for table in tables)
     table = pd.concat(tables, ignore_index=True)[columns]
     return table.assign(right=table["label"] == table["top1"], group=table["id"].map(groups))
 

@@ -22,10 +22,9 @@ from pptsm.video.types import Frames, Size, resized_size
 CELLS = 60  # confusions that open, the largest; of the classes themselves the same number
 OF_A_CELL = 3  # strips of one confusion, the surest mistakes; of a class itself the least sure answers
 NAMED = 20  # further clips of a confusion, by name
-PICTURES = 150  # strips of all confusions: about 5 kB each
+PICTURED_BYTES = 2_000_000  # of the strips of all confusions: a page stays below 5 MB
 SMALL_PX = 56  # height of such a strip
 NEARLY_WRONG, SUSPECTS = 12, 40  # rows shown
-CLOSE = 0.1  # margin of two probabilities
 
 Row = dict[str, Any]
 
@@ -131,17 +130,18 @@ def of_cells(found: list[Cell], headline: pd.DataFrame, strips: Strips) -> list[
         strips: of the videos.
     """
     groups = headline.groupby(["label", "top1"])
-    opened, left = [], PICTURES
+    opened, left = [], PICTURED_BYTES
     for right in (False, True):
         for cell in [cell for cell in found if cell.right == right][:CELLS]:
-            clips = groups.get_group((cell.actual, cell.predicted)).sort_values(
-                ["score1", "id"], ascending=[right, True]
-            )
-            rows = _rows(clips.head(OF_A_CELL + NAMED))
-            pictured = min(OF_A_CELL, left)
-            left -= min(pictured, len(rows))
-            shown = [row | {"strip": strips.small(row["id"])} for row in rows[:pictured]]
-            opened.append({"cell": cell, "shown": shown, "named": rows[pictured:], "more": cell.videos - len(rows)})
+            clips = groups.get_group((cell.actual, cell.predicted))
+            rows = _rows(clips.sort_values(["score1", "id"], ascending=[right, True]).head(OF_A_CELL + NAMED))
+            shown: list[Row] = []
+            while len(shown) < min(OF_A_CELL, len(rows)) and left > 0:
+                row = rows[len(shown)]
+                shown.append(row | {"strip": strips.small(row["id"])})
+                left -= len(shown[-1]["strip"])
+            named = rows[len(shown) :]
+            opened.append({"cell": cell, "shown": shown, "named": named, "more": cell.videos - len(rows)})
     return opened
 
 

@@ -33,7 +33,6 @@ MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the
 
 plt.rcParams.update(
     {
-        "svg.hashsalt": "pptsm",
         "svg.fonttype": "none",  # text stays text: it can be searched and copied
         "text.parse_math": False,  # class names are text: two dollar signs are no formula
         "font.family": "sans-serif",
@@ -190,12 +189,14 @@ def _svg(figure: Figure, alternative: str) -> str:
     with warnings.catch_warnings():
         # the text is drawn by the reader's browser, in fonts that have the letters
         warnings.filterwarnings("ignore", message=r"(Glyph .* missing from|Matplotlib currently does not support)")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        # ids are hashes with a salt: two pictures of a page share none
+        with plt.rc_context({"svg.hashsalt": alternative}):
+            figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     plt.close(figure)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{html.escape(alternative)}" ', 1)
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="[a-z]\w*_\d+"', "", text)  # the same in each picture, and nothing refers to them
+    text = re.sub(r' id="[a-z][\w.]*_\d+"', "", text)  # the same in each picture, and nothing refers to them
     for colour, name in IN_STYLE.items():
         text = text.replace(f": {colour}", f": var({name})")
     return text

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-from bisect import bisect_left
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -264,10 +263,8 @@ def _overlaid(target: Path, video: Path, heat: _Heat) -> Iterator[int]:
 
 
 def nearest(frames: list[int], number: int) -> int:
-    """The place in `frames` (rising) of the frame nearest to a number; of two the earlier."""
-    after = bisect_left(frames, number)
-    around = [place for place in (after - 1, after) if 0 <= place < len(frames)]
-    return min(around, key=lambda place: abs(frames[place] - number))
+    """The place in `frames` of the frame nearest to a number; of several the first (short videos show some twice)."""
+    return min(range(len(frames)), key=lambda place: abs(frames[place] - number))
 
 
 def laid_over(frame: Frame, maps: Maps, segment: int, box: Box) -> Frame:
