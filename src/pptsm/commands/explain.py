@@ -27,7 +27,7 @@ def explain(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Weights of the model, for Grad-CAM.  [default: models/student, if they are the model's]",
+            help="Weights of the model, for Grad-CAM; by itself models/student, if that belongs to the model.",
         ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Explain this class instead of the answer.")] = None,
