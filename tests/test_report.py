@@ -470,6 +470,10 @@ def test_a_student_at_chance_is_called_that_first_of_all(run: Path) -> None:
     assert "not above chance" in page[tiles : page.index("mean class accuracy")]
     assert "1. Train longer" in text
     assert "<li>Train longer" in page
+    real = gathered(run)  # whose labels are looked at
+    assert "its ranking says little about labels" in render("index.html", real)
+    better = real["best"] | {"above_chance": True}
+    assert "its ranking says little" not in render("index.html", real | {"best": better})
 
 
 def test_where_there_is_no_advice_none_is_announced(run: Path) -> None:
