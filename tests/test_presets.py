@@ -128,7 +128,7 @@ def test_every_preset_builds_its_networks_and_names_what_exists(choice: Choice) 
 
 
 def test_weizmann_is_small_as_a_user_gets_it() -> None:
-    """Its preset says where the videos are, who is held out, and which windows are seen; the recipe is that of `small`."""
+    """It says where the videos are, who is held out and which windows are seen; the recipe is that of `small`."""
     weizmann, small = (difference(PRESETS, Choice(name)) for name in ("weizmann", "small"))
     assert set(weizmann.pop("index")) == {"root", "pattern", "test_groups"}
     assert weizmann.pop("sampling") == "dense"
