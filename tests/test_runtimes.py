@@ -20,7 +20,7 @@ from helpers.exported import CLIP, LABELS, SHAPE, exported, properties_of
 from pptsm.data.clips import Dataset, FrameSource
 from pptsm.deploy import quantize, runtimes
 from pptsm.deploy.initialisers import constants_to_initialisers
-from pptsm.deploy.int8_form import means_as_convolutions, shifts_in_four_dimensions
+from pptsm.deploy.int8_form import int8_form, means_as_convolutions, shifts_in_four_dimensions
 from pptsm.deploy.quantize import quantise
 from pptsm.deploy.runtimes import Gate, Row, as_values, files_at, table
 from pptsm.evaluation import engines
@@ -114,6 +114,13 @@ def test_a_shift_in_four_dimensions_answers_the_same_bits(
         )
         for views in (batch, batch[:1]):
             np.testing.assert_array_equal(found(views), expected(views))
+
+
+def test_the_form_for_8_bits_keeps_no_array_that_nothing_reads(model_file: Path) -> None:
+    """ONNX Runtime would print a warning of each, a hundred lines in the middle of a run."""
+    graph = int8_form(onnx.load(str(model_file))).graph
+    read = {name for node in graph.node for name in node.input}
+    assert [array.name for array in graph.initializer if array.name not in read] == []
 
 
 def test_a_mean_over_windows_becomes_a_convolution_of_the_same_values(tmp_path: Path) -> None:

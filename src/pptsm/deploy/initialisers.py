@@ -14,9 +14,14 @@ def constants_to_initialisers(graph: onnx.GraphProto) -> None:
         tensor.CopyFrom(node.attribute[0].t)
         tensor.name = node.output[0]
         graph.initializer.append(tensor)
-    used = {name for node in graph.node for name in node.input}
     del graph.node[:]
     graph.node.extend(kept)
-    arrays = [array for array in graph.initializer if array.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(arrays)
+    drop_unused(graph)
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out the initialisers that no node reads: ONNX Runtime warns of each whenever it opens the file."""
+    used = {name for node in graph.node for name in node.input}
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name not in used:
+            del graph.initializer[place]

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pptsm.deploy.initialisers import drop_unused
+
 PADS = [0, 1, 0, 0, 0, 0, 1, 0, 0, 0]  # of [N, T, C, H, W]: a frame before and after
 FRAME, CHANNEL = 0, 1  # axes of [N*T, C, H, W]
 BEFORE, SAME, AFTER = 0, 1, 2  # where a slice of the padded frames starts: what it takes is the frame before, ...
@@ -24,6 +26,7 @@ def int8_form(model: onnx.ModelProto) -> onnx.ModelProto:
     shifts_in_four_dimensions(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     means_as_convolutions(model.graph)
+    drop_unused(model.graph)
     return model
 
 
