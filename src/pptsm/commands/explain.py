@@ -1,5 +1,6 @@
 """Why a video is answered so: the command."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from pptsm.runtime.errors import UserError
 from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
 
 KINDS = (".png", ".html", ".json", ".mp4")
+WEIGHTS = Path("models/student")  # where the stages put the network of the exported file
 
 
 def explain(
@@ -51,21 +53,23 @@ def explain(
     if out.resolve() == video.resolve():
         raise UserError(f"--out names the video itself, which would be lost: {out}. Name another file.")
 
+    from pptsm.evaluation.gradcam import gradcam, network_of
     from pptsm.runtime.console import note, say
     from pptsm.runtime.pool import limit_memory
     from pptsm.serving import explanation_files
-    from pptsm.serving.explanation import explain_video, network_of
+    from pptsm.serving.explanation import explain_video
     from pptsm.serving.predictor import Predictor, note_cautions
 
     limit_memory()  # of this process too: a few bytes of a graph may ask for any amount
     predictor = Predictor(chosen_model(model), sampling, runtime, precision)
     note_cautions(predictor, "explain")
-    network = network_of(predictor, weights)
+    network = network_of(weights or WEIGHTS, predictor.metadata.revision, named=weights is not None)
     if isinstance(network, str):
         if kind == ".mp4":
             raise UserError(f"an overlay shows maps, but {network} Or let --out end in .png, .html or .json.")
         note(f"explain: {network}")
-    found = explain_video(video, predictor, network, label, silent_sec)
+    look = network if isinstance(network, str) else partial(gradcam, network)
+    found = explain_video(video, predictor, look, label, silent_sec)
     if kind == ".mp4":
         explanation_files.write_overlay(out, found, silent_sec)
     else:

@@ -8,6 +8,8 @@ Shape legend: S segments, C channels, h/w places of a feature map, H/W pixels.
 Source: Selvaraju et al., "Grad-CAM" (ICCV 2017), section 3, there of one picture.
 """
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,8 @@ from PIL import Image
 
 from pptsm.data.transforms import ClipArray
 from pptsm.evaluation.metrics import require_numbers
+from pptsm.runtime.errors import UserError
+from pptsm.runtime.extras import require
 
 if TYPE_CHECKING:
     import paddle
@@ -83,3 +87,31 @@ def enlarged(maps: NDArray[np.float32], width: int, height: int) -> NDArray[np.f
         Image.fromarray(each.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for each in maps
     ]
     return np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures])
+
+
+def network_of(folder: Path, revision: str, *, named: bool) -> "VideoNetwork | str":
+    """The network that an exported file was made of, or why Grad-CAM does without.
+
+    Args:
+        folder: of the network's weights.
+        revision: that the exported file names.
+        named: the user named the folder, which must then be usable.
+
+    Raises:
+        UserError: a folder that was named has no weights, or those of another network; or Paddle is not installed.
+    """
+    remedy = "Grad-CAM needs a gradient, which an exported file does not have: name its weights' folder (--weights)"
+    if not named and not (folder / "card.json").is_file():
+        return f"there is no map: no weights in {folder}. {remedy}."
+    if not named and find_spec("paddle") is None:
+        return f"there is no map: Paddle, which computes gradients, is not installed here (the extra `cpu`). {remedy}."
+    require("--weights", ["cpu"])
+    from pptsm.weights.card import load_network, read_card
+
+    made = read_card(folder).revision
+    if made != revision:
+        sentence = f"the weights in {folder} are {made}, and the model file was made of {revision}"
+        if not named:
+            return f"there is no map: {sentence}. {remedy}."
+        raise UserError(f"{sentence}: they would explain another network. Name the folder that belongs to it.")
+    return load_network(folder)

@@ -6,35 +6,29 @@ different times cannot be laid side by side.
 Shape legend: S segments (frames of a clip), h/w places of a feature map, H/W pixels, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.data.geometry import crop_places, in_stored_frame
 from pptsm.data.spec import ClipSpec
-from pptsm.data.transforms import Pixels, normalise, views_of
+from pptsm.data.transforms import ClipArray, Pixels, normalise, views_of
 from pptsm.data.views import evaluation_indices, middle_clip
 from pptsm.evaluation.explain import Explanation, explain_clip
 from pptsm.params.choices import Sampling
 from pptsm.runtime.console import one_line
 from pptsm.runtime.errors import UserError
-from pptsm.runtime.extras import require
 from pptsm.runtime.feed import FeedFailure, feed
 from pptsm.serving.predictor import Predictor
 from pptsm.video.image_sequence import open_clip
 from pptsm.video.types import Box, VideoError, resized_size, shown
 from pptsm.video.video import silence_sec
 
-if TYPE_CHECKING:
-    from pptsm.model.network import VideoNetwork
-
-WEIGHTS = Path("models/student")  # where the stages put the network of the exported file
+Look = Callable[[ClipArray, int], NDArray[np.float32]]  # clip [S, 3, H, W] and class -> maps [S, h, w]
 
 
 @dataclass(frozen=True)
@@ -66,14 +60,14 @@ class Explained:
 
 
 def explain_video(
-    video: Path, predictor: Predictor, network: "VideoNetwork | str", label: str | None, silent_sec: float
+    video: Path, predictor: Predictor, look: Look | str, label: str | None, silent_sec: float
 ) -> Explained:
     """Explain the answer to a video, or why another class is not it.
 
     Args:
         video: a file, or FOLDER/img_%05d.jpg.
         predictor: the exported network.
-        network: the same with its weights, for Grad-CAM; or why there is none.
+        look: where the network looks, by its weights; or why that cannot be said.
         label: the class to explain; None: the answer.
         silent_sec: a decoder that shows nothing for so long is ended.
 
@@ -89,11 +83,6 @@ def explain_video(
     answer = int(logits_K.argmax())
     label_number = answer if asked is None else asked
     found = explain_clip(predictor.logits, views[looked.view], label_number)
-    maps = None
-    if not isinstance(network, str):
-        from pptsm.evaluation.gradcam import gradcam
-
-        maps = gradcam(network, views[looked.view], label_number)
     return Explained(
         file=video,
         labels=labels,
@@ -104,8 +93,8 @@ def explain_video(
         clip=found,
         images=looked.pixels.values.reshape(-1, *spec.shape)[looked.view].transpose(0, 2, 3, 1),
         looked=looked,
-        maps=maps,
-        no_maps=network if isinstance(network, str) else None,
+        maps=None if isinstance(look, str) else look(views[looked.view], label_number),
+        no_maps=look if isinstance(look, str) else None,
     )
 
 
@@ -156,31 +145,3 @@ def views_and_times(path: Path, spec: ClipSpec, sampling: Sampling) -> Iterator[
         begins_sec=np.asarray(timing.begins_sec)[chosen] if timing.fps else None,
         box=in_stored_frame((left, top, left + side, top + side), size, frames.native),
     )
-
-
-def network_of(predictor: Predictor, weights: Path | None) -> "VideoNetwork | str":
-    """The network that an exported file was made of, or why Grad-CAM does without.
-
-    Args:
-        predictor: the exported file.
-        weights: the folder of its weights, which must then be usable; None: that of the stages, if it is there.
-
-    Raises:
-        UserError: the folder that was named has no weights, or those of another network; or Paddle is not installed.
-    """
-    folder = weights or WEIGHTS
-    remedy = "Grad-CAM needs a gradient, which an exported file does not have: name its weights' folder (--weights)"
-    if weights is None and not (folder / "card.json").is_file():
-        return f"there is no map: no weights in {folder}. {remedy}."
-    if weights is None and find_spec("paddle") is None:
-        return f"there is no map: Paddle, which computes gradients, is not installed here (the extra `cpu`). {remedy}."
-    require("--weights", ["cpu"])
-    from pptsm.weights.card import load_network, read_card
-
-    made, said = read_card(folder).revision, predictor.metadata.revision
-    if made != said:
-        sentence = f"the weights in {folder} are {made}, and the model file was made of {said}"
-        if weights is None:
-            return f"there is no map: {sentence}. {remedy}."
-        raise UserError(f"{sentence}: they would explain another network. Name the folder that belongs to it.")
-    return load_network(folder)
