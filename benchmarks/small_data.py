@@ -13,6 +13,8 @@ import os
 import shutil
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +55,7 @@ def main(
         for held in fold:
             own = [f"index.root={root}", f"index.test_groups=[{held}]", *(settings or [])]
             params = chosen_params(PRESETS, Choice(preset, None, tuple(own)))
-            scored.append(train_and_score(params, folder, keep))
+            scored.append(trained_and_scored(params, folder, keep))
             note(f"{held}: {words(scored[-1:])}")
         archives = sum(path.stat().st_size for path in (folder / "frames").rglob("*.zip"))
     speeds = [row["clips_per_sec"] for row in scored]
@@ -63,6 +65,12 @@ def main(
         f"| {' '.join(settings or [])} | {words(scored)} | {minutes:.1f} minutes a fold | "
         f"{np.mean(speeds):.0f} clips/s | {archives / 1e6:.1f} MB |"
     )
+
+
+def trained_and_scored(params: Params, folder: Path, keep: Path | None) -> dict[str, Any]:
+    """`train_and_score` in a process of its own: the ranks of a training can join once in a process, no second time."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(train_and_score, params, folder, keep).result()
 
 
 def train_and_score(params: Params, folder: Path, keep: Path | None) -> dict[str, Any]:
