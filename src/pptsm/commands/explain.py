@@ -2,12 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, SamplingOption, chosen_model, writable
 
 KINDS = (".png", ".html", ".json", ".mp4")
 WEIGHTS = Path("models/student")  # where the stages put the network of the exported file
@@ -33,9 +33,7 @@ def explain(
         ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Explain this class instead of the answer.")] = None,
-    sampling: Annotated[
-        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
-    ] = None,
+    sampling: SamplingOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     silent_sec: Annotated[

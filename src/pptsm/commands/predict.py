@@ -1,12 +1,12 @@
 """What videos show: the answer of an exported network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, SamplingOption, chosen_model, writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,7 @@ def predict(
         bool,
         typer.Option("--json", help="Print JSON: one list with one entry per file, each on its own line as it comes."),
     ] = False,
-    sampling: Annotated[
-        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
-    ] = None,
+    sampling: SamplingOption = None,
     runtime: RuntimeOption = "auto",
     precision: PrecisionOption = "auto",
     timeout_sec: Annotated[

@@ -1,11 +1,11 @@
 """A model over HTTP: videos in, answers out, until somebody ends it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, SamplingOption, chosen_model
 
 
 def serve(
@@ -22,9 +22,7 @@ def serve(
             envvar="PPTSM_TOKEN", help="Requests must have it. In the environment no list of processes shows it."
         ),
     ] = None,
-    sampling: Annotated[
-        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
-    ] = None,
+    sampling: SamplingOption = None,
     name: Annotated[str | None, typer.Option(help="The model's name in /v2/models/NAME; else its file's.")] = None,
     max_mb: Annotated[float, typer.Option(min=0.001, help="Size of an upload.")] = 200,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Length of a video.")] = 600,

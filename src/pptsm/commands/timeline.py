@@ -1,12 +1,12 @@
 """What a long video shows, and when: the command."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pptsm.runtime.errors import UserError
-from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, chosen_model, writable
+from pptsm.stages.options import ModelOption, PrecisionOption, RuntimeOption, SamplingOption, chosen_model, writable
 
 if TYPE_CHECKING:
     from pptsm.serving.stream import Patience, Stream
@@ -54,9 +54,7 @@ def timeline(
         Path | None,
         typer.Option(metavar="FILE", callback=writable, help="Write the video anew with labels on it, as .mp4."),
     ] = None,
-    sampling: Annotated[
-        Literal["uniform", "dense"] | None, typer.Option(help="Instead of the sampling that the model was trained for.")
-    ] = None,
+    sampling: SamplingOption = None,
     silent_sec: Annotated[
         float, typer.Option("--timeout", min=1, max=604_800, help="Seconds that a decoder may show nothing of a file.")
     ] = 60,

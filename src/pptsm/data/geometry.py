@@ -37,6 +37,11 @@ def crop_places(crops: Crops, size: Size, crop_px: int) -> list[tuple[int, int, 
     return [(left, top, mirrored) for mirrored in (False, True) for left, top in places]
 
 
+def centre_place(places: list[tuple[int, int, bool]]) -> int:
+    """The number of the crop in the centre among those of `crop_places`: the last not mirrored."""
+    return max(number for number, (*_, mirrored) in enumerate(places) if not mirrored)
+
+
 def seen_share(crops: Crops, size: Size, crop_px: int) -> float:
     """The share of a resized frame that lies in any of the crops of evaluation, 0 to 1."""
     width, height = size

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.geometry import crop_places, in_stored_frame
+from pptsm.data.geometry import centre_place, crop_places, in_stored_frame
 from pptsm.data.sampling import centred_indices, dense_indices, twice_indices, uniform_indices
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, views_of
@@ -50,7 +50,7 @@ def seen_clip(frames: Frames, spec: ClipSpec, sampling: Sampling) -> Seen:
     """
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
     places = crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side)
-    centre = max(number for number, (*_, mirror) in enumerate(places) if not mirror)  # each rule names it last
+    centre = centre_place(places)
     views_VSCHW = views_of(frames, spec, sampling).values.reshape(len(places), spec.segments, 3, side, side)
     whole = frames.pixels
     stored = (whole.shape[2], whole.shape[1])

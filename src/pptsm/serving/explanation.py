@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pptsm.data.geometry import crop_places, in_stored_frame
+from pptsm.data.geometry import centre_place, crop_places, in_stored_frame
 from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, views_of
 from pptsm.data.views import evaluation_indices, middle_clip
@@ -134,7 +134,7 @@ def views_and_times(path: Path, spec: ClipSpec, sampling: Sampling) -> Iterator[
     frames = video.frames(once)
     size, side = resized_size(frames.native, spec.resize_px, spec.aspect), spec.test_crop_px
     crops = crop_places(spec.crops if sampling == "uniform" else spec.dense_crops, size, side)
-    centre = max(number for number, (*_, mirrored) in enumerate(crops) if not mirrored)  # each rule names it last
+    centre = centre_place(crops)
     left, top, _ = crops[centre]
     clips = len(places) // spec.segments
     chosen, timing = middle_clip(len(video), spec, sampling), video.timing()

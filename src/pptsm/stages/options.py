@@ -49,6 +49,10 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", help=f"Package (a folder) or ONNX file.  [default: {PACKAGE}, or else {EXPORTED}]"),
 ]
+SamplingOption = Annotated[
+    Literal["uniform", "dense"] | None,
+    typer.Option("--sampling", help="Instead of the sampling that the model was trained for."),
+]
 RuntimeOption = Annotated[
     Literal["auto", "onnxruntime", "openvino"],
     typer.Option("--runtime", help="What computes the network; auto: what was measured to be the fastest here."),
