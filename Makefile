@@ -87,7 +87,8 @@ format: setup    ## put the code in form
 
 # One lock for both Pythons, for Linux and macOS, on x86-64 and arm64: its lines have markers, and no address of an index.
 RESOLVE := uv pip compile pyproject.toml --universal --python-version 3.11 --extra pipeline --extra flows --extra cpu --extra openvino --extra service \
-	--extra dev --generate-hashes --no-header
+	--extra tuning --extra mlflow --extra hub --extra docs --extra dev --generate-hashes --no-header
 lock: setup      ## resolve both lock files anew (needs uv); beside its CUDA, the GPU wheel needs what the CPU's does
 	$(RESOLVE) -o requirements.lock
-	$(RESOLVE) --constraint requirements.lock --no-emit-package paddlepaddle --no-annotate -o requirements-gpu.lock
+	cp requirements.lock requirements-gpu.lock  # the versions that are preferred
+	$(RESOLVE) --no-emit-package paddlepaddle --no-annotate -o requirements-gpu.lock

@@ -28,6 +28,10 @@ EXTRAS = {
     "cluster": ("distributed",),
     "openvino": ("openvino",),
     "service": ("fastapi", "prometheus_client", "python_multipart", "uvicorn"),
+    "tuning": ("optuna",),
+    "mlflow": ("mlflow",),
+    "hub": ("huggingface_hub",),
+    "docs": ("mkdocs", "material"),
 }  # fmt: skip
 
 # Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stage start
