@@ -86,7 +86,7 @@ def test_a_row_more_of_the_known_weights_changes_nothing_and_the_row_in_use_does
     assert of_stage("start@teacher", name) == before
     file.write_text(file.read_text().replace("ppTSM_k400_uniform.pdparams", "another.pdparams"))
     assert of_stage("start@teacher", name) != before
-    assert of_stage("start@teacher", "own.pdparams") == of_stage("start@teacher", None)
+    assert of_stage("start@teacher", "own.pdparams") == of_stage("start@teacher")
 
 
 def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> None:

@@ -40,10 +40,12 @@ from pptsm.commands import (
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
+    also,
     baseline,
     check,
     code,
     evaluate,
+    evaluate_also,
     export,
     frames,
     index,
@@ -73,6 +75,8 @@ STAGES = {
     "export": export,
     "evaluate": evaluate,
     "quantize": quantize,
+    "also": also,
+    "evaluate_also": evaluate_also,
     "report": report,
     "package": package,
 }
