@@ -151,7 +151,7 @@ def would_run(project: Path) -> list[str]:
         ("model/lcnet.py", "\n# a comment\n", []),
         ("weights/known_weights.yaml", "other:\n  url: https://example.org/a.pdparams\n  note: a row more\n", []),
         ("video/scan.py", "\nX = 1\n", ["index"]),
-        ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
+        ("evaluation/tables.py", "\nX = 1\n", ["evaluate", "evaluate_also"]),
         ("report/index.html", "<!-- -->", ["report"]),
         ("deploy/quantize.py", "\nX = 1\n", ["quantize"]),
         ("deploy/package.py", "\nX = 1\n", ["package"]),
@@ -192,7 +192,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
     try:
         assert would_run(tiny_project)[0] == "teacher"
-        follows = {"baseline", "export", "quantize", "evaluate", "package", "report"}
+        follows = {"baseline", "export", "quantize", "evaluate", "also", "evaluate_also", "package", "report"}
         assert set(would_run(tiny_project)) <= {"teacher", "student", *follows}
     finally:
         write_params(tiny_project / "params.yaml", TINY)
@@ -210,6 +210,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
         ({"report": {"title": "Another"}}, ["report", "package"]),
         ({"quantize": {"max_drop": 1.0}}, ["quantize", "report"]),
+        ({"evaluate": {"also": ["elsewhere.onnx"]}}, ["also", "report"]),
+        ({"evaluate": {"temperature": True}}, ["evaluate", "report"]),
         ({"serving": {"precision": "float32"}}, ["quantize", "report"]),
         ({"serving": {"folder": "elsewhere"}}, ["report"]),
         ({"validate": {"near_duplicate_bits": 9}}, ["validate_frames", "report"]),
@@ -222,6 +224,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         "compute",
         "title",
         "drop",
+        "also",
+        "temperature",
         "serving",
         "folder",
         "looks",

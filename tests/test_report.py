@@ -38,8 +38,10 @@ from pptsm.report.settings import Setting, settings
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
+    also,
     baseline,
     evaluate,
+    evaluate_also,
     export,
     frames,
     index,
@@ -67,6 +69,7 @@ SETTINGS = {
     "student": {"epochs": 1, "distillation": {"weight": 0.0}},
     "validate": {"min_videos_per_class": 1},
     "report": {"wrong_clips": 3},
+    "evaluate": {"also": ["<b>$x$.onnx", "./student"]},
 }
 AT_CHANCE = {"split": "val", "videos": 19, "groups": 19, "top1": 0.1, "low": 0.02, "guessing": 1 / 19} | {
     "largest_class": 1 / 19, "above_chance": False, "train_top1": 0.2, "low_by_video": 0.02, "compared": 1,
@@ -77,6 +80,7 @@ CARDS = {"student": {"role": "student", "epochs": 1, "distilled": False, "verdic
 VALUES = {  # a row of metrics.json
     "videos": 60, "groups": 6, "classes": 2, "top1": 0.56, "top1_low": 0.43, "top1_high": 0.68, "top5": 1.0,
     "top1_low_by_group": 0.31, "top1_high_by_group": 0.75, "mean_class_accuracy": 0.5, "loss": 0.7,
+    "macro_f1": 0.5, "calibration_error": 0.1,
     "chance": 0.525, "largest_class": 0.525, "above_chance": False,
     "served_videos": 60, "served_top1": 0.55, "served_agreement": 0.983333, "compared": 1, "served_tied": 1,
     "served_tie_share": 0.95, "served_least": 0.99,
@@ -110,11 +114,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
         evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
         quantize.run(table, labels, archives, Path("export"), Path("quantized"), Path("runtimes.json"))
+        shutil.copy("export/model.onnx", "<b>$x$.onnx")
+        also.run(*networks, Path("export"), Path("found"))
+        evaluate_also.run(table, labels, archives, Path("found"), Path("scored"))
         report.run(
             table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("runtimes.json"),
-            Path("accuracy.md"), Path("index.html"), Path("confusion.csv"),
+            Path("accuracy.md"), Path("index.html"), Path("confusion.csv"), Path("networks.csv"), Path("scored"),
         )  # fmt: skip
     return folder
 

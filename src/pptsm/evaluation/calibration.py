@@ -185,6 +185,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
+def _is_temperature(value: Any) -> bool:
+    return _is_number(value) and bool(LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE)
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 

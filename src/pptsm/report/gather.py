@@ -100,14 +100,14 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     counts = confusion.counts(headline)
     classes_found = confusion.by_class(_of(per_class, "student", params.sampling), counts)
     card = read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported))
-    networks_found = [
+    on_kinetics = len(classes) == KINETICS_CLASSES
+    asked = [
         *_own_networks(cards, metrics, predictions, card, params.sampling),
         *_other_networks(sources.also, headline),
     ]
     groups = dict(zip(index["id"], index["group"], strict=True))
-    on_kinetics = len(classes) == KINETICS_CLASSES
-    compared = networks.compare(networks_found, groups, of_kinetics=on_kinetics and split == "val")
-    agree = networks.agreement(networks_found)
+    compared = networks.compare(asked, groups, of_kinetics=on_kinetics and split == "val")
+    agree = networks.agreement(asked)
     return {
         "title": params.report.title,
         "style": style(),

@@ -26,6 +26,7 @@ class Figures(BaseModel):
     mean_class_accuracy: float
     macro_f1: float
     calibration_error: float
+    loss: float
     chance: float
     largest_class: float
     above_chance: bool | None  # None: one group is not enough to say

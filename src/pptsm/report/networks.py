@@ -125,6 +125,8 @@ def agreement(networks: Sequence[Answers]) -> NDArray[np.float64]:
 def table(rows: Sequence[Compared], agree: NDArray[np.float64]) -> pd.DataFrame:
     """All figures, one row per network, with its agreement with each of them."""
     values = pd.DataFrame([row.as_row() for row in rows])
+    counts = ["only_it", "only_student", "onnx_bytes", "restricted_from"]
+    values[counts] = values[counts].astype("Int64")  # whole numbers, where there is one
     for row, shares in zip(rows, agree.T, strict=True):
         values[f"agrees with {row.name}"] = shares.round(6)
     return values

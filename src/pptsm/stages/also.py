@@ -25,7 +25,7 @@ def run(
     """Find the networks that evaluate.also names, and link to their files."""
     params = load_params(params_path)
 
-    from pptsm.deploy.named import find_networks
+    from pptsm.deploy.find_networks import find_networks
     from pptsm.runtime.console import note
     from pptsm.runtime.files import atomic_folder, is_output
 
