@@ -34,11 +34,12 @@ def test_everything_is_made(tiny_project: Path) -> None:
         "reports/evaluation/calibration.json",
         "reports/accuracy.md",
         "reports/confusion.csv",
+        "reports/networks.csv",
     ):
         assert (tiny_project / name).stat().st_size > 0, name
     page = (tiny_project / "reports" / "index.html").read_text()
     assert 'src="http' not in page  # self-contained
-    assert page.count("<svg") == 4  # two samplings, curves, classes
+    assert page.count("<svg") == 5  # reliability, two samplings, curves, classes
     assert "PP-TSM student" in page
 
 
