@@ -44,7 +44,7 @@ def append(file: Path, text: str) -> None:
 
 
 TRAINED = ["teacher", "student", "baseline"]
-COMPUTE = [*TRAINED, "export", "evaluate", "quantize", "evaluate_also", "package"]
+COMPUTE = [*TRAINED, "export", "evaluate", "quantize", "evaluate_also", "explanations", "package"]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ from pptsm.stages import (
     code,
     evaluate,
     evaluate_also,
+    explanations,
     export,
     frames,
     index,
@@ -77,6 +78,7 @@ STAGES = {
     "quantize": quantize,
     "also": also,
     "evaluate_also": evaluate_also,
+    "explanations": explanations,
     "report": report,
     "package": package,
 }

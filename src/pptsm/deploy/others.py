@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import tempfile
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from pptsm.data.clips import Dataset, EvaluationVideos
+from pptsm.data.predictions import TYPES
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import read_csv, spread_over_classes, write_csv
 from pptsm.data.transforms import ClipArray, normalise
@@ -146,8 +146,7 @@ def _kept_or_scored(
             write_csv(rows, folder / PREDICTIONS)
     else:
         note(f"evaluate_also: {other.named.name}: scored before, with the same videos, clip and code")
-    types: defaultdict[str, str] = defaultdict(lambda: "str", {f"score{place}": "float64" for place in range(1, 6)})
-    rows = read_csv((place / PREDICTIONS).read_bytes(), types | {"loss": "float64"}, keep_default_na=False)
+    rows = read_csv((place / PREDICTIONS).read_bytes(), TYPES, keep_default_na=False)
     found = json.loads((place / FIGURES).read_text(encoding="utf-8"))
     named = {"name": other.named.name, "published": other.named.published}
     return named | found, rows
