@@ -1,5 +1,8 @@
 """Figures of several networks and of their probabilities, each against another library or a plain computation."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,10 @@ from scipy import stats
 from scipy.optimize import minimize
 from sklearn.metrics import f1_score, log_loss
 
+from conftest import moving_square
+from helpers.exported import CLIP, SHAPE, exported
+from pptsm.data.views import pixels_of_file
+from pptsm.deploy.calibrated import with_calibration
 from pptsm.evaluation.agreement import agreement_matrix, bootstrap_by_group
 from pptsm.evaluation.calibrate import Scored, calibrate, reached
 from pptsm.evaluation.calibration import LEAST_TEMPERATURE, MOST_TEMPERATURE, VERSION, Calibration
@@ -18,6 +25,10 @@ from pptsm.evaluation.statistics import gain_over
 from pptsm.evaluation.tables import macro_f1, metric_values, prediction_rows
 from pptsm.evaluation.temperature import fit_temperature
 from pptsm.runtime.errors import UserError
+from pptsm.serving.parity import _is_tie
+from pptsm.serving.predictor import Predictor
+from pptsm.serving.timeline import Window, WindowScorer
+from pptsm.video.encode import write_video
 
 RNG = np.random.default_rng(7)
 LABELS = RNG.integers(0, 5, 400)
@@ -226,3 +237,35 @@ def test_classes_that_a_network_does_not_know_are_named(classes: list[str], labe
         match_classes(classes, labels, "some network")
     assert sentence in str(caught.value)
     assert "some network" in str(caught.value)
+
+
+def test_a_packaged_file_answers_with_the_temperature_and_another_sampling_does_not(tmp_path: Path) -> None:
+    """What was measured is what is served, by file and by windows; the exported file itself is as it was."""
+    plain = exported(tmp_path)
+    levels = calibrate(Scored(LOGITS[:, :3], LABELS % 3, GROUPS), None, "uniform", False)
+    softened = replace(levels, temperature=2.5)
+    packaged = tmp_path / "packaged.onnx"
+    packaged.write_bytes(with_calibration(plain.read_bytes(), softened))
+    views = np.random.default_rng(0).standard_normal((1, *SHAPE)).astype(np.float32)
+    before, after = Predictor(plain, runtime="onnxruntime"), Predictor(packaged, runtime="onnxruntime")
+    (top, logits), (soft, same_logits) = before.ranked(views, 3), after.ranked(views, 3)
+    assert np.array_equal(logits, same_logits)
+    assert [guess.label for guess in top] == [guess.label for guess in soft]
+    assert [guess.score for guess in top] == pytest.approx(np.sort(softmax(logits))[::-1], abs=1e-6)
+    assert [guess.score for guess in soft] == pytest.approx(np.sort(softmax(logits / 2.5))[::-1], abs=1e-6)
+    assert top[0].score > soft[0].score + 0.01
+    other = Predictor(packaged, "dense", runtime="onnxruntime")
+    assert other.ranked(views, 3)[0] == top
+    video = tmp_path / "a.mp4"
+    write_video(video, moving_square(20), 10, "h264")
+    whole = pixels_of_file(video, CLIP, "uniform")
+    scores, _ = WindowScorer(after)(Window(0.0, 1.0, whole.values))
+    assert scores.max() == pytest.approx(after.predict(video, 1)[0].score, abs=1e-4)
+
+
+def test_a_tie_is_one_before_the_temperature() -> None:
+    """0.96 of the probability is a tie, 0.9 none; softened, both are closer, and still so."""
+    for temperature in (1.0, 0.5, 3.0):
+        for ratio, tied in ((0.96, True), (0.9, False)):
+            row = {"top1": "a", "score1": 0.4, "top2": "b", "score2": 0.4 * ratio ** (1 / temperature)}
+            assert _is_tie(row, "b", temperature) is tied
