@@ -1,7 +1,7 @@
 """Draw the pictures of docs/tour.md: `python docs/draw_tour.py FOLDER`, in half a minute.
 
-FOLDER is one in which the default pipeline has run; the video is its first of class `left` in the test split. They go
-into docs/pictures, as PNG of at most 256 colours, because they travel with the repository.
+FOLDER is one in which stage `index` has run with preset `motion`; the video is its first of class `left` in the test
+split. The pictures go into docs/pictures, as PNG of at most 256 colours, because they travel with the repository.
 """
 
 import subprocess
@@ -86,7 +86,6 @@ def main() -> None:
     save(enlarged(drawn_by(project, "views", video)), "tour_seen")
     save(enlarged(drawn_by(project, "views", video, "--training", 2)), "tour_training")
     save(shift(), "tour_shift")
-    save(drawn_by(project, "explain", video, "--model", "models/export/model.onnx"), "tour_answer")
     print(f"pictures of {row['path']} are in {PICTURES}")
 
 
