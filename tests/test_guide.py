@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 
 from conftest import ROOT, TINY_SCREEN, copy_project, copy_tree, moving_square
 from helpers.shown import DOCTESTED, Block, blocks, missing, screen
-from pptsm.cli import app
+from pptsm.cli import STAGES, app
 from pptsm.ingest.motion import CLASSES
 from pptsm.presets.compose import PRESETS
 from pptsm.video.encode import write_video
@@ -131,7 +131,7 @@ def test_the_tutorial_shows_what_the_screen_says(tmp_path: Path, tiny_project: P
             frames = moving_square(8, seed=9 * number + place)
             write_video(tmp_path / "my_videos" / action / f"{actor}_{action}.avi", frames, 10, "mpeg4")
     printed = (tiny_project / TINY_SCREEN).read_text(encoding="utf-8")
-    names = {*ACTIONS, *ACTORS, *CLASSES, *re.findall(r"(?:videos of \d+ groups \()(.*?)\)", printed)}
+    names = {*ACTIONS, *CLASSES}
     lost: dict[str, list[str]] = {}
     for typed in screen(DOCS / "own_videos.md"):
         if typed.line.startswith(TO_INDEX):
@@ -150,8 +150,10 @@ def test_the_tutorial_shows_what_the_screen_says(tmp_path: Path, tiny_project: P
 
 def unsaid(shown: str, printed: str, names: set[str]) -> list[str]:
     """The sentences that neither a run has printed, in their order, nor, where it could not, the code can say."""
+    shown, printed = (re.sub(r" groups? \([^)]*\)", " groups (those)", text) for text in (shown, printed))
     lines = [line for line in shown.splitlines() if line.strip() not in ("...", "")]
-    whole = "\n".join(line if re.match(r"\w+[\w ]*: |student starts", line) else f" {line}" for line in lines)
+    starts = rf"(?:{'|'.join([*STAGES, 'runtimes'])}): |student starts"
+    whole = "\n".join(line if re.match(starts, line) else f" {line}" for line in lines)
     sentences = [" ".join(sentence.split()) for sentence in re.split(r"\n(?! )", whole)]
     of_code = [sentence for sentence in sentences if sentence.startswith(OTHER_RUN)]
     rest = "\n...\n".join(sentence for sentence in sentences if sentence not in of_code)
@@ -241,7 +243,9 @@ def test_the_service_answers_as_its_page_shows(tmp_path: Path, tiny_project: Pat
 
 def unlike(shown: str, printed: str) -> str:
     """Where two answers in JSON have other keys or kinds of values; words that name a model or a class may differ."""
-    told, found = (form(json.loads(text.replace("[...]", "[0.5]"))) for text in (shown, printed))
+    told, found = (json.loads(text.replace("[...]", "[0.5]")) for text in (shown, printed))
+    found.pop("warning", None)  # the tiny run's model is not above chance, and says so
+    told, found = form(told), form(found)
     return "" if told == found else f"{told} is not {found}"
 
 
