@@ -325,6 +325,28 @@ def test_the_guide_can_be_searched_from_the_disk(site: Path) -> None:
     assert 'src="guide/iframe-worker.js"' in (site / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_browser_finds_a_word_in_it(site: Path, tmp_path: Path) -> None:
+    """From file://, where browsers start no Worker: the search answers all the same."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    page = f"file://{site}/index.html?q=near_duplicate_bits"
+    done = subprocess.run(
+        [chromium, *options, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", page],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    found = re.findall(r'<a href="([^"?#]*)[^"]*" class="md-search-result__link"', done.stdout)
+    assert any(address.endswith("parameters.html") for address in found), found
+
+
 def test_the_guide_has_every_parameter_command_and_name(site: Path) -> None:
     """With what is said of each where the code says it."""
     pages = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("parameters", "commands", "python")}
