@@ -74,7 +74,7 @@ def test_no_import_of_the_package_is_unknown_to_the_rule() -> None:
     """Each library that a file of the package imports is in the standard library, in the base, or in an extra."""
     distributions = packages_distributions()
     base = {name_of(requirement) for requirement in PROJECT["dependencies"]}
-    brought = {"pydantic_core", "google", "starlette"}  # by pydantic, onnx and FastAPI
+    brought = {"pydantic_core", "google", "starlette", "rich"}  # by pydantic, onnx, FastAPI and typer
     known = EVERY | brought | {"decord"} | set(sys.stdlib_module_names) | {"pptsm"}
     for file in (ROOT / "src").rglob("*.py"):
         for module in re.findall(r"(?m)^\s*(?:from|import) ([a-zA-Z_]\w*)", file.read_text(encoding="utf-8")):

@@ -23,6 +23,7 @@ import typer
 
 from pptsm.commands import (
     benchmark,
+    compare,
     convert,
     crossval,
     doctor,
@@ -83,6 +84,7 @@ COMMANDS = (
     timeline.timeline,
     explain.explain,
     crossval.crossval,
+    compare.compare,
     views.views,
     unpack.unpack,
     convert.convert,

@@ -48,6 +48,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
     "crossval": ("pipeline", "cpu"),
+    "compare": ("pipeline",),
     "package": ("pipeline",),
     "promote": ("pipeline",),
     "convert": ("cpu",),
