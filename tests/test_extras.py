@@ -63,7 +63,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     for extra, modules in extras.EXTRAS.items():
         named = {name_of(requirement) for requirement in optional[extra]}
         assert not named & base
-        for module in set(modules) - {"dvc_data", "dvc_objects"}:  # DVC brings these
+        for module in set(modules) - {"dvc_data", "dvc_objects", "hydra"}:  # DVC brings these
             assert distributions[module] & named, (extra, module)
     assert {name_of(each) for each in optional["gpu"]} == {
         name_of(each).replace("paddlepaddle", "paddlepaddle-gpu") for each in optional["cpu"]

@@ -32,6 +32,7 @@ from pptsm.commands import (
     predict,
     preset,
     promote,
+    publish,
     serve,
     timeline,
     unpack,
@@ -95,6 +96,7 @@ COMMANDS = (
     doctor.doctor,
     serve.serve,
     promote.promote,
+    publish.publish,
 )
 
 INTERRUPTED = 128 + signal.SIGINT

@@ -177,9 +177,9 @@ def accuracy_against_latency(table: pd.DataFrame) -> str:
         reach = np.clip([top1 - rows["low"] * 100, rows["high"] * 100 - top1], 0, None)
         colour, said = ("#57606a", "baseline") if is_baseline else (STUDENT, "experiments")
         axis.errorbar(rows["ms"], top1, yerr=reach, fmt="o", color=colour, capsize=3, elinewidth=0.8, label=said)
-    for row in table.itertuples() if len(table) <= MOST_NAMED else ():
-        place = (row.ms, row.top1 * 100)
-        axis.annotate(_shortened(str(row.name)), place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    if len(table) <= MOST_NAMED:
+        for name, ms, top1 in zip(table["name"], table["ms"], table["top1"] * 100, strict=True):
+            axis.annotate(_shortened(name), (ms, top1), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel="ms of a clip, median", ylabel="top-1, %", ylim=(0, 104), xlim=(0, table["ms"].max() * 1.25))
     axis.grid(color=FAINT, linewidth=0.5)
     axis.legend(frameon=False, fontsize=8, loc="lower right")

@@ -20,8 +20,8 @@ SHOWN = 4  # modules that a sentence names
 # Extra -> the top modules that it brings and this package imports. `gpu` brings the same as `cpu`.
 EXTRAS = {
     "pipeline": (
-        "dvc", "dvc_data", "dvc_objects", "great_expectations", "imagehash", "jinja2", "matplotlib", "requests",
-        "safetensors", "scipy", "urllib3",
+        "dvc", "dvc_data", "dvc_objects", "great_expectations", "hydra", "imagehash", "jinja2", "matplotlib",
+        "requests", "safetensors", "scipy", "urllib3",
     ),
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
@@ -49,6 +49,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "benchmark": ("pipeline",),
     "crossval": ("pipeline", "cpu"),
     "compare": ("pipeline",),
+    "publish": ("pipeline",),  # and `mlflow` or `hub`, as it is asked
     "package": ("pipeline",),
     "promote": ("pipeline",),
     "convert": ("cpu",),
