@@ -1,7 +1,6 @@
 """Experiments compared: pairs and repeats by hand, and `pptsm compare` on real experiments of DVC."""
 
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 import pytest
 
 from conftest import run
+from helpers.small_project import git, small_project
 from pptsm.evaluation.over_seeds import over_seeds
 from pptsm.evaluation.statistics import gain_over
 from pptsm.experiments.compare import as_values, compare
@@ -189,58 +189,10 @@ def test_without_any_figures_there_is_a_table_a_page_and_a_sentence(tmp_path: Pa
     assert "<svg" not in (tmp_path / "page.html").read_text()
 
 
-GRAPH = """
-stages:
-  index:
-    cmd: python make.py index
-    params: [index.shift]
-    outs: [videos.csv]
-    meta: {compare: {videos: videos.csv}}
-  evaluate:
-    cmd: python make.py evaluate
-    params: [seed, sampling, bias]
-    deps: [videos.csv]
-    outs: [answers.csv]
-    metrics: [metrics.json]
-    meta: {compare: {predictions: answers.csv}}
-"""
-MAKE = """
-import json, sys
-values = dict(line.split(": ") for line in open("params.yaml").read().replace("index:\\n  ", "").splitlines())
-shift, bias = int(values["shift"]), int(values["bias"])
-names = [f"v{number + shift}" for number in range(8)]
-if sys.argv[1] == "index":
-    rows = [f"{name},a,g{number // 2},test,{name},0" for number, name in enumerate(names)]
-    print("id,label,group,split,sha256,first_frame", *rows, sep="\\n", file=open("videos.csv", "w"))
-else:
-    if bias > 8:
-        sys.exit("too much")
-    rows = [f"student,uniform,{name},a,{'a' if number < bias else 'b'}" for number, name in enumerate(names)]
-    print("role,sampling,id,label,top1", *rows, sep="\\n", file=open("answers.csv", "w"))
-    figures = {"top1": bias / 8, "top1_low": 0.1, "top1_high": 0.9, "videos": 8}
-    json.dump({"student": {"uniform": figures}}, open("metrics.json", "w"))
-"""
-
-
-def git(project: Path, *words: str) -> None:
-    name = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    subprocess.run(["git", *name, *words], cwd=project, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project of DVC: one run that is committed, and experiments beside it; one was left early, one failed."""
-    folder = tmp_path_factory.mktemp("a project") / "clone"
-    folder.mkdir()
-    (folder / "dvc.yaml").write_text(GRAPH)
-    (folder / "make.py").write_text(MAKE)
-    (folder / "params.yaml").write_text("seed: 1\nsampling: uniform\nbias: 3\nindex:\n  shift: 0\n")
-    git(folder, "init", "-q")
-    run("dvc", "init", "-q", cwd=folder)
-    run("dvc", "config", "core.analytics", "false", cwd=folder)
-    run("dvc", "repro", "-q", cwd=folder)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "run")
+    folder = small_project(tmp_path_factory.mktemp("a project") / "clone")
     for words in (["-n", "more", "-S", "bias=7"], ["-n", "again", "-S", "bias=8", "-S", "seed=2"]):
         run("dvc", "exp", "run", "-q", *words, cwd=folder)
     run("dvc", "exp", "run", "-q", "-n", "shifted", "-S", "index.shift=2", cwd=folder)
@@ -263,7 +215,7 @@ def test_experiments_of_dvc_are_compared(project: Path) -> None:
     assert paired["p_value"] == pytest.approx(2 / 2**4)
     assert rows["shifted"]["not_paired"] == "no paired test: other videos (6 of 8 are also the baseline's 8)"
     assert rows["early"]["figures"] is None
-    assert rows["early"]["did_not_run"] == ["evaluate"]
+    assert rows["early"]["did_not_run"] == ["evaluate", "package"]
 
 
 def test_named_experiments_and_commits_are_compared_and_the_table_fits(project: Path) -> None:

@@ -60,7 +60,7 @@ def values_with(root: Path, overrides: list[str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(root / "params.yaml", folder))
         try:
-            apply_overrides(copy, to_path_overrides(overrides)[PARAMS])
+            apply_overrides(copy, to_path_overrides(overrides).get(PARAMS, []))
         except (DvcException, HydraException) as error:
             raise UserError(f"overrides: {' '.join(overrides)}: {error}") from None
         return YAML(typ="safe").load(copy)

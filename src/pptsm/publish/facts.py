@@ -54,7 +54,8 @@ def facts_of_checkout(root: Path) -> Facts:
             "parameters that params.yaml has now. `dvc repro` runs them; publish then."
         )
     kept = Kept(root)
-    curves, texts = {}, {}
+    curves: dict[str, list[tuple[int, float]]] = {}
+    texts: dict[str, bytes] = {}
     for stage, path in compared_files(stages).get("epochs", {}).items():
         content = kept.read(path, None)
         if content:

@@ -112,7 +112,7 @@ def card_for_hub(text: str, facts: Facts) -> str:
         for metric in result.get("metrics", []):
             metric["name"] = _with_interval(str(metric.get("name", "")), facts.metrics)
     yaml.default_flow_style, yaml.allow_unicode, yaml.width = False, True, 1 << 16
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    yaml.sort_base_mapping_type_on_output = False
     written = io.StringIO()
     yaml.dump(head, written)
     changed = ", with edits that are in no commit" if facts.changed else ""
