@@ -5,9 +5,10 @@ from flows.graph import ROOT, graph, page_of, said_of
 from flows.limits import device_slot
 from prefect import get_run_logger
 
+from pptsm.experiments.overrides import environment_of_copy
 from pptsm.experiments.revisions import experiments, text_of
 from pptsm.orchestration.running import CommandError
-from pptsm.runtime.files import atomic_file, state_home
+from pptsm.runtime.files import atomic_file
 
 
 def run_experiment(name: str, overrides: list[str], timeout_sec: float) -> str:
@@ -27,18 +28,13 @@ def run_experiment(name: str, overrides: list[str], timeout_sec: float) -> str:
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
     with device_slot():
-        run_stage_by_stage("experiment", command, timeout_sec, environment_of_copy())
+        run_stage_by_stage("experiment", command, timeout_sec, environment_of_copy(ROOT))
     revision = experiments(ROOT).get(name)
     if revision is None:
         raise CommandError(command, f"left no experiment {name}", [])
     save_pages(name, revision)
     get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
-
-
-def environment_of_copy() -> dict[str, str]:
-    """The copy's own source comes first; finished work is shared with this checkout, wherever that keeps it."""
-    return {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / state_home())}
 
 
 def save_pages(experiment: str, revision: str) -> None:

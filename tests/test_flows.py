@@ -17,7 +17,6 @@ import pandas as pd
 import psutil
 import pytest
 from flows.artifacts import STAGE
-from flows.experiments import environment_of_copy
 from flows.graph import Stages, graph
 from flows.predict_folder import newest_rows
 from flows.sweep import experiment_names
@@ -27,7 +26,7 @@ from helpers.imports import imported_modules
 from pptsm.data.table import write_csv
 from pptsm.experiments import revisions
 from pptsm.experiments.graph import outputs_of
-from pptsm.experiments.overrides import check_name, check_overrides, values_with
+from pptsm.experiments.overrides import check_name, check_overrides, environment_of_copy, values_with
 from pptsm.orchestration import waiting
 from pptsm.orchestration.access import (
     ADDRESS,
@@ -422,7 +421,7 @@ def test_an_experiment_keeps_its_work_where_the_user_says(
     monkeypatch.delenv("PPTSM_STATE", raising=False)
     if told is not None:
         monkeypatch.setenv("PPTSM_STATE", told)
-    assert environment_of_copy()["PPTSM_STATE"] == str(used)
+    assert environment_of_copy(ROOT)["PPTSM_STATE"] == str(used)
 
 
 def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:

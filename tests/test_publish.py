@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,13 +59,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 time.sleep(0.2)
         yield address
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGKILL)  # nothing of it is needed any more
         process.wait(30)
 
 
-def asked(server: str, path: str, **words: Any) -> Any:
+def asked(server: str, what: str, **words: Any) -> Any:
     """What the server answers by its REST interface."""
-    return httpx.get(f"{server}/api/2.0/mlflow/{path}", params=words, timeout=60).raise_for_status().json()
+    return httpx.get(f"{server}/api/2.0/mlflow/{what}", params=words, timeout=60).raise_for_status().json()
 
 
 def test_a_run_is_published_once_with_all_that_belongs_to_it(project: Path, server: str) -> None:
@@ -182,6 +183,7 @@ def test_a_refusal_of_the_hub_is_a_sentence(project: Path, tmp_path: Path) -> No
     words = ["pptsm", "publish", "hf", "package", "--repo", "who/what"]
     done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
     hub.shutdown()
+    hub.server_close()
     assert done.returncode == 1
     assert f"the Hub ({address}) does not take who/what" in done.stderr
     assert "401" in done.stderr

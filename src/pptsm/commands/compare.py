@@ -43,7 +43,9 @@ def compare(
     from pptsm.runtime.errors import UserError
 
     try:
-        found = compared_with(gather(Path(), names or [], against), network, sampling, against)
+        gathered = gather(Path(), names or [], against)
+        shown = [each for each in gathered if names or not each.is_trial or each.name == against]
+        found = compared_with(shown, network, sampling, against)
     except CommandError as error:
         raise UserError(f"{error}; its last lines: {' | '.join(error.last_lines[-3:])}") from None
     if as_json:
@@ -51,6 +53,8 @@ def compare(
         return
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns) if sys.stdout.isatty() else WIDTH
     say(as_text(found, width))
+    if left_out := len(gathered) - len(shown):
+        say(f"Not shown: {left_out} trials of `pptsm tune`, which end with the training. Named, they are.")
     write_page(found, "PP-TSM", out)
     say("To take one over: dvc exp apply NAME. To go back to the commit: git restore . && dvc checkout")
     note(f"compare: the page is {out}")

@@ -28,6 +28,7 @@ from pptsm.runtime.errors import UserError
 CHECKOUT = "(checkout)"
 TEXTS = {"role": "str", "sampling": "str", "id": "str", "label": "str", "top1": "str"}
 OF_VIDEO = {"id": "str", "label": "str", "group": "str", "split": "str", "sha256": "str", "first_frame": "int64"}
+TRIAL = "tune-"  # begins the names of the trials of `pptsm tune`
 SHOWN = 12  # names in a sentence
 
 State = Literal["done", "left", "failed", "queued", "running", "no figures"]
@@ -58,6 +59,11 @@ class Experiment:
     predictions: pd.DataFrame | None = None  # one row per role, sampling and video
     videos: pd.DataFrame | None = None  # the index: id, label, group, split, sha256, first_frame
     cost: Cost = Cost()
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is a trial of `pptsm tune`, which ends with the training."""
+        return self.name.startswith(TRIAL) and self.state == "left"
 
     @property
     def sampling(self) -> str:
@@ -203,7 +209,7 @@ class _Reader:
             return Experiment(name, revision, kind, "left", left, parameters)
         if not metrics:
             return Experiment(name, revision, kind, "no figures", left, parameters)
-        videos = self._table("videos", revision, OF_VIDEO)
+        videos = self.table("videos", revision, OF_VIDEO)
         return Experiment(
             name,
             revision,
@@ -212,12 +218,13 @@ class _Reader:
             left,
             parameters,
             metrics,
-            self._table("predictions", revision, TEXTS),
+            self.table("predictions", revision, TEXTS),
             videos,
             self._cost(revision, parameters, videos),
         )
 
-    def _table(self, word: str, revision: str | None, columns: dict[str, str]) -> pd.DataFrame | None:
+    def table(self, word: str, revision: str | None, columns: dict[str, str]) -> pd.DataFrame | None:
+        """A CSV file of a stage at a revision; None where there is none, or it is of an earlier version."""
         content = self._content(word, revision)
         if content is None:
             return None
@@ -269,6 +276,13 @@ class _Reader:
             clips = training * clips_of_a_video(params.training, training, epochs)
             seconds += float((clips / rates[rates > 0]).sum())
         return seconds / 60 if seconds else None
+
+
+def validation_videos(root: Path) -> int:
+    """Videos of the checkout's validation split; 0 where there is no index."""
+    reader = _Reader(root, stages_at(root))
+    videos = reader.table("videos", None, OF_VIDEO)
+    return 0 if videos is None else int((videos["split"] == "val").sum())
 
 
 def _state(state: str | None) -> State:

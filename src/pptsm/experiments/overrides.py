@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pptsm.experiments.graph import PARAMS
 from pptsm.runtime.errors import UserError
+from pptsm.runtime.files import state_home
 
 MAX_NAME = 100
 NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
@@ -64,3 +65,8 @@ def values_with(root: Path, overrides: list[str]) -> Any:
         except (DvcException, HydraException) as error:
             raise UserError(f"overrides: {' '.join(overrides)}: {error}") from None
         return YAML(typ="safe").load(copy)
+
+
+def environment_of_copy(root: Path) -> dict[str, str]:
+    """Of an experiment of `root`: the copy's own source comes first; finished work is shared with the checkout."""
+    return {"PYTHONPATH": "src", "PPTSM_STATE": str(root.absolute() / state_home())}

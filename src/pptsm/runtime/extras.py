@@ -49,6 +49,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "benchmark": ("pipeline",),
     "crossval": ("pipeline", "cpu"),
     "compare": ("pipeline",),
+    "tune": ("pipeline", "tuning"),
     "publish": ("pipeline",),  # and `mlflow` or `hub`, as it is asked
     "package": ("pipeline",),
     "promote": ("pipeline",),
