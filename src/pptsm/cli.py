@@ -47,6 +47,7 @@ from pptsm.stages import (
     check,
     code,
     evaluate,
+    explanations,
     export,
     frames,
     index,
@@ -76,6 +77,7 @@ STAGES = {
     "export": export,
     "evaluate": evaluate,
     "quantize": quantize,
+    "explanations": explanations,
     "report": report,
     "package": package,
 }

@@ -370,6 +370,10 @@ class Serving(Section):
     folder: PathText | None
 
 
+class Explanations(Section):
+    videos: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
 class Report(Section):
     title: str
     wrong_clips: Annotated[int, Field(ge=0, le=10_000)]
@@ -406,6 +410,7 @@ class Params(Section):
     export: Export
     quantize: Quantize
     serving: Serving
+    explanations: Explanations
     report: Report
     compute: Compute
 
