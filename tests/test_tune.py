@@ -30,7 +30,6 @@ VALUES = default_values()
         ("training.base_lr=1e-3..1e-1", Searched("training.base_lr", 0.001, 0.1)),
         ("training.batch_size=8|16", Searched("training.batch_size", choices=(8, 16))),
         ("clip.input=rgb|both", Searched("clip.input", choices=("rgb", "both"))),
-        ("training.step_epochs=[]|[2, 4]", Searched("training.step_epochs", choices=([], [2, 4]))),
     ],
 )
 def test_what_may_be_is_read(text: str, expected: Searched) -> None:

@@ -21,8 +21,7 @@ from pptsm.experiments.revisions import (
     unfinished_stages,
     yaml_at,
 )
-from pptsm.params.checking import check_params
-from pptsm.params.schema import Params
+from pptsm.params.schema import Training
 from pptsm.runtime.errors import UserError
 
 CHECKOUT = "(checkout)"
@@ -166,9 +165,13 @@ class _Reader:
 
     def experiments(self, row: dict[str, Any]) -> Iterator[Experiment]:
         """Those that started from a commit."""
+        named: dict[str, dict[str, Any]] = {}
         for each in row["experiments"] or []:
+            name = each["revs"][-1]["name"] or each["revs"][-1]["rev"][:7]
+            if name not in named or named[name]["executor"]:  # for a while one that is done is shown as running too
+                named[name] = each
+        for name, each in named.items():
             trial = each["revs"][-1]
-            name = trial["name"] or trial["rev"][:7]
             state = (each["executor"] or {}).get("state")
             if state is not None or trial["data"] is None:
                 yield Experiment(name, None, "experiment", _state(state))
@@ -259,9 +262,10 @@ class _Reader:
 
     def _minutes(self, revision: str | None, parameters: dict[str, Any], videos: pd.DataFrame | None) -> float | None:
         """Minutes that the epochs' training steps took, of each network that was trained: clips by clips per second."""
-        params = _checked(self.root, revision)
-        if params is None or videos is None:
+        drawn = [parameters.get(f"training.{name}") for name in ("clips_per_video", "min_clips")]
+        if videos is None or not all(isinstance(number, int) for number in drawn):
             return None
+        recipe = Training.model_construct(clips_per_video=drawn[0], min_clips=drawn[1])  # of whatever version
         training = int((videos["split"] == "train").sum())
         seconds = 0.0
         for stage, path in self.files.get("epochs", {}).items():
@@ -271,9 +275,9 @@ class _Reader:
                 continue
             try:
                 rates = pd.read_csv(io.BytesIO(content))["clips_per_sec"]
-            except (ValueError, KeyError):
-                return None
-            clips = training * clips_of_a_video(params.training, training, epochs)
+            except (ValueError, KeyError):  # of a network that was not trained
+                continue
+            clips = training * clips_of_a_video(recipe, training, epochs)
             seconds += float((clips / rates[rates > 0]).sum())
         return seconds / 60 if seconds else None
 
@@ -298,13 +302,6 @@ def _parameters(root: Path, revision: str | None) -> dict[str, Any]:
 def _values(root: Path, revision: str | None) -> dict[str, Any]:
     found = yaml_at(root, PARAMS, revision)
     return found if isinstance(found, dict) else {}
-
-
-def _checked(root: Path, revision: str | None) -> Params | None:
-    try:
-        return check_params(_values(root, revision), PARAMS)
-    except UserError:  # of another version
-        return None
 
 
 def _flat(values: dict[str, Any], above: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pptsm.evaluation.over_seeds import OverSeeds
 from pptsm.experiments.compare import Compared, Row, Setting
 
 WIDTH = 120
-NAME_WIDTH, DIFFERS_WIDTH = 20, 22
+NAME_WIDTH, DIFFERS_WIDTH = 17, 19
 MOST_CHANGES = 8  # lines of a row; the page and --json have all
 NONE = "–"
 HEAD = ("experiment", "differs in", "top-1", "by video", "by group", "gain, points", "p", "min", "MB", "ms")
@@ -132,7 +132,7 @@ def _drawn(head: Sequence[str], rows: list[list[str]], wide: int, width: int) ->
     from pptsm.runtime.console import printable
 
     shown = [place for place in range(len(head)) if place == 0 or any(row[place] for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for place in shown:
         longest = max(len(line) for row in rows for line in row[place].split("\n"))
         folds = place < wide

@@ -44,6 +44,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "baseline": ("pipeline", "cpu"),
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
+    "explanations": ("pipeline",),
     "quantize": ("pipeline",),
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
