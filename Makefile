@@ -66,8 +66,8 @@ flow: setup      ## the same through Prefect: server on loopback, worker, one wa
 	$(CODE)
 	python -m pptsm.orchestration.server
 
-experiments: setup  ## what the experiments changed and what came of it, in 120 columns
-	python flows/compare.py
+experiments: setup  ## compare the experiments of the last commit: pptsm compare
+	pptsm compare
 
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
 	python -m pptsm.orchestration.server --stay
