@@ -23,6 +23,7 @@ import typer
 
 from pptsm.commands import (
     benchmark,
+    compare,
     convert,
     crossval,
     doctor,
@@ -31,8 +32,10 @@ from pptsm.commands import (
     predict,
     preset,
     promote,
+    publish,
     serve,
     timeline,
+    tune,
     unpack,
     views,
     weights,
@@ -89,6 +92,8 @@ COMMANDS = (
     timeline.timeline,
     explain.explain,
     crossval.crossval,
+    compare.compare,
+    tune.tune,
     views.views,
     unpack.unpack,
     convert.convert,
@@ -99,6 +104,7 @@ COMMANDS = (
     doctor.doctor,
     serve.serve,
     promote.promote,
+    publish.publish,
 )
 
 INTERRUPTED = 128 + signal.SIGINT
