@@ -156,7 +156,7 @@ def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any])
         (evaluation / "metrics.json").write_text(json.dumps(found | metrics))
         shutil.copy(run / "evaluation/calibration.json", evaluation)
     params = params or load_params(run / "params.yaml")
-    return gather(params, sources_of(run, evaluation), FrameSource("archive", run / "frames"))
+    return gather(params, sources_of(run, evaluation if metrics else None), FrameSource("archive", run / "frames"))
 
 
 def both(**changes: Any) -> dict[str, Any]:
