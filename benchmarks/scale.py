@@ -91,9 +91,10 @@ def in_turns(stage: str, checkouts: dict[str, Path], folder: Path, turns: int) -
         SystemExit: two checkouts write something else.
     """
     done: dict[str, list[Done]] = {name: [] for name in checkouts}
-    for _ in range(turns + 1):
+    for turn in range(turns + 1):
         for name, checkout in checkouts.items():
             done[name].append(command(stage, checkout, folder))
+            print(f"{stage} {turn} {name}: {done[name][-1].cpu_sec:.2f} s CPU", file=sys.stderr, flush=True)
             for file in WRITTEN[stage]:
                 shutil.copy(folder / file, folder / f"{name}.{file}")
         for file in WRITTEN[stage]:

@@ -1,4 +1,4 @@
-"""What libraries cost before they do anything: a garbage collector that looks too often, and modules that nobody uses."""
+"""What libraries cost before they do anything: cycles of references sought too often, modules that nobody uses."""
 
 import gc
 import sys
@@ -10,7 +10,7 @@ OBJECTS = 200_000  # made since the last look; Python's own number is 700
 
 
 def collect_rarely() -> None:
-    """Look for reference cycles after 200,000 new objects: for a command that makes very many, of which few form any."""
+    """Look for cycles of references after 200,000 new objects: for a command that makes many, of which few form any."""
     gc.set_threshold(OBJECTS, 20, 50)
 
 
