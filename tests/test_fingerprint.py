@@ -55,7 +55,7 @@ TRAINED = ["teacher", "student", "baseline"]
         ("training/loop.py", TRAINED),
         ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
         ("model/lite.py", [*TRAINED, "export", "evaluate"]),
-        ("runtime/cores.py", [*TRAINED, "export", "evaluate", "quantize", "package"]),
+        ("runtime/cores.py", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
         ("deploy/parity.py", ["export"]),
         ("distributed/ranks.py", [*TRAINED, "evaluate"]),
         ("distributed/launcher.py", []),
@@ -106,11 +106,11 @@ def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> 
         ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student", "package")]),
         (
             "onnx",
-            [*TRAINED, "export", "evaluate", "quantize", "package"],
+            [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"],
         ),  # what opens exported files lies beside what scores a network
         ("paddle2onnx", ["export"]),
-        ("onnxruntime", [*TRAINED, "export", "evaluate", "quantize", "package"]),
-        ("paddle", [*TRAINED, "export", "evaluate", "quantize", "package"]),
+        ("onnxruntime", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
+        ("paddle", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
         ("jinja2", ["report", "package"]),
         ("great_expectations", ["validate", "validate_frames"]),
         ("typer", []),

@@ -100,6 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row |= dict.fromkeys(("difference_low", "difference_high"))
     runtimes = {"machine": "a", "sampling": "uniform", "videos": 2, "rows": [row]}
     (folder / "reports/runtimes.json").write_text(json.dumps(runtimes))
+    (folder / "reports/explanations.json").write_text(json.dumps({"mistakes": [], "order": None, "reason": "none"}))
     return folder
 
 
@@ -151,6 +152,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "reports/evaluation/classes.csv": [remove, empty, binary, cut, other],
     "reports/export.json": [remove, empty, binary, cut, other],
     "reports/runtimes.json": [remove, empty, binary, cut, other],
+    "reports/explanations.json": [remove, empty, binary, cut, other],
     "reports/student.csv": [remove, empty, binary, cut, other, wrong_kind],
 }
 READ = {
@@ -161,6 +163,7 @@ READ = {
     "student": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher/card.json", "models/teacher"],
     "export": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/teacher/card.json"],
     "evaluate": ["data/index.csv", "data/labels.txt", "data/frames", "models/teacher", "models/baseline/card.json"],
+    "explanations": ["data/index.csv", "data/frames", "models/export/model.onnx", "reports/evaluation/predictions.csv"],
     "predict": ["models/export/model.onnx"],
     "report": [name for name in FILES if name != "models/export/model.onnx"],
 }

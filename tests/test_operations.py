@@ -496,7 +496,9 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
     for stage in ("motion", "index", "validate", "frames", "teacher"):
         operation.wait_for_line(first, f"{stage}: done after")
     operation.wait_for(second, "Completed")
-    worked = "7 of {} stages had work to do: student, baseline, export, evaluate, quantize, report, package"
+    worked = (
+        "8 of {} stages had work to do: student, baseline, export, evaluate, quantize, explanations, report, package"
+    )
     operation.wait_for_line(second, worked.format(len(graph())))
     log = operation.log_of(second)
     assert "student: going on after epoch" in log

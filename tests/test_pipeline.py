@@ -154,6 +154,7 @@ def would_run(project: Path) -> list[str]:
         ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
         ("report/index.html", "<!-- -->", ["report"]),
         ("deploy/quantize.py", "\nX = 1\n", ["quantize"]),
+        ("evaluation/order.py", "\nX = 1\n", ["explanations"]),
         ("deploy/package.py", "\nX = 1\n", ["package"]),
     ],
 )
@@ -192,7 +193,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
     try:
         assert would_run(tiny_project)[0] == "teacher"
-        follows = {"baseline", "export", "quantize", "evaluate", "package", "report"}
+        follows = {"baseline", "export", "quantize", "evaluate", "explanations", "package", "report"}
         assert set(would_run(tiny_project)) <= {"teacher", "student", *follows}
     finally:
         write_params(tiny_project / "params.yaml", TINY)
@@ -212,6 +213,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         ({"quantize": {"max_drop": 1.0}}, ["quantize", "report"]),
         ({"serving": {"precision": "float32"}}, ["quantize", "report"]),
         ({"serving": {"folder": "elsewhere"}}, ["report"]),
+        ({"explanations": {"videos": 3}}, ["explanations", "report"]),
         ({"validate": {"near_duplicate_bits": 9}}, ["validate_frames", "report"]),
         ({"validate": {"max_imbalance": 9.0}}, ["validate", "report"]),
     ],
@@ -224,6 +226,7 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         "drop",
         "serving",
         "folder",
+        "reversed",
         "looks",
         "imbalance",
     ],

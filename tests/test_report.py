@@ -23,6 +23,7 @@ from PIL import Image
 import report_page
 from conftest import TINY, moving_square, pptsm, spec_with, write_params
 from pptsm.data.clips import FrameSource, evaluation_indices
+from pptsm.data.predictions import of_network, read_predictions, surest_mistakes
 from pptsm.data.table import ClipRef, load_labels, save_labels
 from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.tables import in_words, prediction_rows
@@ -35,11 +36,13 @@ from pptsm.report.clips import CELLS, pictures, suspects
 from pptsm.report.gather import Sources, gather
 from pptsm.report.page import render
 from pptsm.report.settings import Setting, settings
+from pptsm.report.why import of_time, with_reasons
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
     baseline,
     evaluate,
+    explanations,
     export,
     frames,
     index,
@@ -110,11 +113,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
         evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
         quantize.run(table, labels, archives, Path("export"), Path("quantized"), Path("runtimes.json"))
+        explanations.run(table, archives, Path("export"), Path("evaluation"), Path("explanations.json"))
         report.run(
             table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("runtimes.json"),
-            Path("accuracy.md"), Path("index.html"), Path("confusion.csv"),
+            Path("explanations.json"), Path("accuracy.md"), Path("index.html"), Path("confusion.csv"),
         )  # fmt: skip
     return folder
 
@@ -126,8 +130,9 @@ def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     outcome = evaluation or run / "evaluation"
     exported = run / "export.json", run / "export/model.onnx"
     return Sources(
-        *files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories, run / "runtimes.json"
-    )
+        *files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories,
+        run / "runtimes.json", run / "explanations.json",
+    )  # fmt: skip
 
 
 def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +185,11 @@ def test_all_mistakes_are_listed_with_the_names_they_have(run: Path) -> None:
     assert len(wrong) > 3  # more than have a strip
     page = render("index.html", gathered(run))
     name = '<bdi class="name">(.*?)</bdi>'
-    listed = re.findall(f"<tr><td><code>{name}</code></td><td>{name}</td><td>{name}</td>", page, flags=re.DOTALL)
+    listed = re.findall(
+        f"<tr><td><code>{name}</code></td><td>{name}</td><td>{name}</td>",
+        page.partition("the surest first</summary>")[2],
+        flags=re.DOTALL,
+    )
     assert [tuple(map(html.unescape, cells)) for cells in listed] == [(w["id"], w["label"], w["top1"]) for w in wrong]
     section = page[page.index('id="wrong"') : page.index("Right, but nearly not")]
     assert section.count('<img src="data:image/jpeg') == 2 * 3  # what was given, and the whole frames
@@ -832,3 +841,54 @@ def test_what_a_calibration_reaches_is_on_the_pages(run: Path) -> None:
     assert "by group 70.0–99.0" in render("index.html", told)
     assert "not calibrated: there is no <split>." in render("accuracy.md", silent)
     assert "not calibrated: there is no &lt;split&gt;." in render("index.html", silent)
+
+
+def test_mistakes_on_the_page_say_why(run: Path) -> None:
+    """Each that is shown was asked as evaluation asks it (one view here, so the same score), and has a bar a frame."""
+    found = json.loads((run / "explanations.json").read_text())
+    predictions = read_predictions(run / "evaluation/predictions.csv")
+    wrong = surest_mistakes(of_network(predictions, "student", "uniform")).head(3)
+    assert [row["id"] for row in found["mistakes"]] == wrong["id"].tolist()
+    assert [row["score"] for row in found["mistakes"]] == pytest.approx(wrong["score1"].tolist(), abs=2e-5)
+    rows = gathered(run)["wrong"]
+    assert [bool(row["why"]) for row in rows] == [True] * 3 + [False] * (len(rows) - 3)
+    assert all(len(row["why"]["bars"]) == 4 for row in rows[:3])
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert page.count('<svg class="worth"') == 3
+    assert all(html.escape(row["why"]["words"], quote=True) in page for row in rows[:3])
+
+
+def test_each_class_says_whether_it_needs_the_order(run: Path) -> None:
+    """Right answers alone are counted, at most the two test videos of a class; names are escaped."""
+    found = json.loads((run / "explanations.json").read_text())["order"]
+    assert {row["class"] for row in found["classes"]} == set(NAMES)
+    assert found["videos"] == sum(row["asked"] for row in found["classes"]) == 2 * len(NAMES)
+    uniform = of_network(read_predictions(run / "evaluation/predictions.csv"), "student", "uniform")
+    right = uniform[uniform["label"] == uniform["top1"]].groupby("label").size()
+    assert {row["class"]: row["videos"] for row in found["classes"] if row["videos"]} == right.to_dict()
+    time = gathered(run)["time"]
+    assert time["words"].startswith(f"Of {len(NAMES)} classes, ")
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert 'id="time"' in page
+    assert "<bold" not in page.partition('id="time"')[2]
+
+
+def test_words_of_what_decides() -> None:
+    """The largest fall is named; where none falls, that no frame decides; a class is counted as it is known."""
+    row = {"id": "a", "score": 0.9, "drops": [-0.1, 0.25], "decisive": 1, "reversed_answer_kept": True}
+    row |= {"shuffles": 6, "shuffles_answer_kept": 2}
+    alone = row | {"id": "b", "drops": [-0.1, 0.0], "decisive": None, "shuffles": 0, "reversed_answer_kept": False}
+    first, second, third = with_reasons([{"id": "a"}, {"id": "b"}, {"id": "c"}], {"mistakes": [row, alone]})
+    assert first["why"]["words"] == (
+        "frame 2 decides most (-25.0 points without it); reversed, the answer is the same; "
+        "shuffled, the same in 2 of 6 orders"
+    )
+    assert [bar["falls"] for bar in first["why"]["bars"]] == [False, True]
+    assert [bar["height"] for bar in first["why"]["bars"]] == [0.4, 1.0]
+    assert second["why"]["words"] == "no frame decides alone; reversed, the answer is another"
+    assert third["why"] is None
+    classes = [{"needs_time": known} for known in (True, True, False, None)]
+    said = of_time({"order": {"videos": 9, "classes": classes}})
+    assert said is not None
+    assert said["words"].startswith("Of 4 classes, 2 need the order of the frames; 1 does not; 1 cannot be told")
+    assert of_time({"order": None}) is None

@@ -44,6 +44,7 @@ from pptsm.stages import (
     check,
     code,
     evaluate,
+    explanations,
     export,
     frames,
     index,
@@ -73,6 +74,7 @@ STAGES = {
     "export": export,
     "evaluate": evaluate,
     "quantize": quantize,
+    "explanations": explanations,
     "report": report,
     "package": package,
 }

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from numpy.typing import NDArray
-from scipy import stats
 
 from pptsm.deploy.package import MODEL_FILE, SUMS_FILE
+from pptsm.evaluation.paired import mcnemar_p
 from pptsm.evaluation.statistics import Gain, gain_over
 from pptsm.runtime.errors import UserError
 from pptsm.runtime.files import sha256_of
@@ -51,15 +51,10 @@ class Comparison:
 
 
 def compare(right_N: NDArray[np.bool_], champion_right_N: NDArray[np.bool_], groups_N: list[str]) -> Comparison:
-    """Compare by which videos each recognised; N at least 1.
-
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages"
-    (1947); exact, by the binomial distribution.
-    """
+    """Compare by which videos each recognised; N at least 1."""
     won, lost = int((right_N & ~champion_right_N).sum()), int((~right_N & champion_right_N).sum())
-    p_value = float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
     shares = float(right_N.mean()), float(champion_right_N.mean())
-    return Comparison(len(right_N), *shares, gain_over(right_N, champion_right_N, groups_N), p_value)
+    return Comparison(len(right_N), *shares, gain_over(right_N, champion_right_N, groups_N), mcnemar_p(won, lost))
 
 
 def recognised(package: Path, root: Path, videos: pd.DataFrame, frame_name: str | None) -> NDArray[np.bool_]:

@@ -43,6 +43,7 @@ RENAMED = {  # keys of older versions, and what took their place
 ADDED = {  # sections that files of older versions have not, and what stands in the default one
     "quantize": "{enabled: true, clips: 64, max_drop: 0.3}",
     "serving": "{runtime: auto, precision: auto, folder: null}",
+    "explanations": "{videos: 200}",
 }
 
 

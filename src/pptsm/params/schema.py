@@ -207,9 +207,7 @@ class FrameSettings(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.shards is not None and self.source != "archive":
-            raise ValueError(
-                f"shards hold archives: set source to archive (it is {self.source}), or shards to null"
-            )
+            raise ValueError(f"shards hold archives: set source to archive (it is {self.source}), or shards to null")
         return self
 
     @property
@@ -379,6 +377,10 @@ class Serving(Section):
     folder: PathText | None
 
 
+class Explanations(Section):
+    videos: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
 class Report(Section):
     title: str
     wrong_clips: Annotated[int, Field(ge=0, le=10_000)]
@@ -415,6 +417,7 @@ class Params(Section):
     export: Export
     quantize: Quantize
     serving: Serving
+    explanations: Explanations
     report: Report
     compute: Compute
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pptsm.data.clips import FrameSource
 from pptsm.data.geometry import seen_share
+from pptsm.data.predictions import surest_mistakes
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import excerpts
 from pptsm.data.views import middle_clip, seen_clip
@@ -87,8 +88,7 @@ def seen(clip: ClipSpec, sampling: Sampling, native: Size) -> str:
 
 def mistakes(headline: pd.DataFrame, shown: int, strips: Strips) -> list[Row]:
     """All mistakes, the surest first; the first `shown` have strips of what the network was given."""
-    wrong = headline[headline["label"] != headline["top1"]].sort_values(["score1", "id"], ascending=[False, True])
-    rows = _rows(wrong)
+    rows = _rows(surest_mistakes(headline))
     return [row | (strips.large(row["id"]) if place < shown else {"strip": None}) for place, row in enumerate(rows)]
 
 

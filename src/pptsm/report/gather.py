@@ -16,17 +16,19 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource
+from pptsm.data.predictions import of_network, read_predictions
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import load_index, load_labels, read_table
 from pptsm.data.views import evaluation_indices
 from pptsm.params.choices import TITLES, TRUNKS
 from pptsm.params.schema import Params
-from pptsm.report import clips, confusion, figures
+from pptsm.report import clips, confusion, figures, why
 from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.dataset import by_class_and_split, by_split
 from pptsm.report.inputs import (
     Calibrated,
     CardOf,
+    Explanations,
     Exported,
     FramesValidation,
     Runtimes,
@@ -43,8 +45,8 @@ from pptsm.video.types import Size
 SAMPLINGS = ("uniform", "dense")
 WIDE: Size = (1920, 1080)  # a picture of 16:9
 KINETICS_CLASSES = 400  # published figures are of that dataset; others with as many classes are not known
-NAMES = dict.fromkeys(("id", "label", "top1", "top2", "top3", "top4", "top5", "role", "sampling", "class"), "str")
-TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of all tables' columns
+NAMES = dict.fromkeys(("role", "sampling", "class"), "str")  # names are words, even "001", "1" and "nan"
+TYPES = defaultdict(lambda: "float64", NAMES | {"videos": "int64", "epoch": "int64"})  # of the other tables' columns
 EPOCHS = ("epoch", "lr", "loss", "train_top1", "clips_per_sec", "wait_share")  # columns that a history must have
 
 
@@ -63,6 +65,7 @@ class Sources:
     onnx: Path
     histories: dict[str, Path]  # role -> CSV
     runtimes: Path | None = None  # JSON of stage quantize; None: nothing is said of it
+    explanations: Path | None = None  # JSON of stage explanations; None: as before
 
 
 def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, Any]:
@@ -74,17 +77,17 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     index = load_index(sources.index)
     classes = load_labels(sources.labels, index)
     metrics = read_metrics(sources.evaluation / "metrics.json", params.sampling)
-    # names are words, even "001", "1" and "nan"
-    predictions, per_class = (
-        read_table(sources.evaluation / name, what, "evaluate", columns, TYPES, keep_default_na=False)
-        for name, what, columns in (
-            ("predictions.csv", "the predictions", ("id", "label", "top1", "score1", "loss", "role", "sampling")),
-            ("classes.csv", "the accuracy by class", ("class", "videos", "accuracy", "role", "sampling")),
-        )
+    per_class = read_table(
+        sources.evaluation / "classes.csv",
+        "the accuracy by class",
+        "evaluate",
+        ("class", "videos", "accuracy", "role", "sampling"),
+        TYPES,
+        keep_default_na=False,
     )
     cards = _cards(sources.networks)
     clip = ClipSpec.model_validate(cards["student"]["clip"])
-    headline = _of(predictions, "student", params.sampling)
+    headline = of_network(read_predictions(sources.evaluation / "predictions.csv"), "student", params.sampling)
     histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
     evaluated = index[index["id"].isin(headline["id"])]
     split = evaluated["split"].iloc[0] if len(evaluated) else params.evaluate.split
@@ -94,8 +97,11 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     )
     if not sources.onnx.is_file():
         raise unusable("the exported file", sources.onnx, "there is no such file", "export")
+    explained: dict[str, Any] | None = None
+    if sources.explanations:
+        explained = read_json(sources.explanations, "the explanations", "explanations", TypeAdapter(Explanations))
     counts = confusion.counts(headline)
-    classes_found = confusion.by_class(_of(per_class, "student", params.sampling), counts)
+    classes_found = confusion.by_class(of_network(per_class, "student", params.sampling), counts)
     return {
         "title": params.report.title,
         "style": style(),
@@ -132,7 +138,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "by_class": classes_found.to_dict("records"),
         "bars": figures.class_bars(classes_found),
         "drawn_classes": figures.MOST_CLASSES,
-        **_shown_clips(params, headline, counts, clips.Strips(clip, params.sampling, evaluated, frames)),
+        "time": explained and why.of_time(explained),
+        **_shown_clips(params, headline, counts, explained, clips.Strips(clip, params.sampling, evaluated, frames)),
         "splits": by_split(index),
         "class_splits": by_class_and_split(index),
         "revision": git_revision(),
@@ -202,11 +209,13 @@ def _published_rows() -> list[dict[str, str]]:
     )
 
 
-def _of(table: pd.DataFrame, role: str, sampling: str) -> pd.DataFrame:
-    return table[(table["role"] == role) & (table["sampling"] == sampling)].reset_index(drop=True)
-
-
-def _shown_clips(params: Params, headline: pd.DataFrame, counts: pd.DataFrame, strips: clips.Strips) -> dict[str, Any]:
+def _shown_clips(
+    params: Params,
+    headline: pd.DataFrame,
+    counts: pd.DataFrame,
+    explained: dict[str, Any] | None,
+    strips: clips.Strips,
+) -> dict[str, Any]:
     """The confusion with its clips, mistakes, what was nearly wrong, and labels to look at."""
     cells = confusion.cells(counts)
     opened = clips.of_cells(cells, headline, strips)
@@ -216,7 +225,7 @@ def _shown_clips(params: Params, headline: pd.DataFrame, counts: pd.DataFrame, s
         "matrix": confusion.matrix(cells),
         "opened": opened,
         "anchors": {(of["cell"].actual, of["cell"].predicted): of["cell"].anchor for of in opened},
-        "wrong": clips.mistakes(headline, params.report.wrong_clips, strips),
+        "wrong": why.with_reasons(clips.mistakes(headline, params.report.wrong_clips, strips), explained),
         "nearly_wrong": clips.nearly_wrong(headline, strips),
         "suspects": suspects.to_dict("records"),
     }

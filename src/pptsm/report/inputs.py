@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pptsm.data.spec import ClipSpec
 from pptsm.runtime.errors import unusable
@@ -106,6 +106,45 @@ class Runtimes(BaseModel):
     sampling: str
     videos: int
     rows: list[RuntimeRow]
+
+
+class Mistake(BaseModel):
+    """Why a video is answered so; the answer is a wrong one."""
+
+    id: str
+    score: float
+    drops: list[float]
+    decisive: int | None
+    reversed_answer_kept: bool
+    shuffles: int
+    shuffles_answer_kept: int
+
+
+class ClassOrder(BaseModel):
+    """What the order of the frames is worth to a class."""
+
+    label: Annotated[str, Field(alias="class")]
+    asked: int
+    videos: int
+    reversed_kept: float | None
+    shuffled_kept: float | None
+    became: str | None
+    needs_time: bool | None
+
+
+class Orders(BaseModel):
+    """The same of all classes that have videos."""
+
+    videos: int
+    classes: list[ClassOrder]
+
+
+class Explanations(BaseModel):
+    """Why the student answers as it does."""
+
+    mistakes: list[Mistake]
+    order: Orders | None
+    reason: str | None
 
 
 class Splits(BaseModel):

@@ -39,6 +39,7 @@ def run(
         Path, typer.Option("--baseline-history", help="Epochs of the student without a teacher.")
     ],
     runtimes: Annotated[Path, typer.Option("--runtimes", help="JSON of the quantize stage.")],
+    explanations: Annotated[Path, typer.Option("--explanations", help="JSON of the explanations stage.")],
     markdown: Annotated[Path, typer.Option("--markdown", callback=writable, help="Markdown file to write.")],
     html: Annotated[Path, typer.Option("--html", callback=writable, help="Page to write.")],
     confusion: Annotated[
@@ -64,7 +65,18 @@ def run(
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
     networks = [teacher, baseline, student]
     sources = Sources(
-        params_path, index, labels, networks, validation, frames_validation, evaluation, card, onnx, histories, runtimes
+        params_path,
+        index,
+        labels,
+        networks,
+        validation,
+        frames_validation,
+        evaluation,
+        card,
+        onnx,
+        histories,
+        runtimes,
+        explanations,
     )
     values = gather(params, sources, frame_source(params, frames))
     with (
