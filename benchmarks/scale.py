@@ -4,12 +4,12 @@
 
 Makes up a dataset of 400 classes in a temporary folder, without a video: index, labels, cards, curves, and what three
 networks by two samplings answer to a tenth of the clips, which are the test split. Then runs the real commands, each
-in a process of its own: `pptsm index` over as many paths as clips (their files are links to 400 small videos, which the
-first turn decodes, so that each file is only hashed), `pptsm validate` and `pptsm report`. Prints the CPU seconds of the
-whole process tree, start and imports included, and peak memory (PSS). With --beside the same commands of the other
-checkout take turns with them, and the ratio of the turns is printed; what both write must be the same bytes, but for
-the code's revision. About 20 minutes with --beside. To expect: validate and report at about 10 CPU seconds, of which
-Great Expectations alone takes 4 of validate; below 1 GB each.
+in a process of its own: `pptsm index` over as many paths as clips (their files are links to 400 small videos, which
+the first turn decodes, so that each file is only hashed), `pptsm validate` and `pptsm report`. Prints the CPU seconds
+of the whole process tree, start and imports included, and peak memory (PSS). With --beside the same commands of the
+other checkout take turns with them, and the ratio of the turns is printed; what both write must be the same bytes, but
+for the code's revision. About 20 minutes with --beside. To expect: validate and report at about 10 CPU seconds, of
+which Great Expectations alone takes 4 of validate; below 1 GB each.
 """
 
 import argparse
