@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # Stage code, although none of its dependencies may have changed: the versions of libraries are none. In a second.
 CODE := $(if $(wildcard dvc.lock),dvc repro --quiet --force --single-item code)
 
-.PHONY: help setup other-paddle other-python repro status flow experiments serve test check format lock
+.PHONY: help setup other-paddle other-python repro status flow experiments serve docs test check format lock
 help:            ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## */\1\t/' | expand -t 10
 
@@ -66,11 +66,15 @@ flow: setup      ## the same through Prefect: server on loopback, worker, one wa
 	$(CODE)
 	python -m pptsm.orchestration.server
 
-experiments: setup  ## what the experiments changed and what came of it, in 120 columns
-	python flows/compare.py
+experiments: setup  ## compare the experiments of the last commit: pptsm compare
+	pptsm compare
 
 serve: setup     ## server and worker, until Ctrl-C; then: prefect deployment run train-pptsm --watch
 	python -m pptsm.orchestration.server --stay
+
+docs: setup      ## the guide, one folder that opens from disk: site/index.html
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --config-file docs/guide/mkdocs.yml
+	@echo "open site/index.html"
 
 test: setup      ## all tests, the slow ones too, in two processes
 	python -m pytest -n 2

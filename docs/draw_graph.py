@@ -1,4 +1,4 @@
-"""Draw the graph of dvc.yaml into README.md and docs/how_it_works.md: `python docs/draw_graph.py`, in a few seconds.
+"""Draw the graph of dvc.yaml into docs/tour.md and docs/how_it_works.md: `python docs/draw_graph.py`, in a few seconds.
 
 Stages `code` and `check`, on which all others depend, are left out, and so is an arrow that others imply. With --check
 nothing is written: the exit code is 1 where a picture is out of date.
@@ -12,7 +12,7 @@ import networkx
 from dvc.repo import Repo
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs/how_it_works.md")
+PAGES = (ROOT / "docs/tour.md", ROOT / "docs/how_it_works.md")
 PICTURE = re.compile(r"```mermaid\n.*?```", flags=re.S)
 COMMON = ("code", "check")  # what every stage depends on
 

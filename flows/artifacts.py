@@ -11,7 +11,6 @@ from uuid import UUID
 import httpx
 import pandas as pd
 from flows.graph import ROOT, graph, page_of, said_of
-from flows.revisions import metrics_of, text_of
 from prefect import get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
@@ -22,7 +21,8 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 
-from pptsm.orchestration.command import CommandError, lines_of
+from pptsm.experiments.revisions import metrics_of, text_of
+from pptsm.orchestration.running import CommandError, lines_of
 from pptsm.runtime.console import read_epoch
 
 STAGE = re.compile(r"^(?:Running stage|Stage) '(?P<name>.+)'(?::| didn't change| is cached)")
@@ -147,10 +147,10 @@ def publish_results(stages: list[str], experiment: str | None = None, revision: 
     """
     for stage in stages:
         if "metrics" in graph()[stage]:
-            rows = accuracy_rows(metrics_of(graph()[stage], revision))
+            rows = accuracy_rows(metrics_of(ROOT, graph()[stage], revision))
             create_table_artifact(key="accuracy", table=rows, description="Accuracy by network and sampling.")
         for key, path in (said_of(stage, "publish") or {}).items():
-            text = text_of(path, revision)
+            text = text_of(ROOT, path, revision)
             if path.endswith(".csv"):
                 table = pd.read_csv(io.StringIO(text)).round(4)
                 columns = {str(name): table[name].tolist() for name in table}

@@ -1,20 +1,14 @@
 """A run with other parameters: a DVC experiment in its own copy of the workspace, so the checkout stays as it is."""
 
-import re
-
-from dvc.utils.cli_parse import to_path_overrides
 from flows.artifacts import run_stage_by_stage
 from flows.graph import ROOT, graph, page_of, said_of
 from flows.limits import device_slot
-from flows.revisions import PARAMS, experiments, text_of
 from prefect import get_run_logger
 
-from pptsm.orchestration.command import CommandError
-from pptsm.runtime.errors import UserError
-from pptsm.runtime.files import atomic_file, state_home
-
-MAX_NAME = 100
-NAME = re.compile(r"\w[\w-]*")  # what git takes as part of a reference, and every file system as a name
+from pptsm.experiments.overrides import environment_of_copy
+from pptsm.experiments.revisions import experiments, text_of
+from pptsm.orchestration.running import CommandError
+from pptsm.runtime.files import atomic_file
 
 
 def run_experiment(name: str, overrides: list[str], timeout_sec: float) -> str:
@@ -34,47 +28,13 @@ def run_experiment(name: str, overrides: list[str], timeout_sec: float) -> str:
     command = ["dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", name]
     command += [f"--set-param={override}" for override in overrides]  # in one word: an override is no option
     with device_slot():
-        run_stage_by_stage("experiment", command, timeout_sec, environment_of_copy())
-    revision = experiments().get(name)
+        run_stage_by_stage("experiment", command, timeout_sec, environment_of_copy(ROOT))
+    revision = experiments(ROOT).get(name)
     if revision is None:
         raise CommandError(command, f"left no experiment {name}", [])
     save_pages(name, revision)
     get_run_logger().info(f"{name} is done: `dvc exp show` compares it, `dvc exp apply {name}` takes it over")
     return revision
-
-
-def environment_of_copy() -> dict[str, str]:
-    """The copy's own source comes first; finished work is shared with this checkout, wherever that keeps it."""
-    return {"PYTHONPATH": "src", "PPTSM_STATE": str(ROOT / state_home())}
-
-
-def check_overrides(overrides: list[str]) -> None:
-    """Refuse overrides of other files than params.yaml.
-
-    DVC takes a file in front (`other.yaml:a=5`), writes into it wherever it lies, and may leave git's index damaged.
-
-    Raises:
-        UserError: there is one.
-    """
-    others = [path for path in to_path_overrides(overrides) if path != PARAMS]
-    if others:
-        raise UserError(
-            f"overrides: {', '.join(others)} is named as the file to change, and only params.yaml may be. Leave out "
-            "all before the colon; a value with a colon needs no file: report.title='a: b'."
-        )
-
-
-def check_name(name: str) -> str:
-    """The name of an experiment, if it can be one.
-
-    Raises:
-        UserError: it has other characters than letters, digits, _ and -, or too many.
-    """
-    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
-        raise UserError(
-            f"{name!r} cannot name an experiment: it takes letters, digits, _ and -, at most {MAX_NAME}, no - in front."
-        )
-    return name
 
 
 def save_pages(experiment: str, revision: str) -> None:
@@ -83,4 +43,4 @@ def save_pages(experiment: str, revision: str) -> None:
         for path in (said_of(stage, "publish") or {}).values():
             if path.endswith(".html"):
                 with atomic_file(page_of(path, experiment)) as partial:
-                    partial.write_text(text_of(path, revision), encoding="utf-8")
+                    partial.write_text(text_of(ROOT, path, revision), encoding="utf-8")

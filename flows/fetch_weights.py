@@ -19,7 +19,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from pptsm.orchestration.command import OVER_A_NETWORK, CommandError, ended, run_streaming
+from pptsm.orchestration.command import OVER_A_NETWORK, ended
+from pptsm.orchestration.running import CommandError, run_streaming
 
 
 @flow(name="fetch-weights")

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from ruamel.yaml import YAML
 
-from pptsm.runtime.dvc_yaml import expanded
+from pptsm.experiments.graph import stages_at
 from pptsm.runtime.errors import ParamsError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,24 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def graph() -> dict[str, dict[str, Any]]:
     """The stages of dvc.yaml by name, in the order in which they need each other."""
-    written: dict[str, Any] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return expanded(written)
+    return stages_at(ROOT)
 
 
 def said_of(stage: str, word: str) -> Any:
     """What dvc.yaml's `meta` says of a stage under a word; None where it says nothing."""
     return graph()[stage].get("meta", {}).get(word)
-
-
-def outputs_of(stage: dict[str, Any], kinds: tuple[str, ...] = ("outs", "metrics", "plots")) -> list[str]:
-    """The paths that a stage writes.
-
-    Args:
-        stage: its entry in dvc.yaml.
-        kinds: which of them.
-    """
-    outs = [out for kind in kinds for out in stage.get(kind, [])]
-    return [next(iter(out)) if isinstance(out, dict) else out for out in outs]
 
 
 def _known(name: str) -> str:

@@ -23,7 +23,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pptsm.data.table import read_csv
-from pptsm.orchestration.command import CommandError, run_streaming
+from pptsm.orchestration.running import CommandError, run_streaming
 
 SHOWN = 200  # rows of the table in Prefect
 

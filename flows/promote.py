@@ -20,7 +20,8 @@ from prefect.input import RunInput
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from pptsm.orchestration.command import CommandError, ended, run_streaming
+from pptsm.orchestration.command import ended
+from pptsm.orchestration.running import CommandError, run_streaming
 
 
 class Approval(RunInput):

@@ -18,16 +18,18 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 from flows.artifacts import publish_results, run_shown
-from flows.experiments import check_name, check_overrides, run_experiment
+from flows.experiments import run_experiment
 from flows.graph import ROOT, Stages, graph, said_of
 from flows.limits import device_slot
-from flows.revisions import experiments
 from prefect import State, flow, get_run_logger, task
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from pptsm.orchestration.command import OVER_A_NETWORK, CommandError, ended, run_streaming
+from pptsm.experiments.overrides import check_name, check_overrides
+from pptsm.experiments.revisions import experiments
+from pptsm.orchestration.command import OVER_A_NETWORK, ended
+from pptsm.orchestration.running import CommandError, run_streaming
 from pptsm.orchestration.waiting import waiting_for
 from pptsm.runtime.errors import UserError
 
@@ -66,7 +68,7 @@ def train_pptsm(
                 )
             check_overrides(overrides or [])
             name = check_name(experiment or str(flow_run.name))
-            if name in experiments():
+            if name in experiments(ROOT):
                 raise UserError(f"there is an experiment {name} already: `dvc exp remove {name}`, or another name.")
             revision = run_experiment(name, overrides or [], timeout_sec)
             publish_results(names, name, revision)

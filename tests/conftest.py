@@ -42,6 +42,8 @@ if ONE_OF_SEVERAL:
 
 DECORD: Decoder = "decord" if has_decord() else "pyav"  # what reads a file that decord may read
 
+TINY_SCREEN = ".dvc/tmp/screen.txt"  # in the tiny project: what its `dvc repro` printed; git sees nothing there
+
 # The embedded dataset, small enough that the whole pipeline takes seconds.
 TINY = {
     "motion": {"videos_per_class": 6, "groups": 6, "frame_px": 32, "num_frames": 16},
@@ -189,7 +191,8 @@ def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not original.exists():
             project = copy_project(tmp_path_factory.mktemp("in the making") / "clone")
             write_params(project / "params.yaml", TINY)
-            run("dvc", "repro", cwd=project)
+            done = run("dvc", "repro", cwd=project)
+            (project / TINY_SCREEN).write_text(done.stderr + done.stdout, encoding="utf-8")
             project.rename(original)
     return copy_tree(original, tmp_path_factory.mktemp("a project") / "clone")
 

@@ -63,7 +63,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     for extra, modules in extras.EXTRAS.items():
         named = {name_of(requirement) for requirement in optional[extra]}
         assert not named & base
-        for module in set(modules) - {"dvc_data", "dvc_objects"}:  # DVC brings these
+        for module in set(modules) - {"dvc_data", "dvc_objects", "hydra"}:  # DVC brings these
             assert distributions[module] & named, (extra, module)
     assert {name_of(each) for each in optional["gpu"]} == {
         name_of(each).replace("paddlepaddle", "paddlepaddle-gpu") for each in optional["cpu"]
@@ -74,7 +74,7 @@ def test_no_import_of_the_package_is_unknown_to_the_rule() -> None:
     """Each library that a file of the package imports is in the standard library, in the base, or in an extra."""
     distributions = packages_distributions()
     base = {name_of(requirement) for requirement in PROJECT["dependencies"]}
-    brought = {"pydantic_core", "google", "starlette"}  # by pydantic, onnx and FastAPI
+    brought = {"pydantic_core", "google", "starlette", "rich"}  # by pydantic, onnx, FastAPI and typer
     known = EVERY | brought | {"decord"} | set(sys.stdlib_module_names) | {"pptsm"}
     for file in (ROOT / "src").rglob("*.py"):
         for module in re.findall(r"(?m)^\s*(?:from|import) ([a-zA-Z_]\w*)", file.read_text(encoding="utf-8")):

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import fcntl
-import io
 import os
 import signal
 import stat
@@ -17,18 +16,17 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from flows import revisions
 from flows.artifacts import STAGE
-from flows.compare import WIDTH, compared
-from flows.experiments import check_name, check_overrides, environment_of_copy
-from flows.graph import Stages, graph, outputs_of
+from flows.graph import Stages, graph
 from flows.predict_folder import newest_rows
-from flows.sweep import experiment_names, values_with
-from rich.console import Console
+from flows.sweep import experiment_names
 
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
 from helpers.imports import imported_modules
 from pptsm.data.table import write_csv
+from pptsm.experiments import revisions
+from pptsm.experiments.graph import outputs_of
+from pptsm.experiments.overrides import check_name, check_overrides, environment_of_copy, values_with
 from pptsm.orchestration import waiting
 from pptsm.orchestration.access import (
     ADDRESS,
@@ -40,8 +38,8 @@ from pptsm.orchestration.access import (
     keep_private,
     known_access,
 )
-from pptsm.orchestration.command import CommandError, run_streaming
 from pptsm.orchestration.prefect_plugin import with_flow_name
+from pptsm.orchestration.running import CommandError, run_streaming
 from pptsm.runtime.console import note_epoch, read_epoch
 from pptsm.runtime.errors import ParamsError, UserError
 
@@ -50,12 +48,16 @@ WITH_FLOWS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ
 AS_A_SCRIPT = "from pptsm.orchestration import script; script.prepare('fetch_weights.py')"
 FLOWS_MAY_USE = {
     "params.reading",
-    "runtime.dvc_yaml",
     "runtime.errors",
     "runtime.console",
     "runtime.files",
     "orchestration.access",
+    "evaluation.over_seeds",
+    "experiments.graph",
+    "experiments.overrides",
+    "experiments.revisions",
     "orchestration.command",
+    "orchestration.running",
     "orchestration.script",
     "orchestration.waiting",
     "data.table",
@@ -178,7 +180,7 @@ def wait_for_end(process: int, seconds: float = 120) -> None:
 def test_a_command_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
     """Even kill -9 of the flow's process ends the stage under it."""
     script = (
-        "from pathlib import Path; from pptsm.orchestration.command import run_streaming;"
+        "from pathlib import Path; from pptsm.orchestration.running import run_streaming;"
         "run_streaming(['sh', '-c', 'echo $$ > child; exec sleep 300'], print, cwd=Path('.'), timeout_sec=300)"
     )
     starter = subprocess.Popen(
@@ -223,7 +225,7 @@ def test_a_bare_name_means_flow_and_deployment(typed: list[str], meant: list[str
 )
 def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key: str, value: object) -> None:
     """A sweep compares the values of an experiment that was done with those that it would have now."""
-    values = values_with([override])
+    values = values_with(ROOT, [override])
     for part in section.split("."):
         values = values[part]
     assert values[key] == value
@@ -232,8 +234,8 @@ def test_overrides_mean_what_dvc_makes_of_them(override: str, section: str, key:
 @pytest.mark.parametrize("override", ["seed", "no.such=1", "seed=[1", "--help"])
 def test_a_sweep_refuses_what_dvc_takes_for_no_override(override: str) -> None:
     """In a sentence, if an experiment of that name is to be compared; otherwise DVC says so in its run."""
-    with pytest.raises(UserError, match="runs: "):
-        values_with([override])
+    with pytest.raises(UserError, match="overrides: "):
+        values_with(ROOT, [override])
 
 
 @pytest.mark.parametrize("override", ["/elsewhere/x.yaml:a=5", "dvc.yaml:a=5", "~/x.yaml:a=1", "x.yaml:+a='b: c'"])
@@ -249,7 +251,7 @@ def test_an_override_of_another_file_is_refused(override: str) -> None:
 def test_dvc_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where git's index is damaged, and it never answers: it is ended, and the run with a sentence."""
     monkeypatch.setattr(revisions, "ASK_TIMEOUT_SEC", 0.2)
-    for ask in (revisions.experiments, lambda: revisions.text_of("params.yaml", "HEAD")):
+    for ask in (lambda: revisions.experiments(ROOT), lambda: revisions.text_of(ROOT, "params.yaml", "HEAD")):
         with pytest.raises(CommandError, match=r"`dvc .*` took longer than 0\.2 s and was stopped"):
             ask()
 
@@ -307,20 +309,6 @@ def test_the_lines_by_which_dvc_begins_a_stage_are_known() -> None:
         assert found["name"] == "index"
     for line in ("index: looking for videos", "> pptsm index", "ERROR: failed to reproduce 'index'"):
         assert STAGE.match(line) is None
-
-
-def test_the_comparison_of_experiments_fits_in_its_width() -> None:
-    """However long names and values are; columns that nothing fills are left out."""
-    head = {"experiment": "sweep-" + "x" * 100, "differs from the commit in": "index.root=/" + "y" * 150 + "\na[b]=[1]"}
-    figures = {"network": "baseline", "sampling": "uniform", "top-1": "100.00%", "95 % interval": "97.7% to 100.0%"}
-    with (output := io.StringIO()) as file:
-        Console(width=WIDTH, file=file).print(compared([head | figures, figures]))
-        lines = output.getvalue().splitlines()
-    assert max(map(len, lines)) <= WIDTH
-    text = "".join(lines)
-    assert "97.7% to 100.0%" in text
-    assert "a[b]=[1]" in text
-    assert "by group" not in text
 
 
 def test_what_prefect_keeps_is_its_owners_alone(tmp_path: Path) -> None:
@@ -433,7 +421,7 @@ def test_an_experiment_keeps_its_work_where_the_user_says(
     monkeypatch.delenv("PPTSM_STATE", raising=False)
     if told is not None:
         monkeypatch.setenv("PPTSM_STATE", told)
-    assert environment_of_copy()["PPTSM_STATE"] == str(used)
+    assert environment_of_copy(ROOT)["PPTSM_STATE"] == str(used)
 
 
 def test_without_a_server_the_user_is_told_what_to_do(tmp_path: Path) -> None:

@@ -327,7 +327,7 @@ def test_an_experiment_that_was_left_early_has_no_figures(operation: Operation, 
     """DVC shows the last commit's for it. The narrow table does not, a sweep does not take it for done, and a flow does
     not make one."""
     run("dvc", "exp", "run", "--temp", "-n", "early-sampling_dense", "-S", "sampling=dense", "check", cwd=project)
-    table = run(sys.executable, "flows/compare.py", cwd=project).stdout
+    table = run("pptsm", "compare", cwd=project).stdout
     assert max(map(len, table.splitlines())) <= 120
     row = next(line for line in table.splitlines() if "early-sampling" in line)
     assert "did not run" in row

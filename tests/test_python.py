@@ -13,6 +13,7 @@ import pytest
 import pptsm
 from conftest import ROOT, good_index, moving_square, params_with
 from helpers.networks import seeded_state
+from helpers.shown import DOCTESTED
 from pptsm.data.clips import views_of_file
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import load_index, load_labels, save_index, save_labels
@@ -33,7 +34,7 @@ from pptsm.weights.card import make_card, network_arguments, read_card, save_net
 from pptsm.weights.loading import load_weights
 from pptsm.weights.state_dict import as_arrays
 
-PAGES = (ROOT / "docs/python.md", ROOT / "README.md")
+PAGES = [ROOT / name for name in DOCTESTED]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -222,7 +222,7 @@ def test_both_locks_hold_the_same_packages_but_for_paddle() -> None:
 
 
 def test_one_version_of_paddle_everywhere() -> None:
-    """Both extras, the Makefile and the README name the same; uv takes the GPU's wheel from Paddle's index alone."""
+    """Both extras, the Makefile and docs/gpu.md name the same; uv takes the GPU's wheel from Paddle's index alone."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     assert extras["cpu"][0].startswith("paddlepaddle==3.2.2;")
@@ -230,7 +230,7 @@ def test_one_version_of_paddle_everywhere() -> None:
     (index,) = project["tool"]["uv"]["index"]
     assert project["tool"]["uv"]["sources"]["paddlepaddle-gpu"] == {"index": index["name"]}
     assert index["explicit"] is True
-    for name in ("Makefile", "README.md"):
+    for name in ("Makefile", "docs/gpu.md"):
         text = (ROOT / name).read_text()
         assert set(re.findall(r"paddlepaddle-gpu==([\d.]+)", text)) == {"3.2.2"}, name
         assert index["url"] in text, name

@@ -23,6 +23,7 @@ import typer
 
 from pptsm.commands import (
     benchmark,
+    compare,
     convert,
     crossval,
     doctor,
@@ -31,8 +32,10 @@ from pptsm.commands import (
     predict,
     preset,
     promote,
+    publish,
     serve,
     timeline,
+    tune,
     unpack,
     views,
     weights,
@@ -85,6 +88,8 @@ COMMANDS = (
     timeline.timeline,
     explain.explain,
     crossval.crossval,
+    compare.compare,
+    tune.tune,
     views.views,
     unpack.unpack,
     convert.convert,
@@ -95,6 +100,7 @@ COMMANDS = (
     doctor.doctor,
     serve.serve,
     promote.promote,
+    publish.publish,
 )
 
 INTERRUPTED = 128 + signal.SIGINT

@@ -29,6 +29,7 @@ IN_STYLE = {STUDENT: "--mark", INK: "--ink", FAINT: "--line", "#57606a": "--soft
 TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
 OUTLINE = "#ffd33d"  # of a crop
 MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
+MOST_NAMED = 20  # points; names of more would lie over each other
 MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the picture
 
 plt.rcParams.update(
@@ -159,6 +160,49 @@ def learning_curve(table: pd.DataFrame) -> str:
     axis.grid(color=FAINT, linewidth=0.5)
     axis.legend(frameon=False, fontsize=8)
     return _svg(figure, "Top-1 by the number of training groups")
+
+
+def accuracy_against_latency(table: pd.DataFrame) -> str:
+    """Top-1 with its interval by the milliseconds of a clip, a point per experiment, as SVG; empty without any.
+
+    Args:
+        table: columns `name`, `ms`, `top1`, `low`, `high` (shares are 0 to 1) and `baseline`, a bool.
+    """
+    table = table.dropna(subset=["ms", "top1"])
+    if table.empty:
+        return ""
+    figure, axis = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for is_baseline, rows in table.groupby("baseline"):
+        top1 = rows["top1"] * 100
+        reach = np.clip([top1 - rows["low"] * 100, rows["high"] * 100 - top1], 0, None)
+        colour, said = ("#57606a", "baseline") if is_baseline else (STUDENT, "experiments")
+        axis.errorbar(rows["ms"], top1, yerr=reach, fmt="o", color=colour, capsize=3, elinewidth=0.8, label=said)
+    if len(table) <= MOST_NAMED:
+        for name, ms, top1 in zip(table["name"], table["ms"], table["top1"] * 100, strict=True):
+            axis.annotate(_shortened(name), (ms, top1), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set(xlabel="ms of a clip, median", ylabel="top-1, %", ylim=(0, 104), xlim=(0, table["ms"].max() * 1.25))
+    axis.grid(color=FAINT, linewidth=0.5)
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    return _svg(figure, "Top-1 by the milliseconds of a clip; the figures stand in the table")
+
+
+def tuning_history(table: pd.DataFrame) -> str:
+    """The value of each trial and the best so far, as SVG; empty without any.
+
+    Args:
+        table: columns `number` and `value` (0 to 1), in the order of the trials.
+    """
+    if table.empty:
+        return ""
+    figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    value = table["value"] * 100
+    axis.plot(table["number"], value, "o", color=STUDENT, markersize=4, label="trial")
+    axis.step(table["number"], value.cummax(), where="post", color="#57606a", linewidth=1, label="best so far")
+    axis.set(xlabel="trial", ylabel="validation top-1, %")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(color=FAINT, linewidth=0.5)
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
+    return _svg(figure, "Validation top-1 of each trial and the best so far; the figures stand in the table")
 
 
 def strip(frames: NDArray[np.uint8], boxes: Sequence[Box] = (), height_px: int = 84) -> str:

@@ -20,8 +20,8 @@ SHOWN = 4  # modules that a sentence names
 # Extra -> the top modules that it brings and this package imports. `gpu` brings the same as `cpu`.
 EXTRAS = {
     "pipeline": (
-        "dvc", "dvc_data", "dvc_objects", "great_expectations", "imagehash", "jinja2", "matplotlib", "requests",
-        "safetensors", "scipy", "urllib3",
+        "dvc", "dvc_data", "dvc_objects", "great_expectations", "hydra", "imagehash", "jinja2", "matplotlib",
+        "requests", "safetensors", "scipy", "urllib3",
     ),
     "cpu": ("paddle", "paddle2onnx", "requests", "safetensors", "urllib3"),
     "flows": ("prefect",),
@@ -44,10 +44,14 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "baseline": ("pipeline", "cpu"),
     "export": ("cpu",),
     "evaluate": ("pipeline", "cpu"),
+    "explanations": ("pipeline",),
     "quantize": ("pipeline",),
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
     "crossval": ("pipeline", "cpu"),
+    "compare": ("pipeline",),
+    "tune": ("pipeline", "tuning"),
+    "publish": ("pipeline",),  # and `mlflow` or `hub`, as it is asked
     "package": ("pipeline",),
     "promote": ("pipeline",),
     "convert": ("cpu",),

@@ -1,0 +1,1 @@
+"""Experiments of DVC: what git and DVC know of them, and how they compare."""

@@ -1,0 +1,1 @@
+"""A finished run for others to see: in MLflow, or as a repository of the Hugging Face Hub."""
