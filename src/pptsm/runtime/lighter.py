@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,8 @@ def import_when_used(package: str, name: str) -> None:
     """
     whole = f"{package}.{name}"
     if whole not in sys.modules:
-        setattr(import_module(package), name, _Later(whole))
+        with suppress(ImportError):  # whoever needs it says so
+            setattr(import_module(package), name, _Later(whole))
 
 
 class _Later(ModuleType):
