@@ -6,8 +6,8 @@ RUN is a folder with params.yaml in which the pipeline has got as far as stage `
 learns from labels alone, in one process, by the loop that `dvc repro` runs; figures are those of the last epoch, as in
 `reports/student.csv`. With --cached it then trains once more on the batches of the first steps, which are held in
 memory and used in turn: what is left of `wait_share` there is the loop's own, and the ratio of clips per second is the
-most that a faster input could bring. The two run one after the other: on a shared machine, look at several runs. To
-expect on two quiet cores with archives of 64 px: a waiting share below a tenth, and a ratio below 1.1.
+most that a faster input could bring. The two run one after the other by the clock: on a shared machine the ratio says
+nothing, the shares do. To expect with the embedded dataset's archives: about one percent of the time.
 """
 
 import argparse
