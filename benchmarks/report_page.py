@@ -31,6 +31,7 @@ from pptsm.video.encode import write_video
 
 FRAMES, SIZE = 250, (340, 256)
 SAMPLING = "uniform"
+MOST_LINKS = 60_000  # of a file; ext4 allows 65,000
 
 
 def made_up(folder: Path, params: Params, classes: int, videos: int) -> None:
@@ -46,7 +47,7 @@ def made_up(folder: Path, params: Params, classes: int, videos: int) -> None:
     index = pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
     save_index(index, folder / "index.csv")
     save_labels(names, folder / "labels.txt")
-    _linked_frames(folder, params, index["id"].tolist())
+    linked_frames(folder, params, index["id"].tolist())
     logits_NK = rng.normal(0, 1, (videos, classes))
     logits_NK[np.arange(videos), label_N] += rng.normal(4, 1.5, videos)
     which = {"role": "student", "sampling": SAMPLING}
@@ -62,17 +63,19 @@ def made_up(folder: Path, params: Params, classes: int, videos: int) -> None:
     found.write(folder / "evaluation", SAMPLING)
 
 
-def _linked_frames(folder: Path, params: Params, names: list[str]) -> None:
-    """One archive of noisy frames, under the names of all clips."""
+def linked_frames(folder: Path, params: Params, names: list[str]) -> None:
+    """Archives of noisy frames, the same bytes, under the names of all clips."""
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (8, SIZE[1] // 8 + 1, SIZE[0] // 8 + 1, 3), dtype=np.uint8)
     frames = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, : SIZE[1], : SIZE[0]]
     write_video(folder / "video.mp4", frames.repeat(FRAMES // 8 + 1, axis=0)[:FRAMES], 25, "h264")
-    write_archive(folder / "clip.zip", folder / "video.mp4", FRAMES, params.frames)
-    for name in names:
+    for number, name in enumerate(names):
+        one = folder / f"clip_{number // MOST_LINKS}.zip"
+        if number % MOST_LINKS == 0:
+            write_archive(one, folder / "video.mp4", FRAMES, params.frames)
         file = folder / "frames" / f"{name}.zip"
         file.parent.mkdir(parents=True, exist_ok=True)
-        os.link(folder / "clip.zip", file)
+        os.link(one, file)
 
 
 def sources(folder: Path, run: Path) -> Sources:

@@ -7,6 +7,7 @@ import pytest
 
 from conftest import default_values, merged, params_with
 from helpers.roles import SETTINGS, fit, place
+from pptsm.frames.store import Kept
 from pptsm.params.choices import Source
 from pptsm.params.schema import Params, Role
 from pptsm.training.deciding import LearnsFrom, deciding_parameters, digest_of_kept
@@ -162,11 +163,11 @@ def test_frames_of_another_size_are_other_frames(place: Path) -> None:
     clips = pd.DataFrame({"id": ["a", "b", "c"], "split": ["train", "val", "test"]})
     for name in clips["id"]:
         Path(f"{name}.zip").write_bytes(b"12345")
-    before = digest_of_kept("archive", Path(), clips)
+    before = digest_of_kept(Kept("archive", Path()), clips)
     Path("c.zip").write_bytes(b"1")
-    assert digest_of_kept("archive", Path(), clips) == before
+    assert digest_of_kept(Kept("archive", Path()), clips) == before
     Path("b.zip").write_bytes(b"1")
-    assert digest_of_kept("archive", Path(), clips) != before
+    assert digest_of_kept(Kept("archive", Path()), clips) != before
 
 
 def run(role: str, changes: dict[str, Any]) -> Params:

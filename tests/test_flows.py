@@ -19,7 +19,7 @@ import pytest
 from flows.artifacts import STAGE
 from flows.graph import Stages, graph
 from flows.predict_folder import newest_rows
-from flows.sweep import experiment_names
+from flows.sweep import chosen_seeds, experiment_names, rows_over_seeds, with_seeds
 
 from conftest import ROOT, TINY, commit, copy_project, copy_tree, run, write_params
 from helpers.imports import imported_modules
@@ -246,6 +246,25 @@ def test_an_override_of_another_file_is_refused(override: str) -> None:
     with pytest.raises(UserError, match=r"only params\.yaml may be"):
         experiment_names("sweep", [["seed=1"], [override]], {})
     check_overrides(["report.title='a: b'", "params.yaml:seed=5", "+index.exclude=[a:b]"])
+
+
+def test_a_sweep_repeats_each_set_over_seeds() -> None:
+    """So many from the seed of params.yaml on, or those that are named; the mean has an interval from two seeds on."""
+    assert chosen_seeds(3) == [2026, 2027, 2028]
+    assert chosen_seeds([7]) == [7]
+    assert with_seeds([[], ["a=1"]], [7, 8]) == [["seed=7"], ["a=1", "seed=7"], ["seed=8"], ["a=1", "seed=8"]]
+    assert with_seeds([["seed=3"]], chosen_seeds(None)) == [["seed=3"]]
+    for wrong in ([], [7, 7], [-1]):
+        with pytest.raises(UserError, match="seeds: expected numbers"):
+            chosen_seeds(wrong)
+    with pytest.raises(UserError, match="sets the seed, and so does"):
+        with_seeds([["params.yaml:seed=3"]], [7])
+    long = [["report.title=" + "long" * 100, f"seed={seed}"] for seed in (1, 2)]
+    assert len(experiment_names("sweep", long, {})) == 2  # names that are cut stay different
+    seen = [{"student": {"uniform": {"top1": top1}}} for top1 in (0.5, 0.75)]
+    one, two = rows_over_seeds({"one": seen[:1], "two": seen})
+    assert (one["mean top-1"], one["95 % interval over seeds"]) == ("50.00%", "one seed: none")
+    assert (two["mean top-1"], two["95 % interval over seeds"]) == ("62.50%", "0.0% to 100.0%")
 
 
 def test_dvc_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

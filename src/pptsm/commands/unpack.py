@@ -18,28 +18,33 @@ def unpack(
 ) -> None:
     """Turn archives into folders of loose JPEGs (CLASS/VIDEO/img_00001.jpg), byte for byte, for tools that need them.
 
+    Archives that lie in shards (frames.shards) are found there.
+
     With index.root set to that folder and index.frame_name to img_%05d.jpg the pipeline reads them again.
     """
-    from pptsm.frames.archive import EXTRACT_AGAIN, archive_name, unpack
+    from pptsm.frames.archive import EXTRACT_AGAIN, Place, archive_name, unpack
+    from pptsm.frames.shards import clips_in
     from pptsm.frames.store import call_damaged
     from pptsm.runtime.console import progress, say
     from pptsm.runtime.files import atomic_folder
     from pptsm.video.types import VideoError
 
     suffix = archive_name("")
-    archives = sorted(path for path in frames.rglob(f"*{suffix}") if path.is_file())
-    if not archives:
+    files = sorted(path for path in frames.rglob(f"*{suffix}") if path.is_file())
+    if not files:
         raise UserError(
             f"no archive in {frames}: looked for files that end in {suffix} in it and its folders. With frames.source: "
             "archive, `dvc repro frames` makes them."
         )
-    count = 0
+    count = clips = 0
     with atomic_folder(out) as folder:
-        for archive in progress(archives, "unpack", "archives"):
-            name = archive.relative_to(frames).as_posix().removesuffix(suffix)
+        for file in progress(files, "unpack", "files"):
+            name = file.relative_to(frames).as_posix().removesuffix(suffix)
             try:
-                count += unpack(archive, folder / name)
+                archives = clips_in(file) or {name: Place(file)}
+                count += sum(unpack(place, folder / clip) for clip, place in archives.items())
             except VideoError as error:
-                call_damaged(archive)
+                call_damaged(file)
                 raise UserError(f"cannot unpack {error}. {EXTRACT_AGAIN} mends it.") from None
-    say(f"{out}: {count} frames of {len(archives)} archives")
+            clips += len(archives)
+    say(f"{out}: {count} frames of {clips} archives")

@@ -22,6 +22,7 @@ from pptsm.crossval.folds import SHARES, Fold, of_one_group, require_groups, spl
 from pptsm.data.clips import clips_of_a_video
 from pptsm.data.spec import clip_spec
 from pptsm.data.table import SPLITS, load_index, load_labels, save_index, save_labels
+from pptsm.frames.store import Kept
 from pptsm.params.checking import check_params
 from pptsm.params.reading import read_sections
 from pptsm.params.schema import Clip, Params
@@ -170,7 +171,7 @@ def _provenance(asked: Asked, places: Places, params: Params, videos: pd.DataFra
         inputs[f"the {role}'s starting weights"] = sha256_of(file) if file.is_file() else "random"
     source = params.frames.source
     if source != "video":
-        inputs["the kept frames"] = digest_of_kept(source, places.frames, videos.assign(split="train"))
+        inputs["the kept frames"] = digest_of_kept(Kept(source, places.frames), videos.assign(split="train"))
     code = code_of("teacher", source) | code_of("student", source) | code_of("evaluate", source)
     return Provenance(values, inputs, code)
 

@@ -19,7 +19,7 @@ from pptsm.data.table import ClipRef, excerpts
 from pptsm.data.transforms import Pixels, training_clip, views_of
 from pptsm.data.views import evaluation_indices, middle_clip, seen_clip, views_of_file  # noqa: F401  former names
 from pptsm.frames.archive import EXTRACT_AGAIN
-from pptsm.frames.store import call_damaged, read_stored, stored_name
+from pptsm.frames.store import Kept, call_damaged
 from pptsm.params.choices import Sampling, Source
 from pptsm.params.schema import Params, Training
 from pptsm.runtime.errors import UserError, unusable
@@ -31,7 +31,7 @@ from pptsm.video.video import silence_sec
 
 
 class FrameSource:
-    """Where frames come from: kept ones below a folder, one file per clip, or the video files themselves.
+    """Where frames come from: kept ones below a folder, one file per clip or in shards, or the video files themselves.
 
     Of these a process of a pool is ended where a decoder shows no frame for `limit_sec` (0: for ever).
     """
@@ -42,6 +42,7 @@ class FrameSource:
         self.limit_sec = limit_sec
         self.frame_name = frame_name  # of the frames, where what the index calls a video is a folder of them
         self.folder = folder.absolute()  # for processes that were started in another working folder
+        self.kept = None if kind == "video" else Kept(kind, self.folder)
 
     def read(self, excerpt: ClipRef, indices: NDArray[np.int64]) -> Frames:
         """The frames at 0-based `indices` of a clip, with the video's native size.
@@ -51,8 +52,8 @@ class FrameSource:
                 by another.
         """
         try:
-            if self.kind != "video":
-                frames = read_stored(self.kind, self.folder / stored_name(self.kind, excerpt.id), indices)
+            if self.kept is not None:
+                frames = self.kept.read(excerpt.id, indices)
             else:
                 path = source_path(self.folder, excerpt.path, self.frame_name)
                 with watchdog(silence_sec(path, self.limit_sec)):
@@ -69,10 +70,10 @@ class FrameSource:
         return Frames(DecodedWhenAsked(len(frames.images), image), frames.native)
 
     def _unreadable(self, excerpt: ClipRef, error: VideoError) -> UserError:
-        if self.kind == "video":
+        if self.kept is None:
             remedy = "`dvc repro index` looks at it again if it has changed; if not, leave it out (index.exclude)."
         else:
-            call_damaged(self.folder / stored_name(self.kind, excerpt.id))
+            call_damaged(self.kept.file_of(excerpt.id))
             remedy = f"{EXTRACT_AGAIN} extracts what is damaged again."
         return UserError(f"clip {excerpt.id!r} cannot be read: {error}. {remedy}")
 

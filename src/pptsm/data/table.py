@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from pptsm.runtime.errors import UserError, unusable
@@ -80,11 +81,13 @@ def write_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) 
         path: the file.
         float_format: of numbers, as `DataFrame.to_csv` takes it.
     """
-    safe: pd.DataFrame = table.copy()
+    safe: pd.DataFrame = table.copy(deep=False)
     quoting: Literal[0, 2] = csv.QUOTE_MINIMAL
     for name in _texts(table):
-        safe[name] = table[name].map(_as_cell)
-        if any("\r" in text for text in table[name] if isinstance(text, str)):
+        marked = _like(table[name], f"^{FORMULA}")
+        if marked.any():
+            safe[name] = table[name].mask(marked, "'" + table[name].where(marked, ""))
+        if _like(table[name], "\r").any():
             quoting = csv.QUOTE_NONNUMERIC
     safe.to_csv(path, index=False, lineterminator="\n", quoting=quoting, float_format=float_format)
 
@@ -102,7 +105,9 @@ def read_csv(content: bytes, types: Mapping[str, Any], **options: Any) -> pd.Dat
     """
     table: pd.DataFrame = pd.read_csv(io.BytesIO(content), dtype=types, **options)
     for name in _texts(table):
-        table[name] = table[name].str.replace(f"^'(?={FORMULA})", "", regex=True)
+        marked = _like(table[name], f"^'{FORMULA}")
+        if marked.any():
+            table.loc[marked, name] = table.loc[marked, name].str[1:]
     return table
 
 
@@ -111,8 +116,14 @@ def _texts(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if pd.api.types.is_string_dtype(table[name]) or table[name].dtype == object]
 
 
-def _as_cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and re.match(FORMULA, value) else value
+def _like(texts: pd.Series, pattern: str) -> pd.Series:
+    """Which cells are texts with a match; the pattern is one that Arrow knows, in which ^ is the text's beginning only.
+
+    Few texts are changed, and a look at all of a column costs far less than a new column.
+    """
+    if texts.dtype == object:  # any values
+        return texts.map(lambda value: isinstance(value, str) and re.search(pattern, value) is not None).astype(bool)
+    return texts.str.contains(pattern, regex=True, na=False).astype(bool)
 
 
 def save_index(table: pd.DataFrame, path: StrPath) -> None:
@@ -214,6 +225,15 @@ def load_labels(path: StrPath, index: pd.DataFrame | None = None) -> list[str]:
             )
             raise unusable("the class names", path, found, "index")
     return labels
+
+
+def videos_by_split(videos: pd.DataFrame, column: str) -> pd.DataFrame:
+    """How many rows each value of a column has in each split: a row per value, sorted, and a column per split."""
+    value_N, values = pd.factorize(videos[column], sort=True)
+    counts = {
+        split: np.bincount(value_N[(videos["split"] == split).to_numpy()], minlength=len(values)) for split in SPLITS
+    }
+    return pd.DataFrame(counts, index=pd.Index(values))
 
 
 def in_split(table: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """How far an accuracy can be trusted: intervals by video and by group, and whether it is above chance.
 
-Apart from `metrics`, because SciPy takes half a second to import and prediction does not need it.
+Apart from `metrics`, because SciPy takes half a second to import and prediction does not need it; `scipy.stats` takes
+another second, and is imported where few groups need it.
 
 Shape legend: N videos, G groups, O outcomes that a video can have, M values of a share, R values of the correlation.
 """
@@ -10,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import expit, gammaln, logit
+from scipy.special import expit, gammaln, logit, ndtri
 
 MISS = 0.05  # share of all intervals that may miss what they are to cover
 # The grid of the posterior by group: values of a share and of the correlation, and how often it is laid anew, closer.
@@ -36,8 +36,11 @@ def interval(right: int, total: int, miss: float = MISS) -> Interval:
     Source: Wilson, "Probable Inference" (1927); Brown et al., "Interval Estimation for a Binomial
     Proportion" (2001).
     """
-    found = stats.binomtest(right, total).proportion_ci(1 - miss, method="wilson")
-    return float(found.low), float(found.high)
+    share, z = right / total, ndtri(0.5 + 0.5 * (1 - miss))
+    denominator = 2 * (total + z**2)
+    middle = (2 * total * share + z**2) / denominator
+    reach = z / denominator * np.sqrt(4 * total * share * (1 - share) + z**2)
+    return float(middle - reach) if right > 0 else 0.0, float(middle + reach) if right < total else 1.0
 
 
 def interval_by_group(right_N: NDArray[np.bool_], groups_N: list[str], miss: float = MISS) -> Interval | None:
@@ -66,6 +69,8 @@ def interval_by_group(right_N: NDArray[np.bool_], groups_N: list[str], miss: flo
     if groups < len(groups_N):  # else each video is its own group
         found.append(_elsewhere(counts_GO, miss))
         if not (right_G * wrong_G).any():
+            from scipy import stats
+
             whole = stats.binomtest(int((right_G > 0).sum()), groups).proportion_ci(1 - miss, method="exact")
             found.append((float(whole.low), float(whole.high)))
     return min(low for low, _ in found), max(high for _, high in found)
@@ -192,7 +197,7 @@ def _paired(won: int, lost: int, total: int) -> Interval:
     """Interval of the difference of two shares of the same independent videos."""
     more, less, of = won + 0.5, lost + 0.5, total + 2
     middle, spread = (more - less) / of, np.sqrt(more + less - (more - less) ** 2 / of) / of
-    reach = stats.norm.ppf(1 - MISS / 2) * spread
+    reach = ndtri(1 - MISS / 2) * spread
     return float(max(-1.0, middle - reach)), float(min(1.0, middle + reach))
 
 

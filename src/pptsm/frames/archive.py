@@ -68,6 +68,14 @@ FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same video gives the same bytes
 TAIL_BYTES = 1 << 16  # the directory of 1,100 frames; that of a longer video is left to `zipfile`
 
 
+class Place(NamedTuple):
+    """Where an archive is: a file, or a part of one."""
+
+    file: Path
+    at: int = 0
+    size: int | None = None  # None: to the file's end
+
+
 def archive_name(clip_id: str) -> str:
     """Path below the frames folder of the archive of a row of the index."""
     return f"{clip_id}.zip"
@@ -132,46 +140,54 @@ def read_frames(archive: StrPath, indices: NDArray[np.int64]) -> Frames:
     return Frames(list(frames.images), frames.native)
 
 
-def frames_in(archive: Path, indices: NDArray[np.int64]) -> Frames:
+def frames_in(archive: Path | Place, indices: NDArray[np.int64]) -> Frames:
     """As `read_frames`, but decoded when they are asked for, and refused only then where one is no whole JPEG."""
+    place = archive if isinstance(archive, Place) else Place(archive)
     names = [member_name(int(index)) for index in indices]
     try:
-        comment, members = _read_own(archive, indices, names) or _read_any(archive, names)
+        comment, members = _read_own(place, indices, names) or _read_any(place, names)
         native = native_size(comment)
     except (*DAMAGE, VideoError) as error:
-        raise VideoError(f"{archive}: {error}") from None
+        raise VideoError(f"{place.file}: {error}") from None
 
-    def image(place: int) -> NDArray[np.uint8]:
-        frame = decode_jpeg(members[place])
+    def image(number: int) -> NDArray[np.uint8]:
+        frame = decode_jpeg(members[number])
         if frame is None:
-            raise VideoError(f"{archive}: {names[place]} is no whole JPEG")
+            raise VideoError(f"{place.file}: {names[number]} is no whole JPEG")
         return frame
 
     return Frames(DecodedWhenAsked(len(members), image), native)
 
 
-def _read_own(archive: Path, indices: NDArray[np.int64], names: list[str]) -> tuple[bytes, list[bytes]] | None:
+def _read_own(place: Place, indices: NDArray[np.int64], names: list[str]) -> tuple[bytes, list[bytes]] | None:
     """Comment and members of an archive as `archive_writer` makes it; None for any other, and for a damaged one.
 
     All its records have one length, so that the directory is an array and need not be parsed: `zipfile` takes as long
     for that as two frames take to decode.
     """
-    with archive.open("rb", buffering=0) as file:
-        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
-        tail = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
+    with place.file.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
+        tail, size = _tail(descriptor, place)
         directory, comment = _own_directory(tail, size)
         if not 0 <= indices.min() <= indices.max() < len(directory):
             return None
         members = []
         for record, name in zip(directory[indices], names, strict=True):
             head = LOCAL_HEADER_BYTES + len(name)
-            data = os.pread(descriptor, head + int(record["bytes"]), int(record["at"]))
+            data = os.pread(descriptor, head + int(record["bytes"]), place.at + int(record["at"]))
             member = data[head:]
             stored = record["method"] == zipfile.ZIP_STORED and record["name"] == name.encode()
             if not stored or data[LOCAL_HEADER_BYTES:head] != name.encode() or zlib.crc32(member) != record["crc"]:
                 return None
             members.append(member)
         return comment, members
+
+
+def _tail(descriptor: int, place: Place) -> tuple[bytes, int]:
+    """The last bytes of an archive, and how many it has."""
+    size = os.fstat(descriptor).st_size if place.size is None else place.size
+    start = max(0, size - TAIL_BYTES)
+    return os.pread(descriptor, size - start, place.at + start), size
 
 
 def _own_directory(tail: bytes, size: int) -> tuple[NDArray[np.void], bytes]:
@@ -191,9 +207,16 @@ def _own_directory(tail: bytes, size: int) -> tuple[NDArray[np.void], bytes]:
     return (records, comment) if own and last_is_last else (np.empty(0, RECORD), b"")
 
 
-def _read_any(archive: Path, names: list[str]) -> tuple[bytes, list[bytes]]:
+def _opened(place: Place) -> zipfile.ZipFile:
+    if place.size is None:
+        return zipfile.ZipFile(place.file)
+    with place.file.open("rb") as file:
+        return zipfile.ZipFile(io.BytesIO(os.pread(file.fileno(), place.size, place.at)))
+
+
+def _read_any(place: Place, names: list[str]) -> tuple[bytes, list[bytes]]:
     """Comment and members of any ZIP, or what is wrong with it."""
-    with zipfile.ZipFile(archive) as file:
+    with _opened(place) as file:
         return file.comment, [file.read(name) for name in names]
 
 
@@ -212,34 +235,34 @@ def native_size(comment: bytes | str) -> Size:
         ) from None
 
 
-def unpack(path: StrPath, folder: StrPath) -> int:
+def unpack(path: StrPath | Place, folder: StrPath) -> int:
     """Write an archive's frames as files of their own below `folder`, byte for byte; how many they are.
 
     Raises:
         VideoError: the archive is missing, damaged or something else.
         OSError: the frames cannot be written.
     """
-    path, folder = Path(path), Path(folder)
+    place, folder = path if isinstance(path, Place) else Place(Path(path)), Path(folder)
     folder.mkdir(parents=True)
     count = 0
-    for name, frame in _members(path):
+    for name, frame in _members(place):
         (folder / name).write_bytes(frame)
         count += 1
     return count
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+def _members(place: Place) -> Iterator[tuple[str, bytes]]:
     """The frames of an archive by their names. What goes wrong while the caller has one is none of its errors."""
     with ExitStack() as opened:
         try:
-            archive = opened.enter_context(zipfile.ZipFile(path))
+            archive = opened.enter_context(_opened(place))
         except DAMAGE as error:
-            raise VideoError(f"{path}: {error}") from None
+            raise VideoError(f"{place.file}: {error}") from None
         for name in map(member_name, range(len(archive.namelist()))):  # no other: a name might lead out of the folder
             try:
                 frame = archive.read(name)
             except DAMAGE as error:
-                raise VideoError(f"{path}: {error}") from None
+                raise VideoError(f"{place.file}: {error}") from None
             yield name, frame
 
 
@@ -252,27 +275,28 @@ class KeptFacts(NamedTuple):
     bytes: int
 
 
-def facts_of(path: Path) -> KeptFacts:
+def facts_of(path: Path | Place) -> KeptFacts:
     """Read an archive's directory, and the header of its first frame.
 
     Raises:
         VideoError: as `read_frames`.
     """
+    place = path if isinstance(path, Place) else Place(path)
     try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            directory, comment = _own_directory(os.pread(file.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
+        with place.file.open("rb", buffering=0) as file:
+            tail, size = _tail(file.fileno(), place)
+            directory, comment = _own_directory(tail, size)
             num_frames = len(directory)
             if num_frames:
                 head = LOCAL_HEADER_BYTES + len(member_name(0))
-                first = os.pread(file.fileno(), int(directory["bytes"][0]), int(directory["at"][0]) + head)
+                first = os.pread(file.fileno(), int(directory["bytes"][0]), place.at + int(directory["at"][0]) + head)
             else:
-                with zipfile.ZipFile(file) as archive:
+                with _opened(place) as archive:
                     num_frames, comment = len(archive.infolist()), archive.comment
                     first = archive.read(member_name(0))
         with Image.open(io.BytesIO(first)) as image:  # reads the header only
             return KeptFacts(num_frames, native_size(comment), min(image.size), size)
     except FileNotFoundError:
-        raise VideoError(f"there is no {path}") from None
+        raise VideoError(f"there is no {place.file}") from None
     except (*DAMAGE, VideoError) as error:
-        raise VideoError(f"{path}: {error}") from None
+        raise VideoError(f"{place.file}: {error}") from None

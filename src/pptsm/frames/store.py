@@ -1,12 +1,14 @@
 """Frames that are kept beside the videos, so that training need not decode those: in which form, written and read.
 
-The forms are an archive of JPEGs (`archive`) and a clip with many key frames (`short_gop`), one a row of the index.
+The forms are an archive of JPEGs (`archive`) and a clip with many key frames (`short_gop`), one a row of the index;
+archives of many clips can lie in one file (`shards`).
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pptsm.frames import archive, short_gop
+from pptsm.frames.shards import place_in_shard, shard_name, shards_in
 from pptsm.params.choices import StoredAs
 from pptsm.params.schema import FrameSettings
 from pptsm.runtime.paths import StrPath
@@ -29,6 +32,53 @@ class FrameRequest(NamedTuple):
 
     file: Path
     span: FrameRange
+
+
+class Kept:
+    """Where the kept frames of clips are: below a folder, a file per clip or in shards, which their names tell.
+
+    Args:
+        kind: their form.
+        folder: where to look.
+    """
+
+    def __init__(self, kind: StoredAs, folder: Path) -> None:
+        self.kind, self.folder = kind, folder
+
+    @cached_property
+    def shards(self) -> int | None:
+        """How many files hold the archives of all clips; None: each clip has a file."""
+        return shards_in(self.folder) if self.kind == "archive" else None
+
+    def file_of(self, clip_id: str) -> Path:
+        """The file that a clip's frames are in."""
+        name = stored_name(self.kind, clip_id) if self.shards is None else shard_name(clip_id, self.shards)
+        return self.folder / name
+
+    def read(self, clip_id: str, indices: NDArray[np.int64]) -> Frames:
+        """As `read_stored`, of a clip."""
+        if self.shards is None:
+            return read_stored(self.kind, self.file_of(clip_id), indices)
+        return archive.frames_in(place_in_shard(self.folder, clip_id, self.shards), indices)
+
+    def facts(self, clip_id: str) -> archive.KeptFacts:
+        """What a clip's frames say without any being decoded.
+
+        Raises:
+            VideoError: as `read`.
+        """
+        if self.shards is None:
+            return kept_facts(self.kind, self.file_of(clip_id))
+        return archive.facts_of(place_in_shard(self.folder, clip_id, self.shards))
+
+    def size(self, clip_id: str) -> int:
+        """How many bytes are kept of a clip, in either layout as many; -1 where nothing is."""
+        if self.shards is None:
+            file = self.file_of(clip_id)
+            return file.stat().st_size if file.is_file() else -1
+        with suppress(VideoError):
+            return place_in_shard(self.folder, clip_id, self.shards).size or 0
+        return -1
 
 
 def stored_name(kind: StoredAs, clip_id: str) -> str:

@@ -209,6 +209,13 @@ class FrameSettings(Section):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
     crf: Annotated[int, Field(ge=1, le=51)]
     key_frame_every: Annotated[int, Field(ge=1, le=250)]
+    shards: Annotated[int, Field(ge=1, le=99_999)] | None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.shards is not None and self.source != "archive":
+            raise ValueError(f"shards hold archives: set source to archive (it is {self.source}), or shards to null")
+        return self
 
     @property
     def stored_as(self) -> StoredAs:

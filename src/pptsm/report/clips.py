@@ -36,7 +36,7 @@ class Strips:
     Args:
         clip: of the student.
         sampling: the headline's.
-        index: all rows.
+        index: rows of all that may be asked for.
         frames: of the clips.
     """
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-SPLITS = ("train", "val", "test")
+from pptsm.data.table import SPLITS, videos_by_split
 
 
 def by_split(index: pd.DataFrame) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def by_split(index: pd.DataFrame) -> list[dict[str, Any]]:
 def by_class_and_split(index: pd.DataFrame) -> list[dict[str, Any]]:
     """One row per class: `class`, videos of each split, `groups`, and the median duration `sec`."""
     used = index[index["split"].isin(SPLITS)]
-    counts = pd.crosstab(used["label"], used["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    counts = videos_by_split(used, "label")
     grouped = used.groupby("label")
     groups, seconds = grouped["group"].nunique().to_dict(), grouped["duration_sec"].median().to_dict()
     return [

@@ -95,8 +95,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     predictions = read_predictions(sources.evaluation / "predictions.csv")
     headline = of_network(predictions, "student", params.sampling)
     histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
-    split_of = dict(zip(index["id"], index["split"], strict=True))
-    split = str(split_of.get(headline["id"].iloc[0], params.evaluate.split)) if len(headline) else params.evaluate.split
+    evaluated = index[index["id"].isin(headline["id"])]
+    split = evaluated["split"].iloc[0] if len(evaluated) else params.evaluate.split
     validation = read_json(sources.validation, "the validation's result", "validate", TypeAdapter(Validation))
     checked_frames = read_json(
         sources.frames_validation, "the frames' validation", "validate_frames", TypeAdapter(FramesValidation)
@@ -147,7 +147,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "validation": validation,
         "checked_frames": checked_frames,
         "card": card,
-        "looks": _looks(clip, list(metrics["student"]), index, headline),
+        "looks": _looks(clip, list(metrics["student"]), evaluated if len(headline) else index),
         "curves": figures.training_curves(histories),
         "histories": {role: table.to_dict("records") for role, table in histories.items() if len(table)},
         "seconds_hint": {role: _speed(table, cards.get(role, {})) for role, table in histories.items() if len(table)},
@@ -156,7 +156,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "bars": figures.class_bars(classes_found),
         "drawn_classes": figures.MOST_CLASSES,
         "time": explained and why.of_time(explained),
-        **_shown_clips(params, headline, counts, explained, clips.Strips(clip, params.sampling, index, frames)),
+        **_shown_clips(params, headline, counts, explained, clips.Strips(clip, params.sampling, evaluated, frames)),
         "splits": by_split(index),
         "class_splits": by_class_and_split(index),
         "revision": git_revision(),
@@ -310,10 +310,9 @@ def _shown_clips(
     }
 
 
-def _looks(clip: ClipSpec, samplings: list[str], index: pd.DataFrame, headline: pd.DataFrame) -> dict[str, Any]:
+def _looks(clip: ClipSpec, samplings: list[str], videos: pd.DataFrame) -> dict[str, Any]:
     """Which frames evaluation takes of a video of median length: its frames, and sampling -> clips -> indices."""
-    evaluated = index[index["id"].isin(headline["id"])] if len(headline) else index
-    count = int(evaluated["num_frames"].median())
+    count = int(videos["num_frames"].median())
     rows = {
         sampling: evaluation_indices(count, clip, sampling).reshape(-1, clip.segments).tolist()  # type: ignore[arg-type]
         for sampling in samplings

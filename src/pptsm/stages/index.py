@@ -17,6 +17,9 @@ def run(
     """Find, probe, label and split the videos under index.root."""
     params = load_params(params_path)
 
+    from pptsm.runtime.lighter import collect_rarely
+
+    collect_rarely()
     from pptsm.data.table import OTHER_CLASS, save_index, save_labels
     from pptsm.ingest.index import build_index
     from pptsm.ingest.splits import advice, split_sizes

@@ -54,6 +54,9 @@ def run(
     """Write the accuracy report."""
     params = load_params(params_path)
 
+    from pptsm.runtime.lighter import collect_rarely
+
+    collect_rarely()
     from pptsm.runtime.console import note
 
     note("report: gathering what the stages found, and drawing it")

@@ -10,6 +10,9 @@ def run(
     """Check the index; a violation stops the pipeline and says which rows."""
     params = load_params(params_path)
 
+    from pptsm.runtime.lighter import collect_rarely
+
+    collect_rarely()
     from pptsm.data.table import load_index, load_labels
     from pptsm.runtime.console import note
     from pptsm.runtime.files import atomic_file, atomic_folder

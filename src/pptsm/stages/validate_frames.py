@@ -26,6 +26,9 @@ def run(
     """Check the kept frames, and whether clips of different splits look alike."""
     params = load_params(params_path)
 
+    from pptsm.runtime.lighter import collect_rarely
+
+    collect_rarely()
     from pptsm.data.clips import frame_source
     from pptsm.data.table import load_index
     from pptsm.runtime.console import note

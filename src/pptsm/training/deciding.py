@@ -7,14 +7,13 @@ decides nothing. A parameter that no rule names decides.
 
 import hashlib
 from collections.abc import Mapping, Set
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from pptsm.data.spec import clip_spec
-from pptsm.frames.store import stored_name
-from pptsm.params.choices import ONE_DEPTH, StoredAs
+from pptsm.frames.store import Kept
+from pptsm.params.choices import ONE_DEPTH
 from pptsm.params.schema import Clip, Distillation, Params, Role, Student, Training
 from pptsm.params.section import Section
 from pptsm.training.validation import one_view
@@ -84,11 +83,10 @@ def _unused_of(section: Role, learns_from: LearnsFrom) -> set[str]:
     return unused | {f"distillation.{key}" for key in of_a_teacher - used}
 
 
-def digest_of_kept(kind: StoredAs, folder: Path, clips: pd.DataFrame) -> str:
-    """The kept frames of clips (rows of the index), by the size of each file: others have other sizes.
+def digest_of_kept(kept: Kept, clips: pd.DataFrame) -> str:
+    """The kept frames of clips (rows of the index), by the size of each clip's: others have other sizes.
 
     Which videos they were taken from, the index says by the hash of each.
     """
-    files = (folder / stored_name(kind, name) for name in clips.loc[clips["split"].isin(["train", "val"]), "id"])
-    sizes = [file.stat().st_size if file.is_file() else -1 for file in files]
+    sizes = [kept.size(name) for name in clips.loc[clips["split"].isin(["train", "val"]), "id"]]
     return hashlib.sha256(repr(sizes).encode()).hexdigest()

@@ -15,6 +15,7 @@ from pptsm.data.table import in_split, load_index, load_labels
 from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch
 from pptsm.distributed.ranks import Ranks, is_helper
+from pptsm.frames.store import Kept
 from pptsm.model.network import VideoNetwork
 from pptsm.params.schema import Params, Role, Teacher
 from pptsm.runtime.console import note
@@ -154,7 +155,7 @@ def _provenance(plan: Plan, params: Params, table: pd.DataFrame) -> Provenance:
         inputs["the teacher's network"] = read_card(plan.teacher).network.model_dump_json()
     source = params.frames.source
     if source != "video":
-        inputs["the kept frames"] = digest_of_kept(source, plan.inputs.frames, table)
+        inputs["the kept frames"] = digest_of_kept(Kept(source, plan.inputs.frames), table)
     sections = {"teacher" if name == PEER else name: section for name, section in plan.sections.items()}
     learns_from: LearnsFrom = "peer" if plan.peer else "teacher" if plan.teacher else "labels"
     return Provenance(deciding_parameters(params, sections, learns_from), inputs, code_of(plan.role, source))

@@ -7,8 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from pptsm.data.clips import FrameSource
-from pptsm.frames.store import kept_facts, stored_name
-from pptsm.params.choices import StoredAs
+from pptsm.frames.store import Kept
 from pptsm.params.schema import Validate
 from pptsm.runtime.console import note, progress
 from pptsm.runtime.files import MARKER
@@ -55,11 +54,11 @@ def validate_frames(
     tables: dict[str, Table] = {}
     facts: dict[str, Any] = {"kept": 0, "bytes": 0, "compared": 0}
     whole = clips
-    if source.kind != "video":
-        kept = _kept(clips, source.kind, source.folder, short_side_px)
+    if source.kept is not None:
+        kept = _kept(clips, source.kept, short_side_px)
         whole = clips[kept.rows["fault"] == ""].reset_index(drop=True)
         rules += FRAMES
-        tables |= {"kept": kept, "folder": _folder(clips, source.kind, source.folder)}
+        tables |= {"kept": kept, "folder": _folder(clips, source.kept)}
         facts |= {"kept": len(whole), "bytes": int(kept.rows["bytes"].sum())}
     if bits is not None and params.leakage != "off" and whole["split"].nunique() > 1:
         note(f"validate_frames: comparing the looks of {len(whole)} clips across splits")
@@ -70,10 +69,10 @@ def validate_frames(
     return Result(found.suites, found.faults, found.warnings, facts)
 
 
-def _kept(clips: pd.DataFrame, kind: StoredAs, folder: Path, short_side_px: int | None) -> Table:
+def _kept(clips: pd.DataFrame, stored: Kept, short_side_px: int | None) -> Table:
     """A row for each clip: what the directory of its file says, beside what the index says."""
     rows = [
-        _beside_the_index(row, kind, folder / stored_name(kind, row["id"]), short_side_px)
+        _beside_the_index(row, stored, short_side_px)
         for row in progress(clips.to_dict("records"), "validate_frames", "clips", total=len(clips))
     ]
     table = pd.DataFrame(rows, columns=["fault", "frames_off", "native", "short_side_off", "bytes"])
@@ -92,14 +91,14 @@ def _kept(clips: pd.DataFrame, kind: StoredAs, folder: Path, short_side_px: int 
     return Table(table.astype({"fault": "str", "native": "str"}), explain)
 
 
-def _beside_the_index(clip: Row, kind: StoredAs, path: Path, short_side_px: int | None) -> dict[str, Any]:
+def _beside_the_index(clip: Row, stored: Kept, short_side_px: int | None) -> dict[str, Any]:
     try:
-        facts = kept_facts(kind, path)
+        facts = stored.facts(clip["id"])
     except VideoError as error:
         return {"fault": str(error), "frames_off": 0, "native": "", "short_side_off": 0, "bytes": 0}
     width, height = facts.native
     expected = min(*facts.native, short_side_px or width)
-    expected -= expected % 2 if kind == "short_gop" else 0  # an encoder takes even sides only
+    expected -= expected % 2 if stored.kind == "short_gop" else 0  # an encoder takes even sides only
     return {
         "fault": "",
         "frames_off": facts.num_frames - clip["num_frames"],
@@ -109,9 +108,10 @@ def _beside_the_index(clip: Row, kind: StoredAs, path: Path, short_side_px: int 
     }
 
 
-def _folder(clips: pd.DataFrame, kind: StoredAs, folder: Path) -> Table:
+def _folder(clips: pd.DataFrame, stored: Kept) -> Table:
     """The folder in one row: how many files in it belong to no clip."""
-    expected = {stored_name(kind, name) for name in clips["id"]}
+    folder = stored.folder
+    expected = {stored.file_of(name).relative_to(folder).as_posix() for name in clips["id"]}
     found = (Path(place, name).relative_to(folder).as_posix() for place, _, names in os.walk(folder) for name in names)
     strays = sorted(set(found) - expected - {MARKER})
 

@@ -31,7 +31,8 @@ def shared_with(clips: pd.DataFrame) -> NDArray[np.int64]:
         clips: usable rows of the index, numbered from 0.
     """
     content = clips["sha256"].where(clips["sha256"] != "", clips["path"])
-    order = clips.assign(content=content).sort_values(["content", "first_frame"], kind="stable")
+    order = clips[["first_frame", "num_frames", "split"]].assign(content=pd.factorize(content)[0])
+    order = order.sort_values(["content", "first_frame"], kind="stable")
     ends = order["first_frame"] + order["num_frames"]
     partner = pd.Series(-1, order.index)
     for split in SPLITS:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.data.table import DECODED, OTHER_CLASS, SPLITS
+from pptsm.data.table import DECODED, OTHER_CLASS, SPLITS, videos_by_split
 from pptsm.params.schema import Validate
 from pptsm.validation.coverage import named_by_class
 from pptsm.validation.expectations import Table
@@ -81,11 +81,10 @@ def _classes(
     `splits` counts those that are asked for and have the class, `gaps` the others that have it not, `coverage` is the
     share of the videos that lists name.
     """
-    known = set(table.loc[table["label_index"] >= 0, "label"])
-    left_out = set(table["label"]) - known
-    counts = pd.crosstab(usable["label"], usable["split"]).reindex(
-        index=sorted(({*known, *labels} - left_out) | set(usable["label"])), columns=list(SPLITS), fill_value=0
-    )
+    known = set(table.loc[table["label_index"] >= 0, "label"].unique())
+    left_out = set(table["label"].unique()) - known
+    counts = videos_by_split(usable, "label")
+    counts = counts.reindex(sorted(({*known, *labels} - left_out) | set(counts.index)), fill_value=0)
     beside = [split for split in SPLITS if split not in asked and counts[split].any()]
     rows = pd.DataFrame(
         {
@@ -143,7 +142,8 @@ def _needed(usable: pd.DataFrame, unused: pd.DataFrame, needed: Sequence[str]) -
 
 
 def _groups(usable: pd.DataFrame) -> Table:
-    rows = usable.groupby("group")["split"].nunique().rename_axis("id").reset_index(name="splits")
+    counts = videos_by_split(usable, "group")
+    rows = (counts > 0).sum(axis=1).rename_axis("id").reset_index(name="splits")
     members_of = _members(usable, "group")
 
     def explain(row: Row, _: str) -> Lines:
