@@ -190,7 +190,7 @@ def test_what_is_no_calibration_is_refused(calibration: Calibration) -> None:
         with pytest.raises(ValueError, match="calibration"):
             Calibration.of_json(bad, classes)
     with pytest.raises(UserError, match="newer one wrote it"):
-        Calibration.of_json(text.replace('"version": 1', '"version": 2'), len(LABELS))
+        Calibration.of_json(text.replace('"version": 1', '"version": 3'), len(LABELS))
 
 
 @pytest.fixture(scope="module")

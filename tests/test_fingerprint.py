@@ -44,6 +44,7 @@ def append(file: Path, text: str) -> None:
 
 
 TRAINED = ["teacher", "student", "baseline"]
+COMPUTE = [*TRAINED, "export", "evaluate", "quantize", "evaluate_also", "explanations", "package"]
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,15 @@ TRAINED = ["teacher", "student", "baseline"]
     [
         ("video/scan.py", ["index"]),
         ("ingest/annotations/hmdb51.py", ["index"]),
-        ("evaluation/tables.py", ["evaluate"]),
+        ("evaluation/tables.py", ["evaluate", "evaluate_also"]),
+        ("evaluation/reliability.py", ["evaluate", "evaluate_also", "report"]),
+        ("deploy/find_networks.py", ["also"]),
+        ("presets/eval.yaml", ["also"]),
         ("training/loop.py", TRAINED),
-        ("model/lcnet.py", [*TRAINED, "export", "evaluate"]),
-        ("model/lite.py", [*TRAINED, "export", "evaluate"]),
-        ("runtime/cores.py", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
-        ("deploy/parity.py", ["export"]),
+        ("model/lcnet.py", [*TRAINED, "export", "evaluate", "evaluate_also"]),
+        ("model/lite.py", [*TRAINED, "export", "evaluate", "evaluate_also"]),
+        ("runtime/cores.py", COMPUTE),
+        ("deploy/parity.py", ["export", "evaluate_also"]),
         ("distributed/ranks.py", [*TRAINED, "evaluate"]),
         ("distributed/launcher.py", []),
         ("report/page.py", ["report", "package"]),
@@ -86,7 +90,23 @@ def test_a_row_more_of_the_known_weights_changes_nothing_and_the_row_in_use_does
     assert of_stage("start@teacher", name) == before
     file.write_text(file.read_text().replace("ppTSM_k400_uniform.pdparams", "another.pdparams"))
     assert of_stage("start@teacher", name) != before
-    assert of_stage("start@teacher", "own.pdparams") == of_stage("start@teacher", None)
+    assert of_stage("start@teacher", "own.pdparams") == of_stage("start@teacher")
+
+
+def test_of_a_network_that_is_scored_all_that_is_known_counts(package: Path) -> None:
+    """Its protocol too, by its name or by its file's; that of another network does not, nor for who starts from it."""
+    file, name, renamed = (
+        package / "weights/known_weights.yaml",
+        "pptsm-r50-k400-uniform",
+        "a/ppTSM_k400_uniform.pdparams",
+    )
+    before = [of_stage("also", name), of_stage("also", renamed)]
+    others = [of_stage("also", "pptsm-r50-k400-dense"), of_stage("also"), of_stage("start@teacher", name)]
+    text = file.read_text()
+    file.write_text(text.replace("params: {clip: {aspect: distorted_2_1}}", "params: {clip: {aspect: kept}}", 1))
+    assert before[0] != of_stage("also", name)
+    assert before[1] != of_stage("also", renamed)
+    assert others == [of_stage("also", "pptsm-r50-k400-dense"), of_stage("also"), of_stage("start@teacher", name)]
 
 
 def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> None:
@@ -103,14 +123,14 @@ def test_a_property_of_the_parameters_counts_where_it_is_used(package: Path) -> 
 @pytest.mark.parametrize(
     ("library", "stages"),
     [
-        ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student", "package")]),
+        ("av", [stage for stage in RUN if stage not in ("check", "start@teacher", "start@student", "also", "package")]),
         (
             "onnx",
-            [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"],
+            COMPUTE,
         ),  # what opens exported files lies beside what scores a network
-        ("paddle2onnx", ["export"]),
-        ("onnxruntime", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
-        ("paddle", [*TRAINED, "export", "evaluate", "quantize", "explanations", "package"]),
+        ("paddle2onnx", ["export", "evaluate_also"]),
+        ("onnxruntime", COMPUTE),
+        ("paddle", COMPUTE),
         ("jinja2", ["report", "package"]),
         ("great_expectations", ["validate", "validate_frames"]),
         ("typer", []),

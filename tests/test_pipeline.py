@@ -34,11 +34,12 @@ def test_everything_is_made(tiny_project: Path) -> None:
         "reports/evaluation/calibration.json",
         "reports/accuracy.md",
         "reports/confusion.csv",
+        "reports/networks.csv",
     ):
         assert (tiny_project / name).stat().st_size > 0, name
     page = (tiny_project / "reports" / "index.html").read_text()
     assert 'src="http' not in page  # self-contained
-    assert page.count("<svg") == 4  # two samplings, curves, classes
+    assert page.count("<svg") == 5  # reliability, two samplings, curves, classes
     assert "PP-TSM student" in page
 
 
@@ -151,7 +152,7 @@ def would_run(project: Path) -> list[str]:
         ("model/lcnet.py", "\n# a comment\n", []),
         ("weights/known_weights.yaml", "other:\n  url: https://example.org/a.pdparams\n  note: a row more\n", []),
         ("video/scan.py", "\nX = 1\n", ["index"]),
-        ("evaluation/tables.py", "\nX = 1\n", ["evaluate"]),
+        ("evaluation/tables.py", "\nX = 1\n", ["evaluate", "evaluate_also"]),
         ("report/index.html", "<!-- -->", ["report"]),
         ("deploy/quantize.py", "\nX = 1\n", ["quantize"]),
         ("evaluation/order.py", "\nX = 1\n", ["explanations"]),
@@ -193,7 +194,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
     write_params(tiny_project / "params.yaml", TINY, {"sampling": "dense"})
     try:
         assert would_run(tiny_project)[0] == "teacher"
-        follows = {"baseline", "export", "quantize", "evaluate", "explanations", "package", "report"}
+        follows = {"baseline", "export", "quantize", "evaluate", "also", "evaluate_also", "explanations", "package"}
+        follows |= {"report"}
         assert set(would_run(tiny_project)) <= {"teacher", "student", *follows}
     finally:
         write_params(tiny_project / "params.yaml", TINY)
@@ -211,6 +213,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         ({"compute": {"workers": 1, "batch_views": 3, "device": "cpu"}}, []),
         ({"report": {"title": "Another"}}, ["report", "package"]),
         ({"quantize": {"max_drop": 1.0}}, ["quantize", "report"]),
+        ({"evaluate": {"also": ["elsewhere.onnx"]}}, ["also", "report"]),
+        ({"evaluate": {"temperature": True}}, ["evaluate", "report"]),
         ({"serving": {"precision": "float32"}}, ["quantize", "report"]),
         ({"serving": {"folder": "elsewhere"}}, ["report"]),
         ({"explanations": {"videos": 3}}, ["explanations", "report"]),
@@ -224,6 +228,8 @@ def test_dense_sampling_reruns_training_and_nothing_upstream(tiny_project: Path)
         "compute",
         "title",
         "drop",
+        "also",
+        "temperature",
         "serving",
         "folder",
         "reversed",

@@ -32,6 +32,7 @@ AGAIN: dict[str, dict[str, Any]] = {
     },
     "baseline": {"student": {"baseline": True}},
     "export": {},  # with an index that has no validation split
+    "also": {"evaluate": {"also": ["models/export/teacher.onnx", "models/teacher"]}},
 }
 
 

@@ -40,8 +40,10 @@ from pptsm.report.why import of_time, with_reasons
 from pptsm.runtime.errors import UserError
 from pptsm.serving.metadata import ModelMetadata
 from pptsm.stages import (
+    also,
     baseline,
     evaluate,
+    evaluate_also,
     explanations,
     export,
     frames,
@@ -70,6 +72,7 @@ SETTINGS = {
     "student": {"epochs": 1, "distillation": {"weight": 0.0}},
     "validate": {"min_videos_per_class": 1},
     "report": {"wrong_clips": 3},
+    "evaluate": {"also": ["<b>$x$.onnx", "./student"]},
 }
 AT_CHANCE = {"split": "val", "videos": 19, "groups": 19, "top1": 0.1, "low": 0.02, "guessing": 1 / 19} | {
     "largest_class": 1 / 19, "above_chance": False, "train_top1": 0.2, "low_by_video": 0.02, "compared": 1,
@@ -80,6 +83,7 @@ CARDS = {"student": {"role": "student", "epochs": 1, "distilled": False, "verdic
 VALUES = {  # a row of metrics.json
     "videos": 60, "groups": 6, "classes": 2, "top1": 0.56, "top1_low": 0.43, "top1_high": 0.68, "top5": 1.0,
     "top1_low_by_group": 0.31, "top1_high_by_group": 0.75, "mean_class_accuracy": 0.5, "loss": 0.7,
+    "macro_f1": 0.5, "calibration_error": 0.1,
     "chance": 0.525, "largest_class": 0.525, "above_chance": False,
     "served_videos": 60, "served_top1": 0.55, "served_agreement": 0.983333, "compared": 1, "served_tied": 1,
     "served_tie_share": 0.95, "served_least": 0.99,
@@ -113,12 +117,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export.run(table, labels, archives, *networks, Path("export"), Path("export.json"))
         evaluate.run(table, labels, archives, *networks, Path("export"), Path("evaluation"))
         quantize.run(table, labels, archives, Path("export"), Path("quantized"), Path("runtimes.json"))
+        shutil.copy("export/model.onnx", "<b>$x$.onnx")
+        also.run(*networks, Path("export"), Path("found"))
+        evaluate_also.run(table, labels, archives, Path("found"), Path("scored"))
         explanations.run(table, archives, Path("export"), Path("evaluation"), Path("explanations.json"))
         report.run(
             table, labels, archives, *networks, checked, Path("frames.json"),
             Path("evaluation"), Path("export.json"), Path("export/model.onnx"),
             Path("teacher.csv"), Path("student.csv"), Path("baseline.csv"), Path("runtimes.json"),
             Path("explanations.json"), Path("accuracy.md"), Path("index.html"), Path("confusion.csv"),
+            Path("networks.csv"), Path("scored"),
         )  # fmt: skip
     return folder
 
@@ -131,7 +139,7 @@ def sources_of(run: Path, evaluation: Path | None = None) -> Sources:
     exported = run / "export.json", run / "export/model.onnx"
     return Sources(
         *files, networks, run / "result.json", run / "frames.json", outcome, *exported, histories,
-        run / "runtimes.json", run / "explanations.json",
+        run / "runtimes.json", run / "explanations.json", None if evaluation else run / "scored",
     )  # fmt: skip
 
 
@@ -148,7 +156,7 @@ def gathered(run: Path, params: Params | None = None, **metrics: dict[str, Any])
         (evaluation / "metrics.json").write_text(json.dumps(found | metrics))
         shutil.copy(run / "evaluation/calibration.json", evaluation)
     params = params or load_params(run / "params.yaml")
-    return gather(params, sources_of(run, evaluation), FrameSource("archive", run / "frames"))
+    return gather(params, sources_of(run, evaluation if metrics else None), FrameSource("archive", run / "frames"))
 
 
 def both(**changes: Any) -> dict[str, Any]:
@@ -201,7 +209,7 @@ def test_class_names_are_drawn_as_text(run: Path) -> None:
     drawn = {html.unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", values["bars"], flags=re.DOTALL)}
     short = {name if len(name) < 100 else "long long long…long long long" for name in NAMES}
     assert {text.strip() for text in drawn} >= {name.strip() for name in short}
-    page = render("index.html", values)
+    page = render("index.html", values).partition('<h2 id="confusion">')[2]
     for head in ("row", "col"):
         found = re.findall(f'<th scope="{head}"><bdi class="name">(.*?)</bdi></th>', page, flags=re.DOTALL)
         assert [html.unescape(name) for name in found] == sorted(NAMES)
@@ -414,6 +422,7 @@ def test_the_page_of_400_classes_stays_small(run: Path, tmp_path: Path) -> None:
         "index": tmp_path / "index.csv",
         "labels": tmp_path / "labels.txt",
         "evaluation": tmp_path / "evaluation",
+        "also": None,
     }
     sources = Sources(**(vars(sources_of(run)) | changed))
     values = gather(params, sources, FrameSource("archive", tmp_path / "frames"))
@@ -608,7 +617,7 @@ def test_a_dataset_without_a_validation_split_gets_a_word(run: Path, tmp_path: P
 
 def test_intervals_by_group_stand_beside_those_by_video(run: Path) -> None:
     """In each cell, and on the page's first tile, with a sentence that says what they mean; else nothing of groups."""
-    for template, places in (("index.html", 3), ("accuracy.md", 2)):
+    for template, places in (("index.html", 4), ("accuracy.md", 3)):
         text = render(template, gathered(run, student=both()))
         assert text.count("43.0–68.0") == text.count("by group 31.0–75.0") == places
         assert "The 60 videos are of 6 groups" in text

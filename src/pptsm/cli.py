@@ -43,10 +43,12 @@ from pptsm.commands import (
 from pptsm.runtime import extras
 from pptsm.runtime.errors import TEMPORARY, TRY_AGAIN, Stopped, UserError
 from pptsm.stages import (
+    also,
     baseline,
     check,
     code,
     evaluate,
+    evaluate_also,
     explanations,
     export,
     frames,
@@ -77,6 +79,8 @@ STAGES = {
     "export": export,
     "evaluate": evaluate,
     "quantize": quantize,
+    "also": also,
+    "evaluate_also": evaluate_also,
     "explanations": explanations,
     "report": report,
     "package": package,

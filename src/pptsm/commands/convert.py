@@ -35,15 +35,14 @@ def convert(
     from pptsm.data.spec import clip_spec
     from pptsm.data.views import middle_view, views_of_file
     from pptsm.deploy.export import export_checked
+    from pptsm.deploy.published import load_published
     from pptsm.distributed.device import use_device
     from pptsm.ingest.texts import read_label_file
     from pptsm.runtime.console import say
     from pptsm.runtime.files import atomic_file, sha256_of
     from pptsm.serving.metadata import ModelMetadata
     from pptsm.video.types import VideoError
-    from pptsm.weights.card import network_arguments
     from pptsm.weights.download import locate_weights
-    from pptsm.weights.loading import load_weights
 
     params = _params_for(weights, params_path, preset_name)
     label_file = labels or params.index.label_file
@@ -52,13 +51,9 @@ def convert(
     names = read_label_file(str(label_file))
     path = Path(weights) if Path(weights).is_file() else locate_weights(weights, params.student.start.sha256)
     use_device("cpu")
-    model = network_arguments(params.student, len(names)).build(params.clip.input)
-    report = load_weights(model, path)
+    described = (params.student.network, params.clip.input, len(names), str(label_file))
+    model, report = load_published(path, *described)
     say(f"{path}: {report.summary()}")
-    if report.reinitialised:
-        raise UserError(f"the last layer of {path} does not fit the {len(names)} classes of {label_file}.")
-    if report.spread:
-        raise UserError(f"clip.input is both, but {path} knows frames alone: take clip.input: rgb, or train it.")
     spec = clip_spec(params.clip, params.student.network.num_segments, params.sampling)
     clips = []
     for video_path in check or []:
@@ -68,8 +63,7 @@ def convert(
             raise UserError(f"--check {video_path}: {error}.") from None
     clips = clips or [np.random.default_rng(0).normal(0, 1, spec.shape).astype(np.float32)]
     metadata = ModelMetadata(names, spec, f"weights-{sha256_of(path)[:16]}")
-    unchanged = network_arguments(params.student, len(names)).build(params.clip.input)
-    load_weights(unchanged, path)
+    unchanged, _ = load_published(path, *described)
     with atomic_file(out) as partial:
         agreement = export_checked(model, unchanged, metadata, clips, params.export, partial)
     on = (

@@ -142,7 +142,7 @@ def _recipe(asked: Asked, path: Path) -> tuple[dict[Any, Any], Params]:
     """The sections of params.yaml as the folds have them: no baseline, no idle teacher, no exported files."""
     sections = read_sections(path)
     params = check_params(sections, str(path))
-    changes: dict[str, Any] = {"student": {"baseline": False}, "evaluate": {"engine": "paddle"}}
+    changes: dict[str, Any] = {"student": {"baseline": False}, "evaluate": {"engine": "paddle", "temperature": False}}
     if not asked.teacher or params.student.distillation.weight == 0:
         changes["student"] |= {"distillation": {"kind": "hinton", "weight": 0.0}}
         changes["teacher"] = {"enabled": False, "start": {"weights": None, "sha256": None}}

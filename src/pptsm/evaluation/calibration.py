@@ -16,7 +16,8 @@ from pptsm.evaluation.metrics import softmax
 from pptsm.evaluation.outliers import MOST_CLASSES, ClassDistance, energy
 from pptsm.runtime.errors import UserError
 
-VERSION = 1
+VERSION = 2  # of a calibration with a temperature; one without is written as version 1, which older versions read
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.05, 20.0  # where all validation videos are right, no finite one is the best
 MOST_BYTES = 1 << 18  # of the JSON: more is no calibration
 DIGITS = 9  # of a number in it
 NONE_OF_THESE = "none of these"
@@ -46,6 +47,7 @@ class Calibration:
     levels: Levels
     outliers: Outliers | None  # None: too few videos, or one group
     chose: bool  # whether they had chosen the epoch too: then they flatter the model a little
+    temperature: float | None = None  # by which logits are divided for probabilities that are shown; None: by none
 
     def require(self, coverage: float) -> None:
         """Check that a coverage can be had.
@@ -54,6 +56,14 @@ class Calibration:
             UserError: as `conformal.least_probability`.
         """
         least_probability(self.levels, coverage)
+
+    def softened(self, logits: Floats) -> Floats:
+        """Logits [..., K] whose softmax is the probabilities that are shown; the order of the classes stays the same.
+
+        The classes that may be, and whether a video shows one, follow from the logits as they are: a level that was
+        learned from the same videos as the temperature would promise a little too much.
+        """
+        return logits if self.temperature is None else logits / logits.dtype.type(self.temperature)
 
     def may_be(self, logits_K: Floats, coverage: float) -> NDArray[np.int64]:
         """The classes that may be, best first, at least one.
@@ -72,7 +82,7 @@ class Calibration:
     def to_json(self) -> str:
         """As a file carries it."""
         values: dict[str, Any] = {
-            "version": VERSION,
+            "version": 1 if self.temperature is None else VERSION,
             "sampling": self.sampling,
             "videos": self.videos,
             "groups": self.levels.groups,
@@ -89,6 +99,8 @@ class Calibration:
                 "means": None if distance is None else [[_short(v) for v in row] for row in distance.means_KK],
                 "whiten": None if distance is None else [[_short(v) for v in row] for row in distance.whiten_KK],
             }
+        if self.temperature is not None:
+            values["temperature"] = _short(self.temperature)
         return json.dumps(values, allow_nan=False)
 
     @classmethod
@@ -117,8 +129,13 @@ class Calibration:
         groups: Any = values.get("groups")
         videos: Any = values.get("videos")
         sampling, chose = values.get("sampling"), values.get("chose")
+        temperature: Any = values.get("temperature")
         good = (
-            version == VERSION
+            version == (1 if temperature is None else VERSION)
+            and (
+                temperature is None
+                or (_is_number(temperature) and LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE)
+            )
             and sampling in ("uniform", "dense")
             and isinstance(chose, bool)
             and _is_count(groups)
@@ -132,7 +149,9 @@ class Calibration:
         if not good:
             raise ValueError("a calibration whose levels, coverages or counts contradict each other")
         levels = Levels(int(groups), tuple(least), tuple(coverage))
-        return cls(str(sampling), int(videos), levels, _outliers(values.get("outliers"), classes), bool(chose))
+        outliers = _outliers(values.get("outliers"), classes)
+        softened_by = None if temperature is None else float(temperature)
+        return cls(str(sampling), int(videos), levels, outliers, bool(chose), softened_by)
 
 
 def _outliers(values: Any, classes: int) -> Outliers | None:
@@ -164,6 +183,10 @@ def _row(values: dict[str, Any], name: str) -> list[float]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def _is_temperature(value: Any) -> bool:
+    return _is_number(value) and bool(LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE)
 
 
 def _is_count(value: Any) -> bool:

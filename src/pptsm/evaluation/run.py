@@ -14,6 +14,7 @@ from pptsm.distributed.device import use_device
 from pptsm.distributed.launcher import launch
 from pptsm.distributed.ranks import Ranks
 from pptsm.evaluation.calibrate import Scored, calibrate, reached
+from pptsm.evaluation.calibration import Calibration
 from pptsm.evaluation.engines import PixelScorer, choose_engine, onnx_pixel_scorer, open_session, paddle_pixel_scorer
 from pptsm.evaluation.outliers import FEWEST_OF_A_CLASS, MOST_CLASSES, VIDEOS_OF_A_CLASS
 from pptsm.evaluation.scoring import score_videos
@@ -23,6 +24,7 @@ from pptsm.params.choices import Sampling
 from pptsm.params.schema import Params
 from pptsm.runtime.console import note
 from pptsm.runtime.cores import loader_processes
+from pptsm.runtime.errors import UserError
 from pptsm.weights.card import load_network, read_card
 
 
@@ -102,8 +104,14 @@ def evaluate(
         None in a process that was launched as another rank than the first.
 
     Raises:
-        UserError: as `use_device`, `launch` and `score_videos`.
+        UserError: a temperature is asked for, and there are no videos to fit it on; or as `use_device`, `launch` and
+            `score_videos`.
     """
+    if params.evaluate.temperature and calibrating.val is None:
+        raise UserError(
+            f"evaluate.temperature is true, but it is fitted on validation videos, and {calibrating.reason}. Nothing "
+            "was scored. Set it to false, or hold out validation videos."
+        )
     device = use_device(params.compute.device, params.compute.devices)
     engine = choose_engine(params.evaluate.engine, device)
     most = len(data.videos) if engine == "paddle" else 1  # ONNX Runtime takes all cores by itself
@@ -141,6 +149,11 @@ def score_networks(
         note(f"evaluate: {role}: scoring {len(data.videos)} videos with {engine}")
         for sampling in params.evaluate.samplings:
             found = _scored(score, network, data, sampling, params, ranks)
+            if (role, sampling) == ("student", params.sampling):
+                chose_it = verdict.get("split") == "val" and compared > 1
+                made, calibration = _calibrated(score, network, found, calibrating, chose_it, params, ranks)
+                if made is not None:  # what is measured is what is served: the package answers so
+                    found = found._replace(logits_NK=made.softened(found.logits_NK))
             chose = verdict.get("split") == params.evaluate.split
             values = metric_values(found.logits_NK, found.labels_N, groups, compared if chose else 1)
             metrics[role][sampling] = values
@@ -148,9 +161,6 @@ def score_networks(
             which = {"role": role, "sampling": sampling}
             predictions.append(prediction_rows(data.videos, found.logits_NK, data.classes).assign(**which))
             per_class.append(class_rows(found.logits_NK, found.labels_N, data.classes).assign(**which))
-            if (role, sampling) == ("student", params.sampling):
-                chose = verdict.get("split") == "val" and compared > 1
-                calibration = _calibrated(score, network, found, calibrating, chose, params, ranks)
     return Evaluated(metrics, pd.concat(predictions), pd.concat(per_class), calibration)
 
 
@@ -176,11 +186,11 @@ def _calibrated(
     chose: bool,
     params: Params,
     ranks: Ranks,
-) -> dict[str, Any]:
-    """What calibration.json has of the student: what its file is to carry, and what that reaches; or why not."""
+) -> tuple[Calibration | None, dict[str, Any]]:
+    """The student's calibration, and what calibration.json has of it: what it reaches, or why there is none."""
     if calibrating.val is None:
         note(f"evaluate: no calibration: {calibrating.reason}")
-        return {"calibration": None, "reason": calibrating.reason, "reached": None}
+        return None, {"calibration": None, "reason": calibrating.reason, "reached": None}
     sampling = params.sampling
     few = calibrating.train
     note(
@@ -189,8 +199,14 @@ def _calibrated(
     )
     val = _scored(score, network, calibrating.val, sampling, params, ranks)
     train = None if few is None else _scored(score, network, few, sampling, params, ranks)
-    made = calibrate(val, train, sampling, chose)
-    return {"calibration": json.loads(made.to_json()), "reason": None, "reached": reached(made, evaluated)}
+    made = calibrate(val, train, sampling, chose, temperature=params.evaluate.temperature)
+    found = reached(made, evaluated)
+    if (softening := found.get("temperature")) is not None:
+        note(
+            f"evaluate: temperature {softening['temperature']:.4g}: calibration error "
+            f"{softening['calibration_error_without']:.2%} without it, {softening['calibration_error']:.2%} with it"
+        )
+    return made, {"calibration": json.loads(made.to_json()), "reason": None, "reached": found}
 
 
 def _add_gain(evaluated: Evaluated, candidates: list[Candidate], data: Dataset) -> None:

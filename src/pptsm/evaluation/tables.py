@@ -6,10 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pptsm.evaluation.metrics import Labels, Logits, accuracy, class_accuracy, in_top, ranking, softmax
+from pptsm.evaluation.metrics import (
+    Labels,
+    Logits,
+    accuracy,
+    class_accuracy,
+    confusion_matrix,
+    in_top,
+    ranking,
+    softmax,
+)
+from pptsm.evaluation.reliability import calibration_error, reliability
 from pptsm.evaluation.statistics import interval, interval_by_group, judge
 
 TOP = 5
+DIGITS = 6  # of a probability in a table
 
 
 def prediction_rows(videos: pd.DataFrame, logits: Logits, classes: list[str]) -> pd.DataFrame:
@@ -24,7 +35,7 @@ def prediction_rows(videos: pd.DataFrame, logits: Logits, classes: list[str]) ->
     table = videos[["id", "label"]].reset_index(drop=True).copy()
     for place in range(best.shape[1]):
         table[f"top{place + 1}"] = [classes[index] for index in best[:, place]]
-        table[f"score{place + 1}"] = scores[np.arange(len(scores)), best[:, place]].round(6)
+        table[f"score{place + 1}"] = scores[np.arange(len(scores)), best[:, place]].round(DIGITS)
     label_N = table["label"].map({name: index for index, name in enumerate(classes)}).to_numpy()
     believed_N = scores[np.arange(len(scores)), label_N]
     return table.assign(loss=-np.log(np.maximum(believed_N, np.finfo(np.float64).tiny)).round(6))
@@ -35,6 +46,20 @@ def class_rows(logits: Logits, labels: Labels, classes: list[str]) -> pd.DataFra
     counts = np.bincount(labels, minlength=len(classes))
     table = pd.DataFrame({"class": classes, "videos": counts, "accuracy": class_accuracy(logits, labels).round(6)})
     return table[table["videos"] > 0].reset_index(drop=True)
+
+
+def macro_f1(logits: Logits, labels: Labels) -> float:
+    """The mean of the classes' F1, each weighing the same: of all classes that a video shows or was taken for.
+
+    F1 is the harmonic mean of how many of a class's videos were recognised and how many that were called so are.
+
+    Args:
+        logits: [N, K], N at least 1.
+        labels: [N].
+    """
+    matrix = confusion_matrix(logits, labels)
+    either = matrix.sum(axis=0) + matrix.sum(axis=1)
+    return float((2 * np.diag(matrix)[either > 0] / either[either > 0]).mean())
 
 
 def metric_values(logits: Logits, labels: Labels, groups: list[str], compared: int = 1) -> dict[str, Any]:
@@ -52,7 +77,10 @@ def metric_values(logits: Logits, labels: Labels, groups: list[str], compared: i
     low, high = interval(int(right.sum()), len(right))
     low_by_group, high_by_group = interval_by_group(right, groups) or (None, None)
     verdict = judge(right, labels, groups, classes, compared)
+    surest_N = softmax(logits).max(axis=1).round(DIGITS)  # as the predictions have it, so that a table gives the same
     values = asdict(accuracy(logits, labels)) | {
+        "macro_f1": macro_f1(logits, labels),
+        "calibration_error": calibration_error(reliability(surest_N, right)),
         "top1_low": low,
         "top1_high": high,
         "groups": verdict.groups,

@@ -44,6 +44,7 @@ MOST_PROCESSES = 1024
 PATTERN_GROUPS = {"label", "group", "split"}  # what index.pattern may tell
 # What stands for "no such file" in params.yaml: DVC takes the content of a list as a dependency, and null has none.
 NO_FILE = "presets/none"
+ROLES = ("teacher", "peer", "baseline", "student")  # of the networks of a run
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 
 
@@ -90,6 +91,12 @@ def _as_list(value: Any) -> Any:
     if value is None or value in ("", NO_FILE):
         return []
     return [value] if isinstance(value, str) else value
+
+
+def _no_role(value: str) -> str:
+    if value in ROLES:
+        raise ValueError(f"is what the report calls a network of this run: write ./{value} for a folder of that name")
+    return value
 
 
 Annotations = Annotated[list[PathText], BeforeValidator(_as_list)]
@@ -351,6 +358,19 @@ class Evaluate(Section):
     engine: Literal["auto", "onnx", "paddle"]
     served_videos: Count
     served_agreement: Share
+    also: list[Annotated[PathText, AfterValidator(_no_role)]]
+    temperature: bool
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if twice := sorted({name for name in self.also if self.also.count(name) > 1}):
+            raise ValueError(f"also names {', '.join(twice)} twice")
+        if self.temperature and self.split == "val":
+            raise ValueError(
+                "temperature is true, but split is val: it is fitted on the validation videos, and would be judged on "
+                "the same ones. Set temperature to false, or split to test"
+            )
+        return self
 
     @property
     def samplings(self) -> list[Sampling]:

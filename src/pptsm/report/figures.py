@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from pptsm.evaluation.reliability import Bin, calibration_error
 from pptsm.video.types import Box
 
 matplotlib.use("Agg")  # no window, and it must be chosen before pyplot
@@ -29,6 +30,7 @@ IN_STYLE = {STUDENT: "--mark", INK: "--ink", FAINT: "--line", "#57606a": "--soft
 TRAINING, VALIDATION = ":", "-"  # line styles, the same in every picture
 OUTLINE = "#ffd33d"  # of a crop
 MOST_CLASSES = 60  # beyond it, names cannot be read: only the worst classes are drawn
+MOST_PANELS = 12  # of networks side by side
 MOST_NAMED = 20  # points; names of more would lie over each other
 MOST_LETTERS = 28  # of a class's name; a longer one would leave no room for the picture
 
@@ -160,6 +162,34 @@ def learning_curve(table: pd.DataFrame) -> str:
     axis.grid(color=FAINT, linewidth=0.5)
     axis.legend(frameon=False, fontsize=8)
     return _svg(figure, "Top-1 by the number of training groups")
+
+
+def reliability(bins: dict[str, list[Bin]]) -> str:
+    """How often networks are right by how sure they are, one panel each, as SVG; only the first of very many.
+
+    Args:
+        bins: name -> the network's bins.
+    """
+    drawn = dict(list(bins.items())[:MOST_PANELS])
+    columns = min(len(drawn), 4)
+    rows = -(-len(drawn) // columns)
+    size = (2.6 * columns + 0.6, 2.7 * rows + 0.3)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True, sharey=True
+    )
+    for axis, (name, found) in zip(axes.flat, drawn.items(), strict=False):
+        low, width = [100 * one.low for one in found], [100 * (one.high - one.low) for one in found]
+        right, sure = [100 * one.accuracy for one in found], [100 * one.confidence for one in found]
+        axis.plot([0, 100], [0, 100], color=INK, linewidth=0.7, linestyle=TRAINING)
+        axis.bar(low, right, width, align="edge", color=COLOURS.get(name, STUDENT), alpha=0.75)
+        axis.plot(sure, right, "o", markersize=3, color=INK)
+        axis.set(xlim=(0, 100), ylim=(0, 102))
+        axis.set_title(f"{_shortened(name)}\n{100 * calibration_error(found):.1f} points off", fontsize=9)
+    for axis in list(axes.flat)[len(drawn) :]:
+        axis.set_axis_off()
+    figure.supxlabel("probability of the answer, %", fontsize=9)
+    figure.supylabel("right, %", fontsize=9)
+    return _svg(figure, "Share of right answers by their probability; the figures stand in the table below")
 
 
 def accuracy_against_latency(table: pd.DataFrame) -> str:

@@ -5,9 +5,10 @@ may have changed since: it gives the title, the headline's sampling, how many mi
 """
 
 import csv
+import math
 import subprocess
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from pptsm.data.clips import FrameSource
+from pptsm.data.predictions import COLUMNS as OF_PREDICTIONS
+from pptsm.data.predictions import TYPES as PREDICTIONS
 from pptsm.data.predictions import of_network, read_predictions
 from pptsm.data.spec import ClipSpec
 from pptsm.data.table import load_index, load_labels, read_table
 from pptsm.data.views import evaluation_indices
-from pptsm.params.choices import TITLES, TRUNKS
+from pptsm.params.choices import TITLES, TRUNKS, Sampling
 from pptsm.params.schema import Params
-from pptsm.report import clips, confusion, figures, why
+from pptsm.report import clips, confusion, figures, networks, why
 from pptsm.report.advice import sampling_gap, verdicts
 from pptsm.report.dataset import by_class_and_split, by_split
 from pptsm.report.inputs import (
@@ -31,6 +34,7 @@ from pptsm.report.inputs import (
     Explanations,
     Exported,
     FramesValidation,
+    OtherNetwork,
     Runtimes,
     Validation,
     read_json,
@@ -66,6 +70,7 @@ class Sources:
     histories: dict[str, Path]  # role -> CSV
     runtimes: Path | None = None  # JSON of stage quantize; None: nothing is said of it
     explanations: Path | None = None  # JSON of stage explanations; None: as before
+    also: Path | None = None  # folder of stage evaluate_also; None: there are no others
 
 
 def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, Any]:
@@ -87,7 +92,8 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
     )
     cards = _cards(sources.networks)
     clip = ClipSpec.model_validate(cards["student"]["clip"])
-    headline = of_network(read_predictions(sources.evaluation / "predictions.csv"), "student", params.sampling)
+    predictions = read_predictions(sources.evaluation / "predictions.csv")
+    headline = of_network(predictions, "student", params.sampling)
     histories = {role: read_table(path, "the epochs", role, EPOCHS, TYPES) for role, path in sources.histories.items()}
     evaluated = index[index["id"].isin(headline["id"])]
     split = evaluated["split"].iloc[0] if len(evaluated) else params.evaluate.split
@@ -102,6 +108,13 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         explained = read_json(sources.explanations, "the explanations", "explanations", TypeAdapter(Explanations))
     counts = confusion.counts(headline)
     classes_found = confusion.by_class(of_network(per_class, "student", params.sampling), counts)
+    card = read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported))
+    on_kinetics = len(classes) == KINETICS_CLASSES
+    own = _own_networks(cards, metrics, predictions, card, params.sampling)
+    asked = [*own, *_other_networks(sources.also, headline)]
+    groups = dict(zip(index["id"], index["group"], strict=True))
+    compared = networks.compare(asked, groups, of_kinetics=on_kinetics and split == "val")
+    agree = networks.agreement(asked)
     return {
         "title": params.report.title,
         "style": style(),
@@ -114,7 +127,11 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "views": {sampling: words for sampling, words in _views(clip).items() if sampling in metrics["student"]},
         "rows": _accuracy_rows(cards, metrics),
         "published": _published_rows(),
-        "on_kinetics": len(classes) == KINETICS_CLASSES,
+        "on_kinetics": on_kinetics,
+        "compared": compared,
+        "agreement": agree.tolist(),
+        "networks_table": networks.table(compared, agree),
+        "reliability": figures.reliability({one.name: one.bins for one in compared}),
         "verdicts": verdicts(metrics, params.sampling, split, cards),
         "split": split,
         "seen": {sampling: clips.seen(clip, sampling, WIDE) for sampling in metrics["student"]},
@@ -129,7 +146,7 @@ def gather(params: Params, sources: Sources, frames: FrameSource) -> dict[str, A
         "best": metrics["student"][params.sampling],  # the headline
         "validation": validation,
         "checked_frames": checked_frames,
-        "card": read_json(sources.card, "the export's figures", "export", TypeAdapter(Exported)),
+        "card": card,
         "looks": _looks(clip, list(metrics["student"]), evaluated if len(headline) else index),
         "curves": figures.training_curves(histories),
         "histories": {role: table.to_dict("records") for role, table in histories.items() if len(table)},
@@ -201,6 +218,68 @@ def _accuracy_rows(cards: dict[str, Any], metrics: dict[str, Any]) -> list[dict[
             }
         )
     return rows
+
+
+def _own_networks(
+    cards: dict[str, Any],
+    metrics: dict[str, Any],
+    predictions: pd.DataFrame,
+    card: dict[str, Any],
+    sampling: Sampling,
+) -> list[networks.Answers]:
+    """The networks of this run that were scored by the headline's sampling; the student's first."""
+    found = []
+    for role in sorted(metrics, key=lambda role: role != "student"):
+        asked = of_network(predictions, role, sampling)
+        if sampling not in metrics[role] or asked.empty:
+            continue
+        network, clip = cards[role]["network"], ClipSpec.model_validate(cards[role]["clip"])
+        exported = card if role == "student" else card.get(role, {})
+        found.append(
+            networks.Answers(
+                name=role,
+                what=f"{TITLES[network['network']]}, {backbone(network)}",
+                sampling=sampling,
+                views=math.prod(clip.views[sampling]),
+                metrics=metrics[role][sampling],
+                predictions=asked,
+                latency_ms_per_view=exported.get("latency_ms_per_view"),
+                onnx_bytes=exported.get("onnx_bytes"),
+            )
+        )
+    student = found[0].predictions
+    return [replace(one, predictions=networks.same_videos(student, one.predictions, "evaluate")) for one in found]
+
+
+def _other_networks(folder: Path | None, headline: pd.DataFrame) -> list[networks.Answers]:
+    """The networks of evaluate.also."""
+    what, stage = "the figures of other networks", "evaluate_also"
+    rows = [] if folder is None else read_json(folder / "networks.json", what, stage, TypeAdapter(list[OtherNetwork]))
+    if folder is None or not rows:
+        return []
+    what = "the predictions of other networks"
+    asked = read_table(folder / "predictions.csv", what, stage, OF_PREDICTIONS, PREDICTIONS, keep_default_na=False)
+    found = []
+    for row in rows:
+        network = row["network"]
+        words = f"{TITLES[network['network']]}, {backbone(network)}" if network else f"exported file, {row['revision']}"
+        own = asked[asked["role"] == row["name"]]
+        found.append(
+            networks.Answers(
+                name=row["name"],
+                what=words,
+                sampling=row["sampling"],
+                views=row["views"],
+                metrics=row["metrics"],
+                predictions=networks.same_videos(headline, own, stage),
+                latency_ms_per_view=row["latency_ms_per_view"],
+                onnx_bytes=row["onnx_bytes"],
+                published=row["published"],
+                published_top1=row["published_top1"],
+                restricted_from=row["classes_of_its_own"] if row["restricted"] else None,
+            )
+        )
+    return found
 
 
 def _published_rows() -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from pptsm.data.spec import ClipSpec
+from pptsm.params.choices import Sampling
 from pptsm.runtime.errors import unusable
 
 
@@ -23,6 +24,9 @@ class Figures(BaseModel):
     top1_high_by_group: float | None
     top5: float
     mean_class_accuracy: float
+    macro_f1: float
+    calibration_error: float
+    loss: float
     chance: float
     largest_class: float
     above_chance: bool | None  # None: one group is not enough to say
@@ -55,11 +59,22 @@ class FalseAlarms(Reached):
     score: str
 
 
+class TemperatureFigures(BaseModel):
+    """What the temperature changes on the evaluated videos."""
+
+    temperature: float
+    calibration_error_without: float
+    calibration_error: float
+    loss_without: float
+    loss: float
+
+
 class ReachedFigures(BaseModel):
     """What the calibration reaches on the evaluated videos."""
 
     coverages: list[ReachedCoverage]
     false_alarms: FalseAlarms | None
+    temperature: TemperatureFigures | None = None  # not in the file where none was asked for
 
 
 class CalibratedBy(BaseModel):
@@ -255,6 +270,23 @@ class Network(BaseModel):
     shift: bool
     shift_ratio: float
     activation: str
+
+
+class OtherNetwork(BaseModel):
+    """A network of evaluate.also."""
+
+    name: str
+    published: str | None
+    published_top1: float | None
+    revision: str
+    network: dict[str, Any] | None  # None: an exported file does not say it
+    sampling: Sampling
+    views: int
+    classes_of_its_own: int
+    restricted: bool
+    latency_ms_per_view: float
+    onnx_bytes: int
+    metrics: Figures
 
 
 class CardOf(BaseModel):

@@ -34,8 +34,8 @@ EXTRAS = {
     "docs": ("mkdocs", "material"),
 }  # fmt: skip
 
-# Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stage start
-# and `pptsm fetch` need what two extras bring: their import says it.)
+# Stage or command -> the extras that it needs, whatever its parameters; those that are not here need none. (Stages
+# start and also, and `pptsm fetch`, need what two extras bring: their import says it.)
 NEEDED_BY: dict[str, tuple[str, ...]] = {
     "validate": ("pipeline",),
     "validate_frames": ("pipeline",),
@@ -46,6 +46,7 @@ NEEDED_BY: dict[str, tuple[str, ...]] = {
     "evaluate": ("pipeline", "cpu"),
     "explanations": ("pipeline",),
     "quantize": ("pipeline",),
+    "evaluate_also": ("pipeline", "cpu"),
     "report": ("pipeline",),
     "benchmark": ("pipeline",),
     "crossval": ("pipeline", "cpu"),

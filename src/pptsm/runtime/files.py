@@ -224,6 +224,11 @@ def require_replaceable(path: Path) -> Path:
     return path
 
 
+def is_output(path: Path) -> bool:
+    """Whether a path is, or lies in, what the stages of the dvc.yaml in the working folder write."""
+    return _is_in(path, _outputs())
+
+
 def _is_of_graph(path: Path) -> bool:
     outputs = _outputs()
     return _is_in(path, outputs) or _place(path) in {output.parent for output in outputs}

@@ -105,37 +105,42 @@ class _Source:
     attributes: frozenset[str]
 
 
-def starts_of(sections: Mapping[Any, Any]) -> dict[str, str | None]:
-    """Every stage, and the weights that it starts from (None: it starts from none).
+def starts_of(sections: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """Every stage, and the weights that it opens: those that it starts from, or scores.
 
     Args:
         sections: those of params.yaml. What is in them, stage `check` judges.
     """
     files = sorted((PACKAGE / "stages").glob("*.py"))
     stages = [file.stem for file in files if file.stem not in ("__init__", "options", "code", "start")]
-    starts: dict[str, str | None] = dict.fromkeys(stages)
-    for role in ("teacher", "student"):
+    starts: dict[str, list[str]] = {stage: [] for stage in stages}
+    named = {f"start@{role}": (role, "start", "weights") for role in ("teacher", "student")}
+    for stage, keys in (named | {"also": ("evaluate", "also")}).items():
         found: Any = sections
-        for key in (role, "start", "weights"):
+        for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
-        starts[f"start@{role}"] = found if isinstance(found, str) else None
+        starts[stage] = [name for name in (found if isinstance(found, list) else [found]) if isinstance(name, str)]
     return starts
 
 
-def of_stage(stage: str, start: str | None = None) -> dict[str, str]:
+def of_stage(stage: str, *starts: str) -> dict[str, str]:
     """The code that running a stage imports: file or library -> digest or version.
 
     Args:
         stage: its name in dvc.yaml, NAME@ROLE where there is one for each role.
-        start: the weights that a role starts from; where they are known by name, their row counts.
+        starts: the weights that it opens; where they are known by name, their row counts.
     """
     code = of_files(f"stages/{stage.partition('@')[0]}.py")
     if KNOWN_WEIGHTS in code:
         known = YAML(typ="safe").load((PACKAGE / "weights" / KNOWN_WEIGHTS).read_text(encoding="utf-8"))
-        row = {key: known[start].get(key) for key in ("url", "sha256")} if start in known else None
         del code[KNOWN_WEIGHTS]
-        if row:
-            code[f"{KNOWN_WEIGHTS}: {start}"] = _digest(json.dumps(row))
+        for name in starts:
+            if stage == "also":  # all that is said of it, also of a file that has the name of a published one
+                rows = [row for key, row in known.items() if name == key or Path(name).name == _file_name(row)]
+            else:
+                rows = [{key: known[name].get(key) for key in ("url", "sha256")}] if name in known else []
+            for row in rows:
+                code[f"{KNOWN_WEIGHTS}: {name}"] = _digest(json.dumps(row))
     return code
 
 
@@ -162,6 +167,10 @@ def of_files(*names: str) -> dict[str, str]:
     }
     code |= {f"{PARAMETERS}: {name}": digest for name, digest in _properties().items() if name in attributes}
     return dict(sorted(code.items())) | {name: _version(name) for name in sorted(libraries) if name in DECIDING}
+
+
+def _file_name(row: Mapping[str, Any]) -> str:
+    return Path(str(row.get("file") or row.get("url"))).name
 
 
 def digest_of(code: dict[str, str]) -> str:
@@ -191,7 +200,7 @@ def require(stage: str, file: Path, sections: Mapping[Any, Any]) -> None:
         raise UserError(
             f"{stage}: {file}, which says what code decides its result, cannot be read ({error}). {REMEDY}"
         ) from None
-    now = of_stage(stage, starts_of(sections)[stage])
+    now = of_stage(stage, *starts_of(sections)[stage])
     if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
         named = [f"{name} ({before.get(name)} there, {now.get(name)} here)" for name in changed if name in DECIDING]
         named += [name for name in changed if name not in DECIDING]

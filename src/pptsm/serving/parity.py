@@ -126,6 +126,7 @@ def serve(
     predictions: pd.DataFrame,
     sampling: Sampling,
     frame_name: str | None = None,
+    temperature: float = 1.0,
 ) -> Served:
     """Ask the exported file about original videos.
 
@@ -136,6 +137,7 @@ def serve(
         predictions: evaluation's rows of them (`tables.prediction_rows`), in any order.
         sampling: the one of `predictions`.
         frame_name: of the frames, where a video is a folder of them.
+        temperature: by which the probabilities of `predictions` were softened: a tie is one without it.
     """
     predictions = predictions.set_index("id").loc[videos["id"]].reset_index()
     files = [source_path(root, path, frame_name) for path in videos["path"]]
@@ -154,7 +156,7 @@ def serve(
     columns = predictions[["id", "label", "top1", "score1"]].reset_index(drop=True)
     answers = pd.concat([columns, pd.DataFrame(rows)], axis=1)
     evaluated = predictions.to_dict("records")
-    tied = [_is_tie(row, served) for row, served in zip(evaluated, answers["served"], strict=True)]
+    tied = [_is_tie(row, served, temperature) for row, served in zip(evaluated, answers["served"], strict=True)]
     return Served(answers.assign(tied=tied))
 
 
@@ -178,7 +180,8 @@ def check_served(model: Path, videos: pd.DataFrame, evaluated: "Evaluated", para
     asked = spread_over_classes(videos, settings.served_videos or len(videos))
     asked = videos[videos["id"].isin(asked["id"])]
     root, predictions = Path(params.index.root), evaluated.predictions_of("student", sampling)
-    served = serve(model, root, asked, predictions, sampling, params.index.frame_name)
+    temperature = (evaluated.calibration.get("calibration") or {}).get("temperature") or 1.0
+    served = serve(model, root, asked, predictions, sampling, params.index.frame_name, temperature)
     note(f"evaluate: {served.in_words()}")
     served.require_answers()
     above = evaluated.metrics["student"][sampling]["above_chance"]
@@ -187,7 +190,8 @@ def check_served(model: Path, videos: pd.DataFrame, evaluated: "Evaluated", para
     return served.values() | served.rule(settings.served_agreement)
 
 
-def _is_tie(evaluated: dict[Hashable, Any], served: str | None) -> bool:
+def _is_tie(evaluated: dict[Hashable, Any], served: str | None, temperature: float = 1.0) -> bool:
     """Whether evaluation gave what was served nearly the probability of its own answer."""
     places = [place for place in range(1, TOP + 1) if served is not None and evaluated.get(f"top{place}") == served]
-    return any(float(evaluated[f"score{place}"]) >= TIE * float(evaluated["score1"]) for place in places)
+    least = TIE ** (1 / temperature)  # the ratio of two softened probabilities is a root of the ratio without
+    return any(float(evaluated[f"score{place}"]) >= least * float(evaluated["score1"]) for place in places)

@@ -108,6 +108,8 @@ class Predictor:
             network.engine.score,
         )
         self.sampling: Sampling = sampling or self.metadata.clip.sampling
+        calibration = self.metadata.calibration  # which holds for its own sampling alone
+        self._calibration = calibration if calibration and calibration.sampling == self.sampling else None
 
     def __repr__(self) -> str:
         """File, sampling, and what network it is."""
@@ -222,9 +224,13 @@ class Predictor:
     ) -> tuple[list[Guess], NDArray[np.float32]]:
         """As `guesses`, and the logits [K] of the video."""
         logits = video_logits(self.logits(views, name), self.metadata.clip.average)[None]
-        scores = softmax(logits)[0]
+        scores = self.probabilities(logits)[0]
         best = ranking(logits, top_k)[0]
         return [Guess(self.metadata.labels[i], round(float(scores[i]), 6)) for i in best], logits[0]
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities [..., K] of logits [..., K], softened by the temperature of the file, where it carries one."""
+        return softmax(logits if self._calibration is None else self._calibration.softened(logits))
 
     def logits(self, views: ClipArray, name: str = "these views") -> NDArray[np.float32]:
         """Logits [V, K] of normalised views [V*S, 3, H, W] or [V, S, 3, H, W], computed a few at a time.

@@ -17,7 +17,7 @@ from pptsm.data.spec import ClipSpec
 from pptsm.data.transforms import ClipArray, Pixels, normalise, scale_and_offset, views_of
 from pptsm.data.views import evaluation_indices
 from pptsm.evaluation.engines import feature_scorer
-from pptsm.evaluation.metrics import softmax, video_logits
+from pptsm.evaluation.metrics import video_logits
 from pptsm.params.choices import Sampling
 from pptsm.runtime.console import progress
 from pptsm.runtime.feed import FeedFailure, feed
@@ -84,7 +84,7 @@ class WindowScorer:
         about = f"{window.start_sec:g} to {window.end_sec:g} s"
         logits = self._predictor.logits(views, about)
         features = None if self._features is None else self._pooled(views)
-        return softmax(video_logits(logits, self.clip.average)[None])[0], features
+        return self._predictor.probabilities(video_logits(logits, self.clip.average)[None])[0], features
 
     def _pooled(self, views: ClipArray) -> NDArray[np.float32]:
         assert self._features is not None

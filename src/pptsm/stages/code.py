@@ -40,8 +40,8 @@ def run(out: Out, params_path: ParamsPath = DEFAULT_PARAMS) -> None:
     from pptsm.runtime.files import atomic_file, remove
 
     texts = {
-        f"{stage}.txt": fingerprint.as_text(fingerprint.of_stage(stage, start))
-        for stage, start in fingerprint.starts_of(read_sections(params_path)).items()
+        f"{stage}.txt": fingerprint.as_text(fingerprint.of_stage(stage, *starts))
+        for stage, starts in fingerprint.starts_of(read_sections(params_path)).items()
     }
     for name, text in texts.items():
         file = out / name

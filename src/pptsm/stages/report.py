@@ -45,6 +45,10 @@ def run(
     confusion: Annotated[
         Path, typer.Option("--confusion", callback=writable, help="CSV to write: videos of each class by answer.")
     ],
+    networks: Annotated[
+        Path, typer.Option("--networks", callback=writable, help="CSV to write: all networks, compared.")
+    ],
+    also: Annotated[Path | None, typer.Option("--also", help="Folder of the evaluate_also stage.")] = None,
     params_path: ParamsPath = DEFAULT_PARAMS,
 ) -> None:
     """Write the accuracy report."""
@@ -63,28 +67,18 @@ def run(
     from pptsm.runtime.files import atomic_file
 
     histories = {"teacher": teacher_history, "baseline": baseline_history, "student": student_history}
-    networks = [teacher, baseline, student]
-    sources = Sources(
-        params_path,
-        index,
-        labels,
-        networks,
-        validation,
-        frames_validation,
-        evaluation,
-        card,
-        onnx,
-        histories,
-        runtimes,
-        explanations,
-    )
+    trained = [teacher, baseline, student]
+    files = validation, frames_validation, evaluation, card, onnx, histories, runtimes, explanations, also
+    sources = Sources(params_path, index, labels, trained, *files)
     values = gather(params, sources, frame_source(params, frames))
     with (
         atomic_file(markdown) as markdown_partial,
         atomic_file(html) as html_partial,
         atomic_file(confusion) as confusion_partial,
+        atomic_file(networks) as networks_partial,
     ):
         markdown_partial.write_text(render("accuracy.md", values), encoding="utf-8")
         html_partial.write_text(render("index.html", values), encoding="utf-8")
         write_csv(values["counts"], confusion_partial)
+        write_csv(values["networks_table"], networks_partial)
     note(f"report: open {html}")

@@ -85,9 +85,14 @@ class Card(BaseModel):
 
 def network_arguments(role: Role, num_classes: int) -> BuildableNetwork:
     """The network that a role's section of params.yaml describes."""
-    values = role.network.model_dump()
+    return buildable(role.network, num_classes)
+
+
+def buildable(network: NetworkArguments, num_classes: int) -> BuildableNetwork:
+    """A network as parameters describe it, for so many classes; what is `auto` in them has its number."""
+    values = network.model_dump()
     if values["shift_ratio"] == "auto":  # the card says the number
-        values["shift_ratio"] = published_shift_ratio(role.network.network, role.network.num_segments)
+        values["shift_ratio"] = published_shift_ratio(network.network, network.num_segments)
     return BuildableNetwork(**values, num_classes=num_classes)
 
 
