@@ -112,6 +112,8 @@ def command(stage: str, checkout: Path, folder: Path) -> Done:
         "OMP_NUM_THREADS": "1",
         "GIT_CEILING_DIRECTORIES": str(folder.parent),
     }
+    chosen = [sys.executable, "-m", "pptsm", "preset", "custom", "--set", f"index.root={folder}/videos", "--force"]
+    run(*chosen, cwd=folder, env=environment)  # with the keys that this checkout knows
     words = [sys.executable, "-m", "pptsm", *STAGES[stage].split()]
     if stage == "report" and (checkout / "src/pptsm/stages/explanations.py").exists():  # since 2026-11-30
         words += ["--explanations", "explanations.json"]

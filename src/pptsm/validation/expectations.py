@@ -15,10 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from pptsm.runtime.lighter import import_when_used
-
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read at import
-import_when_used("scipy", "stats")  # a second of CPU; none of our rules needs it
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
