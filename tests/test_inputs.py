@@ -100,6 +100,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     row |= dict.fromkeys(("difference_low", "difference_high"))
     runtimes = {"machine": "a", "sampling": "uniform", "videos": 2, "rows": [row]}
     (folder / "reports/runtimes.json").write_text(json.dumps(runtimes))
+    (folder / "reports/also").mkdir()
+    (folder / "reports/also/networks.json").write_text("[]")
     (folder / "reports/explanations.json").write_text(json.dumps({"mistakes": [], "order": None, "reason": "none"}))
     return folder
 
@@ -153,6 +155,7 @@ FILES: dict[str, list[Callable[[Path], None]]] = {
     "reports/export.json": [remove, empty, binary, cut, other],
     "reports/runtimes.json": [remove, empty, binary, cut, other],
     "reports/explanations.json": [remove, empty, binary, cut, other],
+    "reports/also/networks.json": [remove, empty, binary, other],
     "reports/student.csv": [remove, empty, binary, cut, other, wrong_kind],
 }
 READ = {
