@@ -497,8 +497,8 @@ def test_two_runs_wait_for_each_other_and_a_cancelled_one_leaves_nothing(operati
         operation.wait_for_line(first, f"{stage}: done after")
     operation.wait_for(second, "Completed")
     worked = (
-        "9 of {} stages had work to do: student, baseline, export, evaluate, quantize, also, explanations, report, "
-        "package"
+        "10 of {} stages had work to do: student, baseline, export, evaluate, quantize, also, evaluate_also, "
+        "explanations, report, package"
     )
     operation.wait_for_line(second, worked.format(len(graph())))
     log = operation.log_of(second)
