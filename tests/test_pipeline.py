@@ -120,7 +120,10 @@ AFTER_EXPORT = ("package", "report")  # which show how long a clip took
 def test_editing_a_stopwatch_does_not_evaluate_again(tmp_path: Path, tiny_project: Path) -> None:
     """The export runs, gives the same files, and the evaluation stands; a comment exports nothing."""
     project = copy_tree(tiny_project, tmp_path / "clone")
-    for edit, expected in (("\n# a comment\n", ["code"]), ("\nX = 1\n", ["code", "export", "package", "report"])):
+    for edit, expected in (
+        ("\n# a comment\n", ["code"]),
+        ("\nX = 1\n", ["code", "evaluate_also", "export", "package", "report"]),
+    ):
         with (project / "src" / "pptsm" / "deploy" / "parity.py").open("a") as file:
             file.write(edit)
         lines = run("dvc", "repro", cwd=project).stdout.splitlines()
