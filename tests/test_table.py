@@ -1,6 +1,7 @@
 """Rows of the index: which are taken, and that a table keeps them as they are."""
 
 import csv
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -108,3 +109,10 @@ def test_class_names_that_are_not_those_of_the_index_are_refused(tmp_path: Path,
         load_labels(tmp_path / "labels.txt", good_index())
     save_labels(["jump", "run", "more"], tmp_path / "labels.txt")
     assert load_labels(tmp_path / "labels.txt", good_index()) == ["jump", "run", "more"]
+
+
+def test_texts_are_held_by_python_whatever_else_is_installed() -> None:
+    """With pyarrow installed pandas would hold them in Arrow, which refuses what JSON can hold."""
+    table = pd.DataFrame([("\ud800",)], columns=["id"], dtype="str")
+    assert table["id"].dtype.storage == "python"
+    assert pd.read_csv(io.StringIO("a\nx\n"), dtype="str")["a"].dtype.storage == "python"

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from pptsm.runtime import pandas_texts  # noqa: F401
 from pptsm.runtime.errors import UserError, unusable
 from pptsm.runtime.paths import StrPath
 
@@ -117,7 +118,7 @@ def _texts(table: pd.DataFrame) -> list[str]:
 
 
 def _like(texts: pd.Series, pattern: str) -> pd.Series:
-    """Which cells are texts with a match; the pattern is one that Arrow knows, in which ^ is the text's beginning only.
+    """Which cells are texts with a match; in the pattern ^ is the text's beginning only.
 
     Few texts are changed, and a look at all of a column costs far less than a new column.
     """

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pptsm.ingest.splits import SPLIT_NAMES
+from pptsm.runtime import pandas_texts  # noqa: F401
 from pptsm.runtime.errors import UserError
 from pptsm.video.video import VIDEO_SUFFIXES
 
