@@ -117,6 +117,8 @@ def command(stage: str, checkout: Path, folder: Path) -> Done:
     words = [sys.executable, "-m", "pptsm", *STAGES[stage].split()]
     if stage == "report" and (checkout / "src/pptsm/stages/explanations.py").exists():  # since 2026-11-30
         words += ["--explanations", "explanations.json"]
+    if stage == "report" and (checkout / "src/pptsm/stages/evaluate_also.py").exists():  # since the same day
+        words += ["--networks", "networks.csv"]
     return run(*words, cwd=folder, env=environment)
 
 
