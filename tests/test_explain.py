@@ -19,6 +19,7 @@ from pptsm.data.clips import EvaluationVideos, FrameSource
 from pptsm.data.transforms import ClipArray, Pixels
 from pptsm.evaluation.engines import onnx_scorer, open_session
 from pptsm.evaluation.explain import Explanation, Reordered, explain_clip, orders, replacements
+from pptsm.evaluation.explanations import Looking, explained_mistakes
 from pptsm.evaluation.gradcam import enlarged, gradcam
 from pptsm.evaluation.order import order_by_class, survival
 from pptsm.model.layers import temporal_shift
@@ -335,3 +336,14 @@ def test_a_map_lies_over_the_crop_of_its_segment() -> None:
     assert not laid_over(frame, maps * 0, 1, (4, 0, 20, 16)).any()
     assert [nearest([2, 7, 12], number) for number in (0, 4, 5, 9, 10, 40)] == [0, 0, 1, 1, 2, 2]
     assert [nearest([4, 0, 2], number) for number in (0, 1, 4)] == [1, 1, 0]  # a short video, looked at in turns
+
+
+@pytest.mark.parametrize("changed", [{"id": "gone"}, {"top1": "another class"}])
+def test_predictions_of_other_videos_or_classes_are_a_sentence(changed: dict[str, str], tmp_path: Path) -> None:
+    """As where the index was made anew and the evaluation was not."""
+    row = {"id": "a", "label": "left", "top1": "right", "score1": 0.9}
+    videos = pd.DataFrame([{"id": "a", "num_frames": 8}])
+    source = FrameSource("archive", tmp_path)
+    looking = Looking(rising, spec_with(segments=SEGMENTS), "uniform", ["left", "right"], videos, source)
+    with pytest.raises(UserError, match="`dvc repro evaluate` makes them anew"):
+        explained_mistakes(looking, pd.DataFrame([row | changed]), 1)

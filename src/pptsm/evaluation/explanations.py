@@ -20,6 +20,7 @@ from pptsm.evaluation.explain import Explanation, explain_clip
 from pptsm.evaluation.order import ClassOrder, order_by_class
 from pptsm.params.choices import Sampling
 from pptsm.runtime.console import progress
+from pptsm.runtime.errors import UserError
 
 DIGITS = 6
 
@@ -82,8 +83,13 @@ def explained_mistakes(looking: Looking, headline: pd.DataFrame, most: int) -> l
         most: rows at most.
 
     Raises:
-        UserError: as `explain_clip`; or a clip's frames cannot be read.
+        UserError: as `explain_clip`; a clip's frames cannot be read; or the predictions are of other videos or classes.
     """
+    if not (set(headline["id"]) <= set(looking.videos["id"]) and set(headline["top1"]) <= set(looking.labels)):
+        raise UserError(
+            f"the {len(headline)} predictions are not all of the {len(looking.videos)} videos and "
+            f"{len(looking.labels)} classes that the index and the model file have. `dvc repro evaluate` makes them anew."
+        )
     rows = surest_mistakes(headline).head(most)
     number_of = {label: number for number, label in enumerate(looking.labels)}
     found = []
