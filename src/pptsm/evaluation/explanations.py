@@ -88,7 +88,7 @@ def explained_mistakes(looking: Looking, headline: pd.DataFrame, most: int) -> l
     if not (set(headline["id"]) <= set(looking.videos["id"]) and set(headline["top1"]) <= set(looking.labels)):
         raise UserError(
             f"the {len(headline)} predictions are not all of the {len(looking.videos)} videos and "
-            f"{len(looking.labels)} classes that the index and the model file have. `dvc repro evaluate` makes them anew."
+            f"{len(looking.labels)} classes of the index and the model file. `dvc repro evaluate` makes them anew."
         )
     rows = surest_mistakes(headline).head(most)
     number_of = {label: number for number, label in enumerate(looking.labels)}
